@@ -1,0 +1,66 @@
+"""Every failure that a caller can tell apart. `api/errors.py` alone maps them to status codes."""
+
+
+class SovitsError(Exception):
+    """A failure with a message that is fit for a user: what is wrong and what to do; no paths, keys or texts of users."""
+
+
+class SettingsError(SovitsError):
+    """A configuration file or variable that cannot be used, or a configured file that is missing."""
+
+
+class CheckpointError(SovitsError):
+    """A weights file that is unsafe, damaged, or not what the configuration says."""
+
+
+class MissingExtraError(SovitsError):
+    """A part that needs an optional dependency which is not installed; the message names the extra."""
+
+
+class InvalidRequestError(SovitsError):
+    """A field of a request that is missing or cannot be used."""
+
+
+class ReferenceAudioError(InvalidRequestError):
+    """A reference clip that cannot serve as a voice: too short, too long, silent, damaged."""
+
+
+class UnknownVoiceError(SovitsError):
+    """No voice template has this id."""
+
+
+class UnsupportedAudioError(SovitsError):
+    """An upload whose content is in no audio format that is accepted."""
+
+
+class UploadTooLargeError(SovitsError):
+    """An upload beyond the byte limit."""
+
+
+class UnauthorizedError(SovitsError):
+    """No key, or a key that is not known."""
+
+
+class ForbiddenError(SovitsError):
+    """An operation that the settings, or the scope of the key, do not allow."""
+
+
+class OverloadedError(SovitsError):
+    """The queue is full or the service is not ready.
+
+    Args:
+        message: what is wrong and what to do.
+        retry_after_s: when a further try makes sense, from the queue's real state.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(SovitsError):
+    """The request's deadline passed before its work was done."""
+
+
+class SynthesisError(SovitsError):
+    """The engine failed on this request: non-finite output, no tokens, a fault in a model."""

@@ -1,0 +1,172 @@
+"""The nouns that cross layers: frozen values that text, audio, engine and service hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+ModelVersion = Literal["v1", "v2", "v2Pro", "v2ProPlus", "v3", "v4"]
+SymbolSet = Literal["v1", "v2"]  # v1 models know 322 phonemes, all later ones 732
+SplitMethod = Literal["cut0", "cut1", "cut2", "cut3", "cut4", "cut5"]
+FloatArray = npt.NDArray[np.float32]
+
+SEMANTIC_TOKENS_PER_SECOND = 25
+_NO_DEFAULTS: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageRun:
+    """A stretch of a segment in one language.
+
+    Attributes:
+        language: `zh`, `en`, `ja`, `ko` or `yue`.
+        norm_text: the text as it is read, after normalisation.
+        phoneme_ids: ids in the symbol set of the model.
+        word2ph: phonemes per character of `norm_text`; None where the language has no BERT features.
+    """
+
+    language: str
+    norm_text: str
+    phoneme_ids: tuple[int, ...]
+    word2ph: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sentence or fragment that the engine speaks in one go.
+
+    Attributes:
+        runs: its language runs, in order.
+        pause_s: silence after it where the text asks for one (`[pause:0.5]`), in place of the request's `pause_s`.
+        dropped_characters: characters of the user's text that have no reading in it.
+    """
+
+    runs: tuple[LanguageRun, ...]
+    pause_s: float | None = None
+    dropped_characters: int = 0
+
+    @property
+    def phoneme_ids(self) -> tuple[int, ...]:
+        return tuple(i for run in self.runs for i in run.phoneme_ids)
+
+    @property
+    def norm_text(self) -> str:
+        return "".join(run.norm_text for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next semantic token is drawn; the names are the field's."""
+
+    top_k: int = 15
+    top_p: float = 1.0
+    temperature: float = 1.0
+    repetition_penalty: float = 1.35
+    max_new_tokens: int | None = None  # None: as many as the model and its cache allow
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisRequest:
+    """One request as the service takes it; `api/schemas.py` maps the public field names onto it once.
+
+    Attributes:
+        ref_audio: the reference as the client names it: a path under an allowed root, or an upload's id.
+        streaming_mode: 0 whole, 1 fragment by fragment, 2 token chunks cut at quiet places, 3 of fixed length.
+        pause_s: silence between fragments (`fragment_interval`).
+        overlap_tokens, min_chunk_tokens: shape of the chunks in modes 2 and 3.
+        cfm_steps: flow-matching steps of v3 and v4 (`sample_steps`).
+        seed: None draws one at random.
+        timeout_s: deadline for the whole request; None takes the setting's.
+    """
+
+    text: str
+    text_lang: str
+    ref_audio: str = ""
+    aux_ref_audio: tuple[str, ...] = ()
+    voice_id: str | None = None
+    prompt_text: str = ""
+    prompt_lang: str = ""
+    split_method: SplitMethod = "cut5"
+    sampling: SamplingParams = SamplingParams()
+    speed: float = 1.0
+    pause_s: float = 0.3
+    seed: int | None = None
+    streaming_mode: Literal[0, 1, 2, 3] = 0
+    overlap_tokens: int = 2
+    min_chunk_tokens: int = 16
+    cfm_steps: int = 32
+    super_sampling: bool = False
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice template: a YAML file beside its audio in a voices root.
+
+    Attributes:
+        ref_audio: file name of the reference clip, relative to the template.
+        defaults: further request fields by their public names; a field that the request names wins over them.
+    """
+
+    voice_id: str
+    ref_audio: str
+    prompt_text: str = ""
+    prompt_lang: str = ""
+    aux_ref_audio: tuple[str, ...] = ()
+    description: str = ""
+    defaults: Mapping[str, object] = field(default=_NO_DEFAULTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferenceAudio:
+    """A decoded reference clip.
+
+    Attributes:
+        samples: (T,) float32 mono in [-1, 1] at its own rate.
+        content_hash: SHA-256 of the file's bytes, the key of everything computed from it.
+    """
+
+    samples: FloatArray
+    sample_rate_hz: int
+    content_hash: str
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.sample_rate_hz
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VoicePrompt:
+    """What the models need of a voice, computed once for a reference's content and a pair of weights.
+
+    Attributes:
+        prompt_tokens: (T_prompt,) int64 semantic tokens of the reference.
+        style_embedding: (1, gin_channels, 1), mean over all references.
+        ref_mel: (1, 100, T_mel) normalised mel of the reference; v3 and v4 only.
+    """
+
+    prompt_tokens: torch.Tensor
+    style_embedding: torch.Tensor
+    ref_mel: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioChunk:
+    """A piece of speech, in order.
+
+    Attributes:
+        samples: (T,) float32 mono in [-1, 1].
+        is_fragment_end: whether a fragment (segment) ends here.
+    """
+
+    samples: FloatArray
+    sample_rate_hz: int
+    is_fragment_end: bool = True
