@@ -2,7 +2,7 @@
 
 
 class SovitsError(Exception):
-    """A failure with a message that is fit for a user: what is wrong and what to do; no paths, keys or texts of users."""
+    """A failure whose message is fit for a user: what is wrong, what to do; no path, key or text of a user."""
 
 
 class SettingsError(SovitsError):
