@@ -122,7 +122,7 @@ class Voice:
     prompt_lang: str = ""
     aux_ref_audio: tuple[str, ...] = ()
     description: str = ""
-    defaults: Mapping[str, object] = field(default=_NO_DEFAULTS)
+    defaults: Mapping[str, object] = field(default_factory=lambda: _NO_DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,331 @@
+"""YAML files and SOVITS_* variables in; checked, typed settings out."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sovits_service.errors import SettingsError
+from sovits_service.types import ModelVersion
+
+DEFAULT_TTS_CONFIG = Path("configs/tts_infer.yaml")
+DEFAULT_SERVICE_CONFIG = Path("configs/service.yaml")
+DEFAULT_SECTION = "custom"
+ENV_PREFIX = "SOVITS_"
+
+_DEFAULT_PRETRAINED_ROOT = Path("pretrained_models")
+_BIGVGAN_DIR = "models--nvidia--bigvgan_v2_24khz_100band_256x"
+_BASE_VITS_FILE: Mapping[str, str] = {"v3": "s2Gv3.pth", "v4": "gsv-v4-pretrained/s2Gv4.pth"}
+
+
+def bundled_root() -> Path | None:
+    """The folder that holds the packaged `configs/`, `voices/` and `pretrained_models/demo/`, if there is one.
+
+    A wheel carries them inside the package; an editable install has them in the source tree.
+    """
+    package = Path(str(importlib.resources.files("sovits_service")))
+    for root in (package / "bundled", package.parent.parent):
+        if (root / "configs").is_dir() and (root / "voices").is_dir():
+            return root
+    return None
+
+
+def find_path(path: Path) -> Path:
+    """`path` as it stands if it exists, else the packaged file of that name, else `path` again."""
+    if path.is_absolute() or path.exists():
+        return path
+    root = bundled_root()
+    if root is not None and (root / path).exists():
+        return root / path
+    return path
+
+
+class TtsSettings(BaseModel):
+    """One section of `tts_infer.yaml`: which files make up the model, and where it runs.
+
+    Relative paths are seen from the working directory, then from the files that come with the package. The first
+    seven keys are the original's; the rest have defaults beside the other pretrained files.
+
+    Attributes:
+        bert_base_path: a transformers folder; None means zero BERT features.
+        device, is_half: what is asked for; the service falls back to float32 on the CPU without CUDA.
+        sv_path: the speaker verification model of v2Pro and v2ProPlus.
+        vocoder_path: BigVGAN's folder (v3) or `vocoder.pth` (v4).
+        base_vits_path: the SoVITS file that a v3 or v4 LoRA is merged into.
+        g2pw_path: the G2PWModel folder for Chinese polyphones; optional, used when it exists.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    bert_base_path: Path | None = None
+    cnhuhbert_base_path: Path
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    is_half: bool = False
+    t2s_weights_path: Path
+    vits_weights_path: Path
+    version: ModelVersion
+    sv_path: Path
+    vocoder_path: Path | None = None
+    base_vits_path: Path | None = None
+    g2pw_path: Path
+
+    def required_files(self) -> dict[str, Path]:
+        """Configuration key -> file or folder that must exist for this version."""
+        files = {"t2s_weights_path": self.t2s_weights_path, "vits_weights_path": self.vits_weights_path}
+        files["cnhuhbert_base_path"] = self.cnhuhbert_base_path
+        if self.bert_base_path is not None:
+            files["bert_base_path"] = self.bert_base_path
+        if self.version in ("v2Pro", "v2ProPlus"):
+            files["sv_path"] = self.sv_path
+        if self.vocoder_path is not None:
+            files["vocoder_path"] = self.vocoder_path
+        return files
+
+    def missing_files(self) -> list[Path]:
+        """Every configured file or folder that does not exist, in the order of the keys."""
+        return [path for path in self.required_files().values() if not path.exists()]
+
+    def require_files(self) -> None:
+        """Raise a SettingsError that names every missing file and the command that gets them."""
+        missing = {key: path for key, path in self.required_files().items() if not path.exists()}
+        if not missing:
+            return
+        lines = [f"  {key}: {path}" for key, path in missing.items()]
+        count = "a configured file is" if len(missing) == 1 else f"{len(missing)} configured files are"
+        raise SettingsError("\n".join([f"{count} missing:", *lines, self._remedy(missing.values())]))
+
+    def _remedy(self, missing: Iterable[Path]) -> str:
+        names = [path.as_posix() for path in missing]
+        if all("pretrained_models/demo/" in name for name in names):
+            return (
+                "the demo pack comes with the package; get it back with: pip install --force-reinstall sovits-service"
+            )
+        published = [name for name in names if "pretrained_models/" in name and "pretrained_models/demo/" not in name]
+        advice = []
+        if published:
+            advice.append(f"get the published files with: sovits-service download {self.version}")
+        if len(published) < len(names):
+            advice.append("correct the path of the others in the configuration, or put the file there")
+        return "; ".join(advice)
+
+
+def load_tts_settings(path: Path | None = None, section: str = DEFAULT_SECTION) -> TtsSettings:
+    """Read one section of `tts_infer.yaml`.
+
+    Args:
+        path: the file; None takes `configs/tts_infer.yaml`, of the working directory or else of the package.
+        section: `custom`, or one of the published models (`v1`, `v2`, ..., `demo`).
+
+    Raises:
+        SettingsError: no such file or section, an unknown key, a value that cannot be used.
+    """
+    config_path = find_path(path or DEFAULT_TTS_CONFIG)
+    document = _read_yaml(config_path)
+    if section not in document:
+        raise SettingsError(
+            f"{config_path}: there is no section {section!r}{_nearest(section, document)}; "
+            f"it has {', '.join(map(str, document))}"
+        )
+    values = document[section]
+    if not isinstance(values, dict):
+        raise SettingsError(f"{config_path}: section {section!r} must be a list of `key: value` lines")
+    where = f"{config_path}, section {section}"
+    _refuse_unknown(values, TtsSettings.model_fields, where)
+    filled = {key: value for key, value in values.items() if value not in (None, "")}
+    _fill_default_paths(filled)
+    for key, value in filled.items():
+        if key.endswith("_path") and isinstance(value, (str, Path)):
+            filled[key] = find_path(Path(value).expanduser())
+    try:
+        return TtsSettings.model_validate(filled)
+    except ValidationError as error:
+        raise SettingsError(_describe(error, where)) from None
+
+
+def _fill_default_paths(values: dict[str, Any]) -> None:
+    """Companion files live in the `pretrained_models` folder that holds the HuBERT folder, as published."""
+    hubert = Path(str(values.get("cnhuhbert_base_path", "")))
+    root = next((p for p in hubert.parents if p.name == _DEFAULT_PRETRAINED_ROOT.name), _DEFAULT_PRETRAINED_ROOT)
+    values.setdefault("sv_path", root / "sv/pretrained_eres2netv2w24s4ep4.ckpt")
+    values.setdefault("g2pw_path", root / "G2PWModel")
+    version = str(values.get("version"))
+    if version == "v3":
+        values.setdefault("vocoder_path", root / _BIGVGAN_DIR)
+    if version == "v4":
+        values.setdefault("vocoder_path", root / "gsv-v4-pretrained/vocoder.pth")
+    if version in _BASE_VITS_FILE:
+        values.setdefault("base_vits_path", root / _BASE_VITS_FILE[version])
+
+
+def _split_list(value: object) -> object:
+    """A list in a variable: JSON, or items separated by commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
+TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
+
+
+class AdminSettings(BaseModel):
+    """Administration routes: `/control`, `/set_gpt_weights`, `/set_sovits_weights`, `/set_refer_audio`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = False
+
+
+class ServiceSettings(BaseSettings):
+    """`service.yaml` and SOVITS_* variables; a variable wins over the file (`SOVITS_ADMIN__ENABLED=true`).
+
+    Attributes:
+        voices_roots: folders of voice templates; new voices are written to the first.
+        bundled_voices: offer the demonstration voices of the package too, after all other roots.
+        upload_dir: where uploaded references are kept.
+        reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
+        weights_roots: folders whose weights may be chosen at run time.
+        max_queue: requests that may wait; one more is refused with 503.
+        max_running: sequences decoded together, that is, slots of the KV cache.
+        max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
+        timeout_s: longest time that a request may take.
+        drain_s: how long running requests may go on after SIGTERM.
+        cors_origins: origins of web pages that may call the API from a browser; empty is none.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9880, ge=0, le=65535)
+    voices_roots: PathList = (Path("voices"),)
+    bundled_voices: bool = True
+    upload_dir: Path = Path("uploads")
+    reference_roots: PathList = ()
+    weights_roots: PathList = (Path("pretrained_models"), Path("weights"))
+    max_text_characters: int = Field(default=10_000, ge=1)
+    max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
+    max_queue: int = Field(default=64, ge=0)
+    max_running: int = Field(default=16, ge=1)
+    max_seq_tokens: int = Field(default=2_000, ge=64)
+    timeout_s: float = Field(default=300.0, gt=0)
+    drain_s: float = Field(default=30.0, ge=0)
+    cors_origins: TextList = ()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    admin: AdminSettings = AdminSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose values arrive as arguments."""
+        return env_settings, init_settings
+
+    @property
+    def all_voices_roots(self) -> tuple[Path, ...]:
+        """The configured roots, and after them the packaged voices where these are a further folder."""
+        root = bundled_root()
+        if not self.bundled_voices or root is None:
+            return self.voices_roots
+        packaged = (root / "voices").resolve()
+        if any(configured.resolve() == packaged for configured in self.voices_roots):
+            return self.voices_roots
+        return (*self.voices_roots, packaged)
+
+
+def load_service_settings(path: Path | None = None) -> ServiceSettings:
+    """Read `service.yaml` and the SOVITS_* variables.
+
+    Args:
+        path: the file, which must exist; None takes `configs/service.yaml` if there is one, else the defaults.
+
+    Raises:
+        SettingsError: an unknown key or variable (the message names the nearest valid one), or an unusable value.
+    """
+    config_path = find_path(path or DEFAULT_SERVICE_CONFIG)
+    values = _read_yaml(config_path) if path is not None or config_path.exists() else {}
+    _refuse_unknown(values, ServiceSettings.model_fields, str(config_path))
+    for key, model in _nested_models().items():
+        if isinstance(values.get(key), dict):
+            _refuse_unknown(values[key], model.model_fields, f"{config_path}, {key}")
+    _refuse_unknown([name for name in os.environ if name.startswith(ENV_PREFIX)], _variable_names(), "the environment")
+    try:
+        return ServiceSettings(**values)
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise SettingsError(_describe(error, f"{config_path} and {ENV_PREFIX}* variables")) from None
+
+
+def _nested_models() -> dict[str, type[BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in ServiceSettings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _variable_names() -> list[str]:
+    nested = _nested_models()
+    names = [ENV_PREFIX + name.upper() for name in ServiceSettings.model_fields]
+    names += [f"{ENV_PREFIX}{name}__{key}".upper() for name, model in nested.items() for key in model.model_fields]
+    return names
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error.__class__.__name__}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark is not None else ""
+        raise SettingsError(f"{path}: is not valid YAML{line}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: must hold `key: value` lines")
+    return document
+
+
+def _refuse_unknown(names: Iterable[object], valid: Iterable[str], where: str) -> None:
+    valid = list(valid)
+    unknown = [str(name) for name in names if name not in valid]
+    if unknown:
+        found = "; ".join(f"unknown key {name!r}{_nearest(name, valid)}" for name in unknown)
+        raise SettingsError(f"{where}: {found}")
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    by_folded = {str(candidate).casefold(): str(candidate) for candidate in valid}
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.0)
+    return f", did you mean {by_folded[close[0]]!r}?" if close else ""
+
+
+def _describe(error: ValidationError | json.JSONDecodeError, where: str) -> str:
+    """One line for all problems, without the values: one of them may be a secret."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{where}: a list in a variable is neither JSON nor comma-separated"
+    problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
+    return f"{where}: {'; '.join(problems)}"
+
+
+VERSIONS: tuple[ModelVersion, ...] = get_args(ModelVersion)
