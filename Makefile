@@ -1,0 +1,48 @@
+# Every target sets up what it needs by itself: make serve | test | check | bench
+SHELL := /bin/bash
+HOST ?= 127.0.0.1
+PORT ?= 9880
+CONFIG ?= configs/tts_infer.yaml
+JOBS ?= 2
+PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p; done))
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help serve test check bench constraints clean
+help:
+	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
+	@echo "make test    all tests (JOBS processes)"
+	@echo "make check   format, lint, layers, types"
+	@echo "make bench   measure full-size models, print and save the figures"
+
+serve: $(INSTALLED)
+	$(BIN)/sovits-service serve -c $(CONFIG) -a $(HOST) -p $(PORT)
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+constraints: $(INSTALLED)
+	$(BIN)/python tools/make_constraints.py > constraints.txt.tmp && mv constraints.txt.tmp constraints.txt
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "python3 -m venv failed; trying the Debian package python3-venv" >&2; \
+		apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv; }
+
+$(INSTALLED): pyproject.toml constraints.txt | .venv/bin/pip
+	$(BIN)/pip install --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[all,dev]'
+	@touch $@

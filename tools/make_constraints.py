@@ -1,0 +1,37 @@
+"""The installed packages in; pinned `constraints.txt` lines out, with markers where a pin is too new for an older Python.
+
+Usage: .venv/bin/python tools/make_constraints.py > constraints.txt
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import distributions
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+NOT_PINNED = {"pip", "setuptools", "sovits-service"}
+
+
+def pin(name: str, version: str, requires_python: str) -> str:
+    """One line; a local part as in `2.13.0+cpu` is dropped, so that the CUDA build satisfies it too."""
+    line = f"{name}=={Version(version).public}"
+    too_old = [python for python in SUPPORTED if not SpecifierSet(requires_python).contains(f"{python}.99")]
+    if too_old:
+        line += f'; python_version > "{too_old[-1]}"'
+    return line
+
+
+def main() -> None:
+    found = {
+        dist.metadata["Name"].lower().replace("_", "-"): (dist.version, dist.metadata.get("Requires-Python") or "")
+        for dist in distributions()
+    }
+    print("# Made by tools/make_constraints.py from an environment that passed `make test`.")
+    for name in sorted(found.keys() - NOT_PINNED):
+        print(pin(name, *found[name]))
+
+
+if __name__ == "__main__":
+    main()
