@@ -13,6 +13,10 @@ class CheckpointError(SovitsError):
     """A weights file that is unsafe, damaged, or not what the configuration says."""
 
 
+class DownloadError(SovitsError):
+    """Published weights that could not be fetched, or not completely."""
+
+
 class MissingExtraError(SovitsError):
     """A part that needs an optional dependency which is not installed; the message names the extra."""
 
