@@ -1,0 +1,168 @@
+"""A request's text and language in, segments of phoneme ids for the engine out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
+from typing import Protocol
+
+from sovits_service.errors import InvalidRequestError, MissingExtraError
+from sovits_service.text.langid import Run, is_japanese, language_runs
+from sovits_service.text.lexicon import Lexicon
+from sovits_service.text.reading import Reading
+from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment
+from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
+from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
+
+SUPPORTED_LANGUAGES: Mapping[SymbolSet, tuple[str, ...]] = MappingProxyType(
+    {
+        "v1": ("auto", "en", "zh", "ja", "all_zh", "all_ja"),
+        "v2": ("auto", "auto_yue", "en", "zh", "ja", "yue", "ko", "all_zh", "all_ja", "all_yue", "all_ko"),
+    }
+)
+_READABLE: Mapping[SymbolSet, frozenset[str]] = MappingProxyType(
+    {"v1": frozenset({"zh", "en", "ja"}), "v2": frozenset({"zh", "en", "ja", "ko", "yue"})}
+)
+_SHORT_PHONEMES = 6
+_PAUSE = re.compile(r"\[pause:\s*(\d+(?:\.\d+)?|\.\d+)\s*s?\s*\]", re.IGNORECASE)
+_LONGEST_PAUSE_S = 10.0
+_SPACES = re.compile(r" {2,}")
+_SILENT_PHONEMES = frozenset((*PUNCTUATION, "SP", "SP2", "SP3", "UNK", "_"))
+
+
+class Reader(Protocol):
+    """Reads runs of one language."""
+
+    def read(self, text: str, symbols: SymbolSet) -> Reading: ...
+
+
+class Frontend:
+    """Turns text into segments; readers load at the first text in their language. Safe to call from threads."""
+
+    def __init__(self, *, lexicon: Lexicon | None = None, g2pw_dir: Path | None = None) -> None:
+        self._lexicon = lexicon or Lexicon()
+        self._g2pw_dir = g2pw_dir
+        self._readers: dict[str, Reader] = {}
+        self._lock = Lock()
+
+    def segments(self, text: str, language: str, symbols: SymbolSet, split: SplitMethod) -> list[Segment]:
+        """Split a text and read every fragment.
+
+        Raises:
+            InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
+            MissingExtraError: the text needs a language whose packages are not installed.
+        """
+        mode = self._mode(language, symbols)
+        japanese = is_japanese(text)
+        segments: list[Segment] = []
+        for part, pause_s in _parts(text):
+            spoken = [
+                segment
+                for fragment in presegment(part, mode, split)
+                if _is_spoken(segment := self._segment(fragment, mode, symbols, japanese), symbols)
+            ]
+            if pause_s is not None:
+                _pause_after(spoken or segments, pause_s)
+            segments += spoken
+        if not segments:
+            raise InvalidRequestError("text has nothing to read; send words in the language of text_lang")
+        return segments
+
+    def transcript(self, text: str, language: str, symbols: SymbolSet) -> Segment:
+        """Read the transcript of a reference as one segment.
+
+        Raises:
+            InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
+        """
+        mode = self._mode(language, symbols)
+        text = _PAUSE.sub("", text).strip("\n")
+        if text and text[-1] not in "，。？！,.?!~:：—…":
+            text += "." if mode == "en" else "。"
+        segment = self._segment(text, mode, symbols, is_japanese(text))
+        if not _is_spoken(segment, symbols):
+            raise InvalidRequestError("prompt_text has nothing to read; leave it empty or send what the reference says")
+        return segment
+
+    def _mode(self, language: str, symbols: SymbolSet) -> str:
+        mode = language.lower()
+        if mode not in SUPPORTED_LANGUAGES[symbols]:
+            known = ", ".join(SUPPORTED_LANGUAGES[symbols])
+            raise InvalidRequestError(
+                f"text_lang: {language} is not supported in version {symbols}; use one of {known}"
+            )
+        return mode
+
+    def _segment(self, text: str, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
+        text = _SPACES.sub(" ", text)
+        segment = self._read(text, mode, symbols, japanese)
+        if len(segment.phoneme_ids) < _SHORT_PHONEMES:
+            # parity: very short texts get a dot in front, or the weights swallow them
+            segment = self._read("." + text, mode, symbols, japanese)
+        return segment
+
+    def _read(self, text: str, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
+        runs: list[LanguageRun] = []
+        dropped = 0
+        for run in language_runs(text, mode, japanese=japanese):
+            if run.language not in _READABLE[symbols]:
+                dropped += sum(character.isalnum() for character in run.text)
+                continue
+            reading = self._reader(run.language).read(run.text, symbols)
+            dropped += reading.dropped_characters
+            runs += _language_runs(run, reading, symbols)
+        return Segment(tuple(runs), dropped_characters=dropped)
+
+    def _reader(self, language: str) -> Reader:
+        reader = self._readers.get(language)
+        if reader is None:
+            with self._lock:
+                reader = self._readers.get(language)
+                if reader is None:
+                    reader = self._readers[language] = self._make_reader(language)
+        return reader
+
+    def _make_reader(self, language: str) -> Reader:
+        raise MissingExtraError(
+            f"text in {language} cannot be read here; install its packages: pip install 'sovits-service[{language}]'"
+        )
+
+
+def _parts(text: str) -> list[tuple[str, float | None]]:
+    """The text between pause marks, each with the pause that follows it."""
+    parts: list[tuple[str, float | None]] = []
+    start = 0
+    for match in _PAUSE.finditer(text):
+        parts.append((text[start : match.start()], min(float(match.group(1)), _LONGEST_PAUSE_S)))
+        start = match.end()
+    parts.append((text[start:], None))
+    return parts
+
+
+def _pause_after(segments: list[Segment], pause_s: float) -> None:
+    if segments:
+        last = segments[-1]
+        segments[-1] = Segment(last.runs, (last.pause_s or 0.0) + pause_s, last.dropped_characters)
+
+
+def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:
+    silent = frozenset(phoneme_ids(_SILENT_PHONEMES, symbols))
+    return not silent.issuperset(segment.phoneme_ids)
+
+
+def _language_runs(run: Run, reading: Reading, symbols: SymbolSet) -> list[LanguageRun]:
+    ids = phoneme_ids(reading.phonemes, symbols)
+    if run.language != "zh" or reading.word2ph is None:
+        return [LanguageRun(run.language, reading.norm_text, ids)]
+    # BERT reads 510 characters at a time, and reading numbers out makes a text longer
+    runs: list[LanguageRun] = []
+    position = 0
+    for start in range(0, len(reading.norm_text), FRAGMENT_LIMIT_CHARACTERS):
+        norm_text = reading.norm_text[start : start + FRAGMENT_LIMIT_CHARACTERS]
+        word2ph = reading.word2ph[start : start + FRAGMENT_LIMIT_CHARACTERS]
+        length = sum(word2ph)
+        runs.append(LanguageRun("zh", norm_text, ids[position : position + length], word2ph))
+        position += length
+    return runs

@@ -1,0 +1,228 @@
+"""A fragment of text and a language mode in, its runs of one language each out; by script, without a model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f"
+KANA = "\u3041-\u3096\u3099-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+HANGUL = "\u1100-\u11ff\u3131-\u318e\ua960-\ua97f\uac00-\ud7ff\uffa1-\uffdc"
+LATIN = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a"
+DIGIT = "0-9\uff10-\uff19"
+
+# `角(jue2)色`: a Han character followed by its reading in pinyin or jyutping, written by the user
+INLINE_READING = re.compile(rf"([{HAN}])[(（]([a-zêüv]{{1,6}}[1-6])[)）]")
+
+_UNITS = (
+    "km/h|km/s|m/s|m/min|mg/L|mg/l|g/L|kg/m³|kWh|kW·h|mAh|Mbps|Gbps|Kbps|kbps|bps|GHz|MHz|kHz|KHz|Hz|rpm|dpi|ppm|"
+    "cm²|cm³|cm2|cm3|mm²|mm³|mm2|km²|km2|m²|m³|m2|m3|kg|Kg|KG|km|KM|cm|CM|mm|nm|μm|um|dm|mL|ml|ML|μg|ug|mg|ms|μs|ns|"
+    "dB|db|kW|MW|GW|KW|kV|KV|mA|kPa|MPa|hPa|Pa|kJ|kcal|cal|TB|GB|MB|KB|kB|tb|gb|mb|min|hr|"
+    "℃|°C|℉|°F|㎡|㎥|㎞|㎏|㎝|㎜|㎎|㎖|W|V|A|J|L|g|m|s|h|t|d"
+)
+_TOKEN = re.compile(
+    rf"""
+    (?P<link>(?:https?://|ftp://|www\.)[^\s{HAN}{KANA}{HANGUL}，。！？、；：（）《》「」“”]+
+        |[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+
+        |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
+            (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
+    |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
+    |(?P<num>[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
+        (?:\s?(?:{_UNITS})(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:{_UNITS}))?(?![A-Za-z{DIGIT}])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
+        (?:[~\-～–][{DIGIT}.]+[%％‰])?)
+    |(?P<zh>(?:[{HAN}](?:[(（][a-zêüv]{{1,6}}[1-6][)）])?)+)
+    |(?P<ja>[{KANA}]+)
+    |(?P<ko>[{HANGUL}]+)
+    |(?P<en>[{LATIN}]+)
+    |(?P<x>[^\W_])
+    |(?P<mark>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_MARKS = frozenset(",.!?，。！？")
+_COUNTED = re.compile(
+    r"[个名位只头条匹台辆架艘部本册张页份件套间座栋层楼号期届次回遍场种类样元块角毛分钱岁年月日天时点秒周季倍折度"
+    r"米克斤吨里升寸尺亩平公千百万亿%％℃级班班路线楼室人家户口斤两杯瓶盒包箱袋碗盘把根颗粒片朵棵双对只首篇句字]"
+)
+_CHINESE_WORDS = re.compile(
+    r"[你您她它们吗呢吧很嗎們這哪啥咱俺]|[的了](?=[^\u3041-\u30ff]|$)|是(?![非正])|我(?![々慢])|不是|没有|沒有|可以|喜[欢歡]|"
+    r"什[么麼]|怎[么麼]|[因为為]为|一[个個]|就是|也是|都是|还|還是|[和在](?=[{HAN}])(?!和)".replace("{HAN}", HAN)
+)
+_NOT_JAPANESE = re.compile(r"[^\x00-\x7f]")
+
+Language = Literal["zh", "en", "ja", "ko", "yue"]
+
+
+@dataclass(slots=True)
+class Run:
+    """A stretch of text in one language; `num`, `mark` and `x` are stretches that have not found theirs yet."""
+
+    language: str
+    text: str
+
+
+def is_japanese(text: str) -> bool:
+    """Whether a whole text is Japanese: it has kana, or kanji of Japan alone, and nothing that only Chinese has."""
+    han = re.findall(rf"[{HAN}]", text)
+    has_kana = re.search(rf"[{KANA}]", text) is not None
+    if not has_kana and not any(_is_japanese_only(character) for character in han):
+        return False
+    if any(not _encodes(character, "shift_jis") for character in han):
+        return False
+    if has_kana:
+        kana = len(re.findall(rf"[{KANA}]", text))
+        return kana * 4 >= len(han) or not _CHINESE_WORDS.search(text)
+    return not _CHINESE_WORDS.search(text)
+
+
+def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list[Run]:
+    """Cut a fragment into runs.
+
+    Args:
+        text: one fragment.
+        mode: a language of a request in lower case.
+        japanese: whether the whole text, not only this fragment, is Japanese; None looks at the fragment.
+
+    Returns:
+        Runs in order, neighbours of different languages; their texts joined are the text.
+    """
+    if not text:
+        return []
+    if mode == "en":
+        return [Run("en", text)]
+    tokens = _tokens(text)
+    base = mode.removeprefix("all_")
+    if mode.startswith("all_"):
+        own = _settle_fixed(tokens, base)
+    elif mode in ("auto", "auto_yue"):
+        own = _settle_auto(tokens, text, is_japanese(text) if japanese is None else japanese)
+    else:
+        own = _settle_chosen(tokens, base)
+    runs = _settle_rest(_merge(own), "zh" if base.startswith("auto") else base)
+    if mode == "auto_yue":
+        for run in runs:
+            run.language = "yue" if run.language == "zh" else run.language
+    return _merge(runs)
+
+
+def _tokens(text: str) -> list[Run]:
+    tokens: list[Run] = []
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or "mark"
+        kind = {"link": "en", "formula": "num"}.get(kind, kind)
+        if kind == "mark" and tokens:
+            tokens[-1].text += match.group()
+        else:
+            tokens.append(Run(kind, match.group()))
+    if len(tokens) > 1 and tokens[0].language == "mark":
+        first = tokens.pop(0)
+        tokens[0].text = first.text + tokens[0].text
+    return tokens
+
+
+def _settle_fixed(tokens: list[Run], base: str) -> list[Run]:
+    """`all_zh` and its like: English is English, everything else is the language that was asked for."""
+    return [Run("en" if token.language == "en" else base, token.text) for token in tokens]
+
+
+def _settle_chosen(tokens: list[Run], base: str) -> list[Run]:
+    """`zh`, `ja`, `ko`, `yue`: as asked, but in Chinese text kana and hangul keep their own language."""
+    kept = {"en", "num", "x", "mark"} | ({"ja", "ko"} if base in ("zh", "yue") else set())
+    return [Run(token.language if token.language in kept else base, token.text) for token in tokens]
+
+
+def _settle_auto(tokens: list[Run], text: str, japanese: bool) -> list[Run]:
+    """Kana decide for Japanese; Han does only in a Japanese text, or in a clause that is Japanese around it."""
+    if japanese:
+        return [Run("ja" if token.language == "zh" else token.language, token.text) for token in tokens]
+    if not any(token.language == "ja" for token in tokens):
+        return tokens
+    settled: list[Run] = []
+    for clause in _clauses(tokens):
+        clause_text = "".join(token.text for token in clause if token.language in ("zh", "ja"))
+        is_ja = any(token.language == "ja" for token in clause) and _is_japanese_clause(clause_text)
+        settled += [Run("ja" if is_ja and token.language == "zh" else token.language, token.text) for token in clause]
+    return settled
+
+
+def _clauses(tokens: list[Run]) -> list[list[Run]]:
+    clauses: list[list[Run]] = [[]]
+    for token in tokens:
+        clauses[-1].append(token)
+        if token.text[-1] in "，。！？、；,.!?;\n ":
+            clauses.append([])
+    return [clause for clause in clauses if clause]
+
+
+def _is_japanese_clause(text: str) -> bool:
+    han = re.findall(rf"[{HAN}]", text)
+    kana = re.findall(rf"[{KANA}]", text)
+    if any(not _encodes(character, "shift_jis") for character in han):
+        return False
+    return len(kana) * 2 >= len(han) and not _CHINESE_WORDS.search(text)
+
+
+def _encodes(character: str, encoding: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_japanese_only(character: str) -> bool:
+    return _encodes(character, "shift_jis") and not _encodes(character, "gb2312") and not _encodes(character, "big5")
+
+
+def _merge(runs: list[Run]) -> list[Run]:
+    merged: list[Run] = []
+    for run in runs:
+        if merged and merged[-1].language == run.language:
+            merged[-1].text += run.text
+        else:
+            merged.append(Run(run.language, run.text))
+    return merged
+
+
+def _settle_rest(runs: list[Run], base: str) -> list[Run]:
+    """Give numbers the language of their neighbours, and what is left that of the run before it."""
+    with_numbers: list[Run] = []
+    for i, run in enumerate(runs):
+        language = run.language
+        if language == "num":
+            following = runs[i + 1] if i + 1 < len(runs) else None
+            language = _number_language(with_numbers[-1] if with_numbers else None, run, following, base)
+        with_numbers.append(Run(language, run.text))
+    with_numbers = _merge(with_numbers)
+    settled: list[Run] = []
+    for i, run in enumerate(with_numbers):
+        language = run.language
+        if language in ("x", "mark"):
+            if settled:
+                language = settled[-1].language
+            elif i + 1 < len(with_numbers):
+                language = with_numbers[i + 1].language
+            else:
+                language = base
+        settled.append(Run(language, run.text))
+    return settled
+
+
+def _number_language(before: Run | None, number: Run, after: Run | None, base: str) -> str:
+    """Whose words a number is read in; the rules are the original's, but a counted number is Chinese."""
+    if before is None and after is None:
+        return base
+    if after is None:
+        return before.language if before is not None else base
+    if before is None:
+        return after.language
+    if before.language == after.language:
+        return before.language
+    if after.language == "zh" and number.text[-1].isdigit() and _COUNTED.match(after.text):
+        return "zh"
+    if before.text[-1] in _MARKS:
+        return after.language
+    if after.text[0] in _MARKS or number.text[-1] in "。.":
+        return before.language
+    return before.language if len(before.text) >= len(after.text) else after.language
