@@ -1,0 +1,157 @@
+"""HiFi-GAN (Kong et al. 2020): latents or a mel spectrogram in, a waveform out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_SLOPE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class HifiganConfig:
+    """Sizes of the network.
+
+    Attributes:
+        in_channels: of the latents or the mel.
+        gin_channels: of the style; 0 for none.
+        post_bias: whether the last convolution has a bias.
+    """
+
+    in_channels: int
+    upsample_rates: tuple[int, ...]
+    upsample_kernel_sizes: tuple[int, ...]
+    upsample_initial_channel: int
+    resblock: Literal["1", "2"]
+    resblock_kernel_sizes: tuple[int, ...]
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...]
+    gin_channels: int = 0
+    post_bias: bool = False
+
+
+def _dilated(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
+    padding = (kernel_size - 1) * dilation // 2
+    return nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
+
+
+class ResBlock1(nn.Module):
+    """Pairs of a dilated and a plain convolution."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(_dilated(channels, kernel_size, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(_dilated(channels, kernel_size, 1) for _ in dilations)
+        self.context = (kernel_size - 1) // 2 * sum(dilation + 1 for dilation in dilations)
+
+    def normed_layers(self) -> Iterator[nn.Module]:
+        return chain(self.convs1, self.convs2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
+            x = x + conv2(F.leaky_relu(conv1(F.leaky_relu(x, _SLOPE)), _SLOPE))
+        return x
+
+
+class ResBlock2(nn.Module):
+    """Single dilated convolutions, of which there are two."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        # parity: configs list three dilations for this kind too; the checkpoints hold the first two.
+        self.convs = nn.ModuleList(_dilated(channels, kernel_size, dilation) for dilation in dilations[:2])
+        self.context = (kernel_size - 1) // 2 * sum(dilations[:2])
+
+    def normed_layers(self) -> Iterator[nn.Module]:
+        return iter(self.convs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = x + conv(F.leaky_relu(x, _SLOPE))
+        return x
+
+
+class Hifigan(nn.Module):
+    """The generator `dec`.
+
+    Attributes:
+        hop_samples: samples per input frame.
+        context_frames: input frames to each side on which a frame's samples depend.
+    """
+
+    def __init__(self, config: HifiganConfig) -> None:
+        super().__init__()
+        rates, kernels = config.upsample_rates, config.upsample_kernel_sizes
+        if any((kernel - rate) % 2 or kernel < rate for rate, kernel in zip(rates, kernels, strict=True)):
+            raise ValueError("each upsampling kernel must exceed its rate by an even number")
+        channels = config.upsample_initial_channel
+        self.conv_pre = nn.Conv1d(config.in_channels, channels, 7, padding=3)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        self.n_kernels = len(config.resblock_kernel_sizes)
+        block = ResBlock1 if config.resblock == "1" else ResBlock2
+        for rate, kernel in zip(rates, kernels, strict=True):
+            self.ups.append(nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2))
+            channels //= 2
+            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True):
+                self.resblocks.append(block(channels, size, dilations))
+        self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=config.post_bias)
+        if config.gin_channels:
+            self.cond = nn.Conv1d(config.gin_channels, config.upsample_initial_channel, 1)
+        for layer in self.normed_layers():
+            assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
+            nn.init.normal_(layer.weight, 0.0, 0.01)
+        self.hop_samples = math.prod(rates)
+        self.context_frames = _context_frames(config, max(_context(b) for b in self.resblocks[-self.n_kernels :]))
+
+    def normed_layers(self) -> Iterator[nn.Module]:
+        """The layers that carry weight norm in a checkpoint."""
+        for block in self.resblocks:
+            assert isinstance(block, ResBlock1 | ResBlock2)
+            yield from block.normed_layers()
+        yield from self.ups
+
+    def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
+        """Turns frames into samples.
+
+        Args:
+            x: (B, in_channels, T).
+            style: (B or 1, gin_channels, 1), where the network takes one.
+
+        Returns:
+            (B, 1, T * hop_samples) in [-1, 1].
+        """
+        x = self.conv_pre(x)
+        if style is not None:
+            x = x + self.cond(style)
+        for stage, up in enumerate(self.ups):
+            x = up(F.leaky_relu(x, _SLOPE))
+            blocks = self.resblocks[stage * self.n_kernels : (stage + 1) * self.n_kernels]
+            total = blocks[0](x)
+            for block in blocks[1:]:
+                total = total + block(x)
+            x = total / self.n_kernels
+        # parity: the last activation has PyTorch's default slope of 0.01, not 0.1.
+        return torch.tanh(self.conv_post(F.leaky_relu(x)))
+
+
+def _context(block: nn.Module) -> int:
+    assert isinstance(block, ResBlock1 | ResBlock2)
+    return block.context
+
+
+def _context_frames(config: HifiganConfig, block_context: int) -> int:
+    """Frames to each side that a frame's samples depend on, counted back from the last layer to the first."""
+    samples = 3  # conv_post
+    for rate, kernel in zip(reversed(config.upsample_rates), reversed(config.upsample_kernel_sizes), strict=True):
+        samples += block_context
+        padding = (kernel - rate) // 2
+        # Output sample o hears the inputs from (o + padding - kernel + 1) / rate to (o + padding) / rate.
+        samples = max((samples + kernel - 1 - padding) // rate, (samples + padding + rate - 1) // rate)
+    return samples + 3  # conv_pre

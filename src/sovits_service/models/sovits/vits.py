@@ -1,0 +1,196 @@
+"""`Vits`, the SoVITS of v1 to v2ProPlus: semantic tokens, phonemes and a style in, a waveform out, in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sovits_service.models.sovits.config import SovitsConfig
+from sovits_service.models.sovits.flow import Flow, WaveNet
+from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
+from sovits_service.models.sovits.quantizer import Quantizer
+from sovits_service.models.sovits.style import StyleEncoder
+from sovits_service.models.sovits.text_encoder import Prior, TextEncoder
+from sovits_service.models.sovits.weight_norm import add_weight_norm, remove_weight_norm
+
+
+class Vits(nn.Module):
+    """Attribute names equal the checkpoint's keys, so that its weights load strictly.
+
+    Args:
+        config: every size.
+        weight_norm: as in checkpoints and for training; without it the weights are the folded ones.
+    """
+
+    def __init__(self, config: SovitsConfig, *, weight_norm: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.enc_p = TextEncoder(config)
+        self.dec = Hifigan(
+            HifiganConfig(
+                in_channels=config.inter_channels,
+                upsample_rates=config.upsample_rates,
+                upsample_kernel_sizes=config.upsample_kernel_sizes,
+                upsample_initial_channel=config.upsample_initial_channel,
+                resblock=config.resblock,
+                resblock_kernel_sizes=config.resblock_kernel_sizes,
+                resblock_dilation_sizes=config.resblock_dilation_sizes,
+                gin_channels=config.gin_channels,
+            )
+        )
+        self.flow = Flow(config)
+        self.ref_enc = StyleEncoder(
+            config.ref_spec_bins, config.ref_hidden_channels, config.gin_channels, config.ref_kernel_size
+        )
+        self.ssl_proj = nn.Conv1d(config.ssl_channels, config.ssl_channels, config.ssl_stride, stride=config.ssl_stride)
+        self.quantizer = Quantizer(config.codebook_size, config.ssl_channels)
+        if config.speaker_embedding_channels:
+            self.sv_emb = nn.Linear(config.speaker_embedding_channels, config.gin_channels)
+            self.ge_to512 = nn.Linear(config.gin_channels, config.mrte_channels)
+            self.prelu = nn.PReLU(config.gin_channels)
+        if weight_norm:
+            for layer in self._normed_layers():
+                add_weight_norm(layer)
+
+    def _normed_layers(self) -> Iterator[nn.Module]:
+        for module in self.modules():
+            if isinstance(module, WaveNet | Hifigan):
+                yield from module.normed_layers()
+
+    def remove_weight_norm(self) -> None:
+        """Folds weight norm into plain weights; for inference alone."""
+        for layer in list(self._normed_layers()):
+            remove_weight_norm(layer)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples per latent frame."""
+        return self.dec.hop_samples
+
+    @property
+    def frames_per_token(self) -> int:
+        """Latent frames per semantic token, at speed 1."""
+        return self.config.ssl_stride
+
+    @property
+    def vocode_context_frames(self) -> int:
+        """Latent frames to each side with which a window of them decodes as it does in the whole."""
+        return self.dec.context_frames
+
+    def style_embedding(
+        self, ref_specs: Sequence[Tensor], speaker_embeddings: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """The style of a voice: the mean over its references.
+
+        Args:
+            ref_specs: each (1, bins, T) linear spectrum of one reference.
+            speaker_embeddings: each (1, channels), one per reference; for v2Pro and v2ProPlus.
+
+        Returns:
+            (1, gin_channels, 1).
+        """
+        styles = [self.ref_enc(spec) for spec in ref_specs]
+        if self.config.speaker_embedding_channels:
+            if speaker_embeddings is None or len(speaker_embeddings) != len(styles):
+                raise ValueError("this version takes one speaker embedding per reference")
+            styles = [
+                self.add_speaker(style, speaker) for style, speaker in zip(styles, speaker_embeddings, strict=True)
+            ]
+        return torch.stack(styles).mean(0)
+
+    def add_speaker(self, style: Tensor, speaker_embedding: Tensor) -> Tensor:
+        """(B, gin, 1) and (B, speaker channels) -> (B, gin, 1)."""
+        out: Tensor = self.prelu(style + self.sv_emb(speaker_embedding).unsqueeze(-1))
+        return out
+
+    def encode(
+        self,
+        semantic_tokens: Tensor,
+        phoneme_ids: Tensor,
+        style: Tensor,
+        *,
+        lengths: Sequence[int] | None = None,
+        phoneme_lengths: Sequence[int] | None = None,
+        speed: float | Sequence[float] = 1.0,
+    ) -> Prior:
+        """Predicts the distribution of the latents.
+
+        Args:
+            semantic_tokens: (B, T_sem) int64 codebook indices, 25 per second, no end token.
+            phoneme_ids: (B, T_text) int64 in the model's symbol set.
+            style: (B or 1, gin_channels, 1).
+            lengths: tokens of each item where the batch is padded.
+            phoneme_lengths: phonemes of each item where the batch is padded.
+            speed: one value, or one per item.
+
+        Returns:
+            The prior, with `T_sem * frames_per_token` frames at speed 1.
+        """
+        frames = None if lengths is None else [n * self.frames_per_token for n in lengths]
+        quantized = self.quantizer.decode(semantic_tokens).repeat_interleave(self.frames_per_token, dim=-1)
+        return self.encode_quantized(quantized, phoneme_ids, style, frames, phoneme_lengths, speed)
+
+    def encode_quantized(
+        self,
+        quantized: Tensor,
+        phoneme_ids: Tensor,
+        style: Tensor,
+        frame_lengths: Sequence[int] | Tensor | None = None,
+        phoneme_lengths: Sequence[int] | Tensor | None = None,
+        speed: float | Sequence[float] = 1.0,
+    ) -> Prior:
+        """`encode` from (B, ssl_channels, T) codebook vectors on; training enters here."""
+        condition = style
+        if self.config.speaker_embedding_channels:
+            condition = self.ge_to512(style.transpose(1, 2)).transpose(1, 2)
+        prior: Prior = self.enc_p(quantized, phoneme_ids, condition, frame_lengths, phoneme_lengths, speed)
+        return prior
+
+    def latents(self, prior: Prior, style: Tensor, noise: Tensor, noise_scale: float = 0.5) -> Tensor:
+        """Draws latents from the prior.
+
+        Args:
+            prior: as `encode` returns it.
+            style: (B or 1, gin_channels, 1).
+            noise: (B, inter_channels, T) standard normal.
+            noise_scale: 0 for the mean alone.
+
+        Returns:
+            (B, inter_channels, T), zero where an item is padding.
+        """
+        z = prior.mean + noise * torch.exp(prior.log_std) * noise_scale
+        out: Tensor = self.flow(z, prior.mask, style, reverse=True)
+        return out * prior.mask
+
+    def vocode(self, latents: Tensor, style: Tensor) -> Tensor:
+        """Makes the waveform.
+
+        Args:
+            latents: (B, inter_channels, T).
+            style: (B or 1, gin_channels, 1).
+
+        Returns:
+            (B, 1, T * hop_samples) in [-1, 1].
+        """
+        out: Tensor = self.dec(latents, style)
+        return out
+
+    def vocode_window(self, latents: Tensor, style: Tensor, start: int, end: int) -> Tensor:
+        """The samples of the frames `start` to `end` of the latents, equal to that part of the whole."""
+        context = self.vocode_context_frames
+        first = max(0, start - context)
+        window = self.vocode(latents[..., first : end + context], style)
+        return window[..., (start - first) * self.hop_samples : (end - first) * self.hop_samples]
+
+    def extract_codes(self, ssl_features: Tensor) -> Tensor:
+        """The semantic tokens of recorded speech.
+
+        Args:
+            ssl_features: (B, ssl_channels, T) HuBERT features, 50 a second.
+
+        Returns:
+            (B, T // 2) int64.
+        """
+        return self.quantizer.encode(self.ssl_proj(ssl_features))

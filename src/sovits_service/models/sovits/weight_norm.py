@@ -1,0 +1,62 @@
+"""Weight norm (Salimans and Kingma 2016): on for training, folded into plain weights for inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+_LEGACY_TO_PARAMETRIZED = {
+    "weight_g": "parametrizations.weight.original0",
+    "weight_v": "parametrizations.weight.original1",
+}
+
+
+def add_weight_norm(module: nn.Module) -> None:
+    """Splits the module's weight into length and direction; it saves and loads them under the checkpoint's keys."""
+    parametrizations.weight_norm(module, "weight")
+    module.register_state_dict_post_hook(_use_checkpoint_keys)  # type: ignore[no-untyped-call]
+
+
+def remove_weight_norm(module: nn.Module) -> None:
+    """Folds the two factors of the module's weight into one, in float32."""
+    if parametrize.is_parametrized(module, "weight"):
+        parametrize.remove_parametrizations(module, "weight")
+
+
+def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replaces every pair `weight_g`, `weight_v` (or its parametrised spelling) by the weight that they make.
+
+    Args:
+        state: a checkpoint's tensors, any float dtype.
+
+    Returns:
+        The other tensors as they are, and the folded weights in their dtype, computed in float32.
+    """
+    folded: dict[str, Tensor] = {}
+    for key, value in state.items():
+        for g_name, v_name in (tuple(_LEGACY_TO_PARAMETRIZED), tuple(_LEGACY_TO_PARAMETRIZED.values())):
+            if key.endswith(f".{v_name}") and key.removesuffix(v_name) + g_name in state:
+                prefix = key.removesuffix(v_name)
+                folded[f"{prefix}weight"] = _fold(value, state[prefix + g_name])
+                break
+            if key.endswith(f".{g_name}") and key.removesuffix(g_name) + v_name in state:
+                break
+        else:
+            folded[key] = value
+    return folded
+
+
+def _fold(direction: Tensor, length: Tensor) -> Tensor:
+    # The length has the full rank with 1 in every dimension but the one that was kept: dimension 0, or 2 in HuBERT.
+    dim = max(range(length.dim()), key=lambda axis: length.shape[axis])
+    return torch._weight_norm(direction.float(), length.float(), dim).to(direction.dtype)
+
+
+def _use_checkpoint_keys(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
+    for legacy, parametrized in _LEGACY_TO_PARAMETRIZED.items():
+        if f"{prefix}{parametrized}" in state:
+            state[f"{prefix}{legacy}"] = state.pop(f"{prefix}{parametrized}")
