@@ -1,0 +1,283 @@
+"""Float samples in, bytes of a media type out: whole files, and streams from one encoder per answer."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from sovits_service.errors import InvalidRequestError, SynthesisError
+from sovits_service.types import FloatArray
+
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_VORBIS_BLOCK_SAMPLES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """How FFmpeg writes a media type.
+
+    Attributes:
+        rates_hz: the rates that the format has; empty where it takes any.
+        streaming: options of the muxer when the output cannot be rewound.
+    """
+
+    container: str
+    codec: str
+    sample_format: str
+    rates_hz: tuple[int, ...] = ()
+    bit_rate: int | None = None
+    bits_per_sample_limit: int | None = None
+    streaming: Mapping[str, str] = field(default_factory=dict)
+
+
+_MPEG_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_CODECS: Mapping[str, _Codec] = {
+    # ADTS, 192 kbit/s where the rate allows as much: AAC holds at most 6,144 bits in a frame of 1,024 samples.
+    "aac": _Codec("adts", "aac", "fltp", (*_MPEG_RATES_HZ, 64000, 88200, 96000), 192_000, bits_per_sample_limit=6),
+    # A stream has no end to write into the Xing frame and must not begin with an empty tag.
+    "mp3": _Codec(
+        "mp3",
+        "libmp3lame",
+        "s16p",
+        _MPEG_RATES_HZ,
+        128_000,
+        streaming={"write_xing": "0", "id3v2_version": "0"},
+    ),
+    # 8 KiB of room for tags is the muxer's habit.
+    "flac": _Codec("flac", "flac", "s16", streaming={"metadata_header_padding": "0"}),
+    # A page a second is the muxer's habit; 100 ms keep the first sound early at 1 % more bytes.
+    "opus": _Codec("ogg", "libopus", "flt", (48000,), 64_000, streaming={"page_duration": "100000"}),
+}
+MEDIA_TYPES = ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus")
+
+
+class StreamEncoder(Protocol):
+    """The bytes of one answer: `start`, then `encode` for each chunk, then `finish`; each may return b""."""
+
+    def start(self) -> bytes: ...
+    def encode(self, samples: FloatArray) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+
+def content_type(media_type: str) -> str:
+    """`audio/<media_type>`, as the original's clients expect it.
+
+    Raises:
+        InvalidRequestError: the service does not write this media type.
+    """
+    _check_media_type(media_type)
+    return f"audio/{media_type}"
+
+
+def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> bytes:
+    """Encodes a finished piece of speech as one file with a right header.
+
+    Args:
+        samples: (T,) float32 mono; what is beyond [-1, 1] is clipped.
+        sample_rate_hz: rate of `samples`; kept in the file, but for opus (always 48 kHz) and for rates that a
+            format does not have (the next higher one is taken).
+        media_type: one of `MEDIA_TYPES`.
+
+    Raises:
+        InvalidRequestError: the service does not write this media type.
+        SynthesisError: a sample is not a finite number.
+    """
+    _check_media_type(media_type)
+    if media_type == "raw":
+        return _pcm16(samples).tobytes()
+    if media_type == "wav":
+        pcm = _pcm16(samples).tobytes()
+        return _wav_header(sample_rate_hz, len(pcm)) + pcm
+    if media_type == "ogg":
+        return _encode_vorbis(samples, sample_rate_hz)
+    sink = io.BytesIO()
+    encoder = _FFmpegEncoder(sink, sample_rate_hz, _CODECS[media_type], muxer_options={})
+    encoder.write(samples)
+    encoder.close()
+    return sink.getvalue()
+
+
+def stream_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:
+    """The encoder of one streamed answer.
+
+    mp3, flac and opus come from one encoder for the whole answer, so that chunks join without a seam. ogg and aac
+    are one complete file per chunk, as the original's clients decode them.
+
+    Raises:
+        InvalidRequestError: the service does not write this media type.
+    """
+    _check_media_type(media_type)
+    if media_type in ("wav", "raw"):
+        return _PcmStream(sample_rate_hz, with_header=media_type == "wav")
+    if media_type in ("ogg", "aac"):
+        return _FilePerChunk(sample_rate_hz, media_type)
+    return _CodecStream(sample_rate_hz, _CODECS[media_type])
+
+
+class _PcmStream:
+    """16-bit PCM, for wav after a header of 44 bytes."""
+
+    def __init__(self, sample_rate_hz: int, *, with_header: bool) -> None:
+        self._sample_rate_hz = sample_rate_hz
+        self._with_header = with_header
+
+    def start(self) -> bytes:
+        # The size is not known yet: the largest value makes readers go on to the end, while a zero reads as empty.
+        return _wav_header(self._sample_rate_hz, _UNKNOWN_SIZE) if self._with_header else b""
+
+    def encode(self, samples: FloatArray) -> bytes:
+        return _pcm16(samples).tobytes()
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _FilePerChunk:
+    """Each chunk is a file of its own."""
+
+    def __init__(self, sample_rate_hz: int, media_type: str) -> None:
+        self._sample_rate_hz = sample_rate_hz
+        self._media_type = media_type
+
+    def start(self) -> bytes:
+        return b""
+
+    def encode(self, samples: FloatArray) -> bytes:
+        return encode_whole(samples, self._sample_rate_hz, self._media_type) if len(samples) else b""
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _CodecStream:
+    """One FFmpeg encoder for the whole answer."""
+
+    def __init__(self, sample_rate_hz: int, codec: _Codec) -> None:
+        self._sink = _ForwardSink()
+        self._encoder = _FFmpegEncoder(self._sink, sample_rate_hz, codec, {**codec.streaming, "flush_packets": "1"})
+
+    def start(self) -> bytes:
+        self._encoder.write_header()
+        return self._sink.take()
+
+    def encode(self, samples: FloatArray) -> bytes:
+        self._encoder.write(samples)
+        return self._sink.take()
+
+    def finish(self) -> bytes:
+        self._encoder.close()
+        return self._sink.take()
+
+
+class _ForwardSink:
+    """A file that can only be appended to, and is emptied as it grows; no `seek`, so no muxer goes back in it."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._buffer += data
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = bytes(self._buffer)
+        self._buffer.clear()
+        return taken
+
+
+class _FFmpegEncoder:
+    """Mono float samples into a container on `sink`, resampled where the format does not have the rate."""
+
+    def __init__(
+        self, sink: io.BytesIO | _ForwardSink, sample_rate_hz: int, codec: _Codec, muxer_options: dict[str, str]
+    ) -> None:
+        rate_hz = _format_rate_hz(sample_rate_hz, codec)
+        self._format = codec.sample_format
+        self._rate_hz = rate_hz
+        self._resampler = (
+            soxr.ResampleStream(sample_rate_hz, rate_hz, 1, dtype="float32") if rate_hz != sample_rate_hz else None
+        )
+        self._container = av.open(sink, "w", format=codec.container, container_options=muxer_options)
+        self._stream = cast(av.AudioStream, self._container.add_stream(codec.codec, rate=rate_hz))
+        self._stream.layout = "mono"
+        self._stream.format = codec.sample_format
+        if codec.bit_rate is not None:
+            limit = codec.bits_per_sample_limit
+            self._stream.bit_rate = codec.bit_rate if limit is None else min(codec.bit_rate, limit * rate_hz)
+        self._written_samples = 0
+
+    def write_header(self) -> None:
+        self._container.start_encoding()
+
+    def write(self, samples: FloatArray, *, last: bool = False) -> None:
+        checked = _finite(samples)
+        if self._resampler is not None:
+            checked = self._resampler.resample_chunk(checked, last=last)
+        if len(checked):
+            self._container.mux(self._stream.encode(self._frame(checked)))
+
+    def close(self) -> None:
+        if self._resampler is not None:
+            self.write(np.zeros(0, dtype=np.float32), last=True)
+        self.write_header()
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def _frame(self, samples: FloatArray) -> av.AudioFrame:
+        if self._format.startswith("s16"):
+            frame = av.AudioFrame.from_ndarray(_pcm16(samples)[np.newaxis, :], self._format, layout="mono")
+        else:
+            floats = np.clip(samples, -1.0, 1.0)
+            frame = av.AudioFrame.from_ndarray(floats[np.newaxis, :], self._format, layout="mono")
+        frame.sample_rate = self._rate_hz
+        frame.pts = self._written_samples
+        self._written_samples += len(samples)
+        return frame
+
+
+def _encode_vorbis(samples: FloatArray, sample_rate_hz: int) -> bytes:
+    checked = np.clip(_finite(samples), -1.0, 1.0)
+    sink = io.BytesIO()
+    with soundfile.SoundFile(sink, "w", sample_rate_hz, channels=1, format="OGG", subtype="VORBIS") as file:
+        # In blocks, since libvorbis puts what it is given on the stack, and some 500,000 samples overflow it.
+        for start in range(0, len(checked), _VORBIS_BLOCK_SAMPLES):
+            file.write(checked[start : start + _VORBIS_BLOCK_SAMPLES])
+    return sink.getvalue()
+
+
+def _format_rate_hz(sample_rate_hz: int, codec: _Codec) -> int:
+    if not codec.rates_hz or sample_rate_hz in codec.rates_hz:
+        return sample_rate_hz
+    return min((rate for rate in codec.rates_hz if rate > sample_rate_hz), default=max(codec.rates_hz))
+
+
+def _wav_header(sample_rate_hz: int, data_bytes: int) -> bytes:
+    riff_bytes = min(_UNKNOWN_SIZE, 36 + data_bytes)
+    layout = "<4sI4s4sIHHIIHH4sI"
+    form = (b"fmt ", 16, 1, 1, sample_rate_hz, sample_rate_hz * 2, 2, 16)
+    return struct.pack(layout, b"RIFF", riff_bytes, b"WAVE", *form, b"data", data_bytes)
+
+
+def _finite(samples: FloatArray) -> FloatArray:
+    if not np.isfinite(samples).all():
+        raise SynthesisError("the audio has samples that are not numbers; try again, or with another seed")
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def _pcm16(samples: FloatArray) -> npt.NDArray[np.int16]:
+    pcm: npt.NDArray[np.int16] = np.clip(np.rint(_finite(samples) * 32768.0), -32768, 32767).astype("<i2")
+    return pcm
+
+
+def _check_media_type(media_type: str) -> None:
+    if media_type not in MEDIA_TYPES:
+        raise InvalidRequestError(f"media_type: {media_type[:32]} is not supported")
