@@ -1,0 +1,149 @@
+"""Normalised Chinese in, initials and finals with tones out, with their count for each character."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+
+from pypinyin import Style, lazy_pinyin
+from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
+
+from sovits_service.text.symbols import PUNCTUATION
+from sovits_service.text.zh.segmenter import Segmenter
+from sovits_service.text.zh.tone_sandhi import Word, apply_erhua, apply_sandhi, merge_words
+from sovits_service.types import SymbolSet
+
+SentenceModel = Callable[[str], list[str | None]]
+"""A clause in, a syllable with tone number for each character out; None where it has no opinion."""
+
+_CLAUSE_END = re.compile(r"(?<=[!?…,.\-])")
+_MARKS = frozenset(PUNCTUATION)
+
+
+def has_reading(character: str) -> bool:
+    """Whether a Han character has a pinyin reading."""
+    return ord(character) in PINYIN_DICT
+
+
+class ChineseG2p:
+    """Reads normalised clauses.
+
+    Args:
+        lexicon: words of the user with one syllable for each character; they win over everything but the sandhi.
+        model: a polyphone model over whole clauses; without one, words and their neighbours decide.
+    """
+
+    def __init__(self, lexicon: Mapping[str, tuple[str, ...]], model: SentenceModel | None = None) -> None:
+        self._segmenter = Segmenter()
+        self._lexicon = lexicon
+        self._longest_entry = max(map(len, lexicon), default=0)
+        self._model = model
+
+    def phonemes(
+        self, norm_text: str, symbols: SymbolSet, fixed: Mapping[int, str] | None = None
+    ) -> tuple[list[str], list[int]]:
+        """Read a text of Han characters with readings and of punctuation marks.
+
+        Args:
+            fixed: syllables by position that the user wrote; they are spoken as they stand.
+
+        Returns:
+            Phonemes, and how many of them each character of `norm_text` has.
+        """
+        phonemes: list[str] = []
+        word2ph: list[int] = []
+        position = 0
+        for clause in _CLAUSE_END.split(norm_text):
+            syllables = self._clause(clause, symbols) if clause else []
+            for character, syllable in zip(clause, syllables, strict=True):
+                if fixed and position in fixed:
+                    syllable = fixed[position]
+                phones = (character,) if character in _MARKS else split_syllable(syllable)
+                phonemes += phones
+                word2ph.append(len(phones))
+                position += 1
+        return phonemes, word2ph
+
+    def _clause(self, clause: str, symbols: SymbolSet) -> list[str]:
+        words = merge_words(self._segmenter.words(clause), dictionary_syllables)
+        base = self._base_syllables(clause, words)
+        self._apply_lexicon(clause, base)
+        spoken: list[str] = []
+        for word in words:
+            start = len(spoken)
+            syllables = base[start : start + len(word.text)]
+            syllables = apply_sandhi(word, syllables, self._segmenter.subwords)
+            if symbols != "v1":
+                syllables = apply_erhua(word, syllables)
+            spoken += syllables
+        return spoken
+
+    def _base_syllables(self, clause: str, words: list[Word]) -> list[str]:
+        if self._model is None:
+            return [syllable for word in words for syllable in dictionary_syllables(word.text)]
+        guesses = self._model(clause)
+        base: list[str] = []
+        for word in words:
+            guessed = guesses[len(base) : len(base) + len(word.text)]
+            base += corrected_syllables(word.text, guessed)
+        return base
+
+    def _apply_lexicon(self, clause: str, base: list[str]) -> None:
+        start = 0
+        while self._longest_entry and start < len(clause):
+            for length in range(min(self._longest_entry, len(clause) - start), 0, -1):
+                entry = self._lexicon.get(clause[start : start + length])
+                if entry is not None:
+                    base[start : start + length] = entry
+                    start += length - 1
+                    break
+            start += 1
+
+
+@lru_cache(maxsize=8192)
+def _dictionary_syllables(word: str) -> tuple[str, ...]:
+    syllables = lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True)
+    if len(syllables) != len(word):
+        syllables = [lazy_pinyin(character, style=Style.TONE3, neutral_tone_with_five=True)[0] for character in word]
+    return tuple(syllables)
+
+
+def dictionary_syllables(word: str) -> list[str]:
+    """pypinyin's reading of a word, one item for each character; a mark is its own."""
+    return list(_dictionary_syllables(word))
+
+
+def corrected_syllables(word: str, guessed: list[str | None]) -> list[str]:
+    """A model's guess for a word, unless the dictionary has the word: phrases are more certain than the model."""
+    corrections = _corrections()
+    if word in corrections:
+        return list(corrections[word])
+    if len(word) > 1 and word in PHRASES_DICT:
+        return dictionary_syllables(word)
+    plain = dictionary_syllables(word)
+    return [
+        corrections[character][0] if character in corrections else guess or plain[i]
+        for i, (character, guess) in enumerate(zip(word, guessed, strict=True))
+    ]
+
+
+@lru_cache(maxsize=1)
+def _corrections() -> Mapping[str, list[str]]:
+    table = json.loads((files("sovits_service.text.zh") / "data" / "corrections.json").read_text(encoding="utf-8"))
+    return {word: reading.split() for word, reading in table.items()}
+
+
+@lru_cache(maxsize=1)
+def _syllable_table() -> Mapping[str, tuple[str, str]]:
+    table = json.loads((files("sovits_service.text.zh") / "data" / "syllables.json").read_text(encoding="utf-8"))
+    return {pinyin: (parts.split()[0], parts.split()[1]) for pinyin, parts in table.items()}
+
+
+def split_syllable(syllable: str) -> tuple[str, str]:
+    """`zhang3` -> (`zh`, `ang3`), in the phonemes of the weights; a syllable out of the table reads as 额."""
+    base, tone = syllable[:-1].replace("ü", "v"), syllable[-1]
+    initial, final = _syllable_table().get(base, ("EE", "e"))
+    return initial, final + tone
