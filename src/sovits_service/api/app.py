@@ -1,0 +1,88 @@
+"""The service and its settings in, the FastAPI application out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+from sovits_service.api.access import AccessControl
+from sovits_service.api.deps import ApiContext, ControlCommand
+from sovits_service.api.errors import install_error_handlers
+from sovits_service.api.middleware import RequestEdge
+from sovits_service.api.routes import openai, ops, tts, voices
+from sovits_service.settings import ServiceSettings
+from sovits_service.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from sovits_service.service import SpeechService
+
+_EXPOSED_HEADERS = ("X-Request-ID", "X-Seed", "X-Sample-Rate", "X-Dropped-Characters", "X-Warnings", "Retry-After")
+_HEAD_ROUTES = (("/health", ops.health), ("/ready", ops.ready), ("/metrics", ops.metrics))
+_DESCRIPTION = "Speech for GPT-SoVITS voices: the requests of api_v2, voice templates, and OpenAI's speech endpoint."
+
+
+def create_app(
+    service: SpeechService, settings: ServiceSettings, on_control: Callable[[ControlCommand], None] | None = None
+) -> FastAPI:
+    """The HTTP interface of a service. Starting and stopping the service is the caller's business.
+
+    Args:
+        service: what makes speech and keeps voices.
+        settings: limits, keys and switches.
+        on_control: what `/control` does when administration is on; None where the process is not ours to stop.
+    """
+    metrics = Metrics(service.stats)
+    app = FastAPI(
+        title="sovits_service",
+        version=importlib.metadata.version("sovits-service"),
+        description=_DESCRIPTION,
+        docs_url=None,  # the stock page loads its script from elsewhere
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.context = ApiContext(service, settings, metrics, AccessControl(settings), on_control)
+    for routes in (tts, openai, voices, ops):
+        app.include_router(routes.router)
+    for path, endpoint in _HEAD_ROUTES:
+        app.router.routes.append(Route(path, endpoint, methods=["HEAD"], include_in_schema=False))
+    _add_docs(app)
+    install_error_handlers(app, metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=list(_EXPOSED_HEADERS),
+        )
+    app.add_middleware(RequestEdge, metrics=metrics)
+    return app
+
+
+def _add_docs(app: FastAPI) -> None:
+    """The interactive documentation, with every file of it served from here."""
+    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
+
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="sovits_service",
+            swagger_js_url="docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="docs/assets/swagger-ui.css",
+            swagger_favicon_url="docs/assets/favicon-32x32.png",
+            swagger_ui_parameters={"validatorUrl": None},
+        )
+
+    async def to_docs() -> RedirectResponse:
+        return RedirectResponse("docs")
+
+    app.add_api_route("/docs", docs, include_in_schema=False)
+    app.add_api_route("/", to_docs, include_in_schema=False)

@@ -1,0 +1,140 @@
+"""What routes share: the application's parts, bounded bodies, and work that ends when its client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
+
+from sovits_service.errors import InvalidRequestError, UploadTooLargeError
+from sovits_service.settings import ServiceSettings
+from sovits_service.telemetry import Metrics
+from sovits_service.types import Voice
+
+if TYPE_CHECKING:
+    from sovits_service.api.access import AccessControl
+    from sovits_service.service import SpeechService
+
+ControlCommand = Literal["restart", "exit"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """The parts of one application, made by `create_app`.
+
+    Attributes:
+        on_control: what `/control` does when it is switched on; None where the process is not ours to stop.
+    """
+
+    service: SpeechService
+    settings: ServiceSettings
+    metrics: Metrics
+    access: AccessControl
+    on_control: Callable[[ControlCommand], None] | None = None
+
+
+def context_of(request: Request) -> ApiContext:
+    context = request.app.state.context
+    assert isinstance(context, ApiContext)
+    return context
+
+
+def limit_body(receive: Receive, limit_bytes: int) -> Receive:
+    """`receive` that raises UploadTooLargeError as soon as the body is longer than `limit_bytes`."""
+    received_bytes = 0
+
+    async def counted() -> Message:
+        nonlocal received_bytes
+        message = await receive()
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > limit_bytes:
+            raise UploadTooLargeError(_too_large(limit_bytes))
+        return message
+
+    return counted
+
+
+def bounded(request: Request, limit_bytes: int) -> Request:
+    """The same request with a limit on its body, enforced while it is read."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise UploadTooLargeError(_too_large(limit_bytes))
+    return Request(request.scope, limit_body(request.receive, limit_bytes))
+
+
+def _too_large(limit_bytes: int) -> str:
+    return f"the request's body is too large: at most {limit_bytes:,} bytes are accepted"
+
+
+async def read_json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        InvalidRequestError: no JSON, or no object.
+        UploadTooLargeError: longer than `max_request_bytes`.
+    """
+    body = await bounded(request, context_of(request).settings.max_request_bytes).body()
+    if not body.strip():
+        raise InvalidRequestError("the body is empty; send a JSON object")
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise InvalidRequestError("the body must be JSON: send it with the header Content-Type: application/json")
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequestError("the body is not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise InvalidRequestError("the body must be a JSON object, that is, {...}")
+    return parsed
+
+
+async def drop_body(request: Request) -> None:
+    """Reads away the body of a GET, so that the next message on the connection is the client's leaving."""
+    await bounded(request, context_of(request).settings.max_request_bytes).body()
+
+
+async def named_voice(service: SpeechService, voice_id: object) -> Voice | None:
+    """The voice template that a request names, if it names one.
+
+    Raises:
+        UnknownVoiceError: there is no such voice.
+    """
+    if voice_id in (None, ""):
+        return None
+    if not isinstance(voice_id, str):
+        raise InvalidRequestError("voice_id should be a valid string")
+    return await service.get_voice(voice_id)
+
+
+async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away.
+
+    Args:
+        receive: of a request whose body has been read.
+        work: what the client waits for.
+
+    Raises:
+        ClientDisconnect: nobody waits for the result any more.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,160 @@
+"""Errors in, JSON answers out: the only place that maps an error to a status code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match
+
+from sovits_service.errors import (
+    CheckpointError,
+    DeadlineExceededError,
+    ForbiddenError,
+    InvalidRequestError,
+    MissingExtraError,
+    OverloadedError,
+    RateLimitedError,
+    SettingsError,
+    SovitsError,
+    SynthesisError,
+    UnauthorizedError,
+    UnknownVoiceError,
+    UnsupportedAudioError,
+    UploadTooLargeError,
+)
+from sovits_service.telemetry import Metrics
+
+# The nearest class in an error's ancestry decides.
+STATUS: Mapping[type[BaseException], int] = {
+    InvalidRequestError: 400,
+    CheckpointError: 400,
+    MissingExtraError: 400,
+    SynthesisError: 400,  # as api_v2: a failure before the first chunk is a 400 with "tts failed"
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    UnknownVoiceError: 404,
+    UploadTooLargeError: 413,
+    UnsupportedAudioError: 415,
+    RateLimitedError: 429,
+    SettingsError: 500,
+    SovitsError: 500,
+    OverloadedError: 503,
+    DeadlineExceededError: 504,
+    Exception: 500,
+}
+_SPEECH_PATHS = ("/tts", "/v1/audio/speech")
+_OPENAI_PREFIX = "/v1/"
+_OPENAI_TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_INTERNAL = "internal error; the log has more under this request id"
+
+_log = structlog.get_logger(__name__)
+
+
+class ErrorBody(BaseModel):
+    """What every failed request answers, but for `/v1/...`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str = Field(description="What is wrong, and what to do.")
+    Exception: str | None = Field(None, description="The reason, where `message` is a fixed phrase of api_v2.")
+    request_id: str | None = Field(None, description="Of an internal error: what to look for in the log.")
+
+
+class OpenAiErrorDetail(BaseModel):
+    """The part of an OpenAI error that a client shows."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAiErrorBody(BaseModel):
+    """What a failed request under `/v1/` answers."""
+
+    error: OpenAiErrorDetail
+
+
+def status_of(error: BaseException, path: str) -> int:
+    """The status of an error. For speech, a reference that is no audio is a field like any other: 400."""
+    if isinstance(error, UnsupportedAudioError) and path in _SPEECH_PATHS:
+        return 400
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def answer(error: Exception, request: Request) -> Response:
+    """The answer to a failed request whose headers have not been sent."""
+    path = request.scope["path"]
+    status = status_of(error, path)
+    headers: dict[str, str] = {}
+    if isinstance(error, (OverloadedError, RateLimitedError)):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, SynthesisError):
+        content = {"message": "tts failed", "Exception": str(error)}
+    elif isinstance(error, SovitsError):
+        content = {"message": str(error)}
+    elif path == "/tts":  # api_v2 answers every failure of a synthesis so
+        status, content = 400, {"message": "tts failed", "Exception": _INTERNAL}
+    else:
+        content = {"message": _INTERNAL, "request_id": request.scope.get("sovits.request_id", "")}
+    return _shape(path, status, content, headers)
+
+
+def _shape(path: str, status: int, content: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+    if not path.startswith(_OPENAI_PREFIX):
+        return JSONResponse(dict(content), status, dict(headers))
+    kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    message = ": ".join(content[key] for key in ("message", "Exception") if key in content)
+    body = OpenAiErrorBody(error=OpenAiErrorDetail(message=message, type=kind, param=None, code=None))
+    return JSONResponse(body.model_dump(), status, dict(headers))
+
+
+def _allowed_methods(routes: list[BaseRoute], request: Request) -> list[str]:
+    methods: set[str] = set()
+    for route in routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods | {"OPTIONS"}) if methods else []
+
+
+def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
+    """Makes every error of a route a JSON answer; what is left over is the edge middleware's."""
+
+    async def on_domain_error(request: Request, error: Exception) -> Response:
+        status = status_of(error, request.scope["path"])
+        metrics.errors.labels(kind=type(error).__name__).inc()
+        if isinstance(error, (OverloadedError, RateLimitedError, UploadTooLargeError)):
+            metrics.rejected.labels(reason=type(error).__name__.removesuffix("Error").lower()).inc()
+        if isinstance(error, SynthesisError) or status >= 500:
+            _log.warning("request failed", kind=type(error).__name__, status=status, exc_info=error)
+        return answer(error, request)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework names the methods of the first route of this path alone
+            headers["Allow"] = ", ".join(_allowed_methods(app.routes, request))
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
+        return _shape(request.scope["path"], error.status_code, {"message": str(error.detail)}, headers)
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return _shape(request.scope["path"], 400, {"message": f"{name}: {first['msg']}"}, {})
+
+    app.add_exception_handler(SovitsError, on_domain_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)

@@ -1,0 +1,107 @@
+"""The outer edge of the API: request id, access log and metrics for every request, and an end for every exception."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sovits_service.api.errors import answer
+from sovits_service.errors import SovitsError
+from sovits_service.telemetry import Metrics, accept_request_id
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class RequestTimings:
+    """Durations of a request's stages in milliseconds, for the Server-Timing header and the log."""
+
+    started_s: float = field(default_factory=time.perf_counter)
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, stage: str) -> float:
+        """Notes the time from the request's start as the duration of `stage`; returns it in seconds."""
+        elapsed_s = time.perf_counter() - self.started_s
+        self.stages_ms[stage] = elapsed_s * 1000
+        return elapsed_s
+
+    def add(self, stage: str, duration_s: float) -> None:
+        self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + duration_s * 1000
+
+    def header(self) -> str:
+        return ", ".join(f"{stage};dur={duration:.1f}" for stage, duration in self.stages_ms.items())
+
+
+def timings_of(request: Request) -> RequestTimings:
+    timings = request.scope["sovits.timings"]
+    assert isinstance(timings, RequestTimings)
+    return timings
+
+
+class RequestEdge:
+    """ASGI middleware around the whole application.
+
+    An exception before the headers becomes a JSON answer. After them the answer is left unfinished, at which the
+    server closes the connection: the client sees a broken transfer, never a shortened one that looks whole.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        request_id = accept_request_id(request.headers.get("x-request-id"))
+        scope["sovits.request_id"] = request_id
+        scope["sovits.timings"] = RequestTimings()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            self._metrics.in_flight.inc()
+            outcome = "answered"
+            try:
+                await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                outcome = "client gone"
+                self._metrics.cancelled.inc()
+            except asyncio.CancelledError:
+                outcome = "cancelled"
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge that owns it
+                outcome = "failed" if status == 0 else "aborted"
+                if status != 0 and isinstance(error.__cause__, SovitsError):
+                    error = error.__cause__  # the framework's complaint that the answer had begun hides the reason
+                self._metrics.errors.labels(kind=type(error).__name__).inc()
+                _log.error("unhandled error", outcome=outcome, exc_info=error)
+                if status == 0:
+                    await answer(error, request)(scope, receive, send_with_id)
+            finally:
+                self._metrics.in_flight.dec()
+                self._account(scope, status, outcome)
+
+    def _account(self, scope: Scope, status: int, outcome: str) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        timings: RequestTimings = scope["sovits.timings"]
+        elapsed_s = timings.mark("total")
+        self._metrics.requests.labels(method=method, route=route, status=str(status or 499)).inc()
+        self._metrics.request_seconds.labels(route=route).observe(elapsed_s)
+        stages = {f"{stage}_ms": round(duration, 1) for stage, duration in timings.stages_ms.items()}
+        _log.info("request", method=method, route=route, status=status or 499, outcome=outcome, **stages)

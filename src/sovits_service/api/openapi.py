@@ -1,0 +1,115 @@
+"""What openapi.json says beyond the routes' signatures: fields, media types and every status that can come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from sovits_service.api.errors import ErrorBody, OpenAiErrorBody
+from sovits_service.api.schemas import TtsFields
+from sovits_service.audio.encode import MEDIA_TYPES, content_type
+
+_MEANING = {
+    400: "A field is missing or cannot be used, or the synthesis failed before its first sound.",
+    401: "A key is required, or it is not known.",
+    403: "The settings, or the scopes of the key, do not allow it.",
+    404: "There is no such voice.",
+    413: "The body is longer than the settings allow.",
+    415: "The content is no audio in a known format.",
+    429: "Too many requests; Retry-After tells when to come back.",
+    503: "The queue is full, or the service is loading or draining; Retry-After tells when to come back.",
+    504: "The request's deadline passed.",
+}
+_AUDIO = {"schema": {"type": "string", "format": "binary"}}
+_SPEECH_HEADERS = {
+    "X-Seed": {"description": "The seed that was used.", "schema": {"type": "string"}},
+    "X-Sample-Rate": {"description": "Samples per second.", "schema": {"type": "string"}},
+    "X-Dropped-Characters": {"description": "Characters without a reading.", "schema": {"type": "string"}},
+    "X-Warnings": {"description": "What may sound worse than it could.", "schema": {"type": "string"}},
+    "Server-Timing": {"description": "Durations of the stages.", "schema": {"type": "string"}},
+}
+
+Answers = dict[int | str, dict[str, Any]]
+
+
+def failures(*statuses: int, model: type[BaseModel] = ErrorBody) -> Answers:
+    """The `responses` of a route for these statuses; 401, 403 and 429 go without saying."""
+    return {status: {"model": model, "description": _MEANING[status]} for status in sorted({*statuses, 401, 403, 429})}
+
+
+def speech(media_types: tuple[str, ...] = MEDIA_TYPES) -> dict[str, Any]:
+    """The 200 of a speech route."""
+    return {
+        "description": "Speech: one file, or a stream of it.",
+        "content": {content_type(media_type): _AUDIO for media_type in media_types},
+        "headers": _SPEECH_HEADERS,
+    }
+
+
+SPEECH_ANSWERS: Answers = {200: speech(), **failures(400, 404, 413, 503, 504)}
+OPENAI_ANSWERS: Answers = {200: speech(), **failures(400, 404, 413, 503, 504, model=OpenAiErrorBody)}
+
+
+def tts_parameters() -> list[dict[str, Any]]:
+    """The fields of `/tts` as query parameters."""
+    schema = TtsFields.model_json_schema()
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": property_schema.get("description", ""),
+            "schema": {key: value for key, value in property_schema.items() if key != "description"},
+        }
+        for name, property_schema in schema["properties"].items()
+    ]
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads a JSON object by itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+def query_parameter(name: str, description: str) -> dict[str, Any]:
+    """The `openapi_extra` of a route with one text parameter."""
+    parameter = {
+        "name": name,
+        "in": "query",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string", "minLength": 1},
+    }
+    return {"parameters": [parameter]}
+
+
+VOICE_ID: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "voice_id",
+            "in": "path",
+            "required": True,
+            "description": "Letters, digits, `_` and `-`.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        }
+    ]
+}
+
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The clip, 3 to 10 s."},
+                        "prompt_text": {"type": "string", "description": "What the clip says."},
+                        "prompt_lang": {"type": "string", "description": "Its language."},
+                    },
+                }
+            }
+        },
+    }
+}

@@ -1,0 +1,156 @@
+"""Running the service: health, readiness, metrics, and api_v2's administration, which is locked by default."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Literal, cast
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sovits_service.api.deps import ControlCommand, context_of
+from sovits_service.api.openapi import failures, query_parameter
+from sovits_service.errors import CheckpointError, ForbiddenError, InvalidRequestError, UnsupportedAudioError
+
+router = APIRouter()
+
+_COMMANDS = ("restart", "exit")
+
+
+class Done(BaseModel):
+    """What an administration route answers."""
+
+    message: Literal["success"] = "success"
+
+
+class HealthAnswer(BaseModel):
+    """Whether the process works at all."""
+
+    status: Literal["alive", "failed"]
+
+
+class ReadyAnswer(BaseModel):
+    """Whether requests will be answered."""
+
+    status: Literal["ready", "not ready"]
+
+
+@router.get(
+    "/health",
+    tags=["operations"],
+    response_model=HealthAnswer,
+    responses={503: {"model": HealthAnswer, "description": "To be restarted."}},
+)
+async def health(request: Request) -> Response:
+    """Alive: the process answers and its engine loop has not died; it may still be loading."""
+    alive = context_of(request).service.is_alive
+    return JSONResponse(HealthAnswer(status="alive" if alive else "failed").model_dump(), 200 if alive else 503)
+
+
+@router.get(
+    "/ready",
+    tags=["operations"],
+    response_model=ReadyAnswer,
+    responses={503: {"model": ReadyAnswer, "description": "Not now."}},
+)
+async def ready(request: Request) -> Response:
+    """Ready: the model is loaded and warm, and the service is not draining."""
+    is_ready = context_of(request).service.is_ready
+    body = ReadyAnswer(status="ready" if is_ready else "not ready").model_dump()
+    return JSONResponse(body, 200) if is_ready else JSONResponse(body, 503, headers={"Retry-After": "1"})
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failures()},
+)
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics."""
+    context = context_of(request)
+    context.access.authorize(request, "synth", counted=False)
+    return Response(context.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.get(
+    "/control",
+    tags=["administration"],
+    responses=failures(400),
+    openapi_extra=query_parameter("command", "restart or exit"),
+)
+async def control(request: Request) -> Done:
+    """Ends or restarts the process once what runs has finished."""
+    command = _required(request, "command", "command is required")
+    context = context_of(request)
+    context.access.authorize_admin(request)
+    if command not in _COMMANDS:
+        raise InvalidRequestError("command must be restart or exit")
+    if context.on_control is None:
+        raise ForbiddenError("this process is run by something else, which must stop or restart it")
+    context.on_control(cast("ControlCommand", command))
+    return Done()
+
+
+@router.get(
+    "/set_gpt_weights",
+    tags=["administration"],
+    response_model=Done,
+    responses=failures(400, 503),
+    openapi_extra=query_parameter("weights_path", "A registered GPT checkpoint."),
+)
+async def set_gpt_weights(request: Request) -> Response:
+    """Takes another GPT for later requests."""
+    path = _required(request, "weights_path", "gpt weight path is required")
+    context = context_of(request)
+    context.access.authorize_admin(request)
+    return await _switch(context.service.set_gpt_weights(path), "change gpt weight failed")
+
+
+@router.get(
+    "/set_sovits_weights",
+    tags=["administration"],
+    response_model=Done,
+    responses=failures(400, 503),
+    openapi_extra=query_parameter("weights_path", "A registered SoVITS checkpoint."),
+)
+async def set_sovits_weights(request: Request) -> Response:
+    """Takes another SoVITS for later requests."""
+    path = _required(request, "weights_path", "sovits weight path is required")
+    context = context_of(request)
+    context.access.authorize_admin(request)
+    return await _switch(context.service.set_sovits_weights(path), "change sovits weight failed")
+
+
+@router.get(
+    "/set_refer_audio",
+    tags=["administration"],
+    response_model=Done,
+    responses=failures(400, 503),
+    openapi_extra=query_parameter("refer_audio_path", "The reference of requests that name none."),
+)
+async def set_refer_audio(request: Request) -> Response:
+    """Sets the reference of requests that name none."""
+    path = _required(request, "refer_audio_path", "refer_audio_path is required")
+    context = context_of(request)
+    context.access.authorize_admin(request)
+    return await _switch(context.service.set_default_reference(path), "set refer audio failed")
+
+
+def _required(request: Request, name: str, message: str) -> str:
+    value = request.query_params.get(name)
+    if not value:
+        raise InvalidRequestError(message)
+    return value
+
+
+async def _switch(change: Awaitable[None], failed: str) -> Response:
+    """api_v2's shape: a fixed phrase, and the reason beside it."""
+    try:
+        await change
+    except (InvalidRequestError, CheckpointError, UnsupportedAudioError) as error:
+        return JSONResponse({"message": failed, "Exception": str(error)}, 400)
+    return JSONResponse(Done().model_dump())

@@ -1,0 +1,271 @@
+"""Query strings and JSON bodies in, checked requests in the service's own terms out; home of the public field names."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from sovits_service.audio.encode import MEDIA_TYPES
+from sovits_service.errors import InvalidRequestError
+from sovits_service.settings import ServiceSettings
+from sovits_service.text.frontend import SUPPORTED_LANGUAGES
+from sovits_service.types import ModelVersion, SamplingParams, SplitMethod, SynthesisRequest, Voice
+
+_ECHO_CHARACTERS = 32
+_MAX_SEED = 2**63 - 1
+SPLIT_METHODS: tuple[SplitMethod, ...] = ("cut0", "cut1", "cut2", "cut3", "cut4", "cut5")
+
+
+def _as_flag(value: object) -> object:
+    """`True`, `"TRUE"`, `"1"`, `1.0` and their like are one thing to a client."""
+    if isinstance(value, str):
+        return value.strip().lower()
+    return value
+
+
+def _as_number(value: object) -> object:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _as_path_list(value: object) -> object:
+    """A JSON list, a list in a query (repeated, or one string of JSON), or one path alone."""
+    if not isinstance(value, str):
+        return value
+    stripped = value.strip()
+    if stripped.startswith("["):
+        try:
+            return json.loads(stripped)
+        except (ValueError, RecursionError):
+            raise PydanticCustomError("path_list", "must be a list of strings") from None
+    return [stripped] if stripped else []
+
+
+def _as_streaming_mode(value: object) -> int:
+    names = {"true": 1, "false": 0}
+    if isinstance(value, str):
+        value = names.get(value.strip().lower(), value.strip())
+    try:
+        number = float(cast("float", value))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if number not in (0.0, 1.0, 2.0, 3.0):
+        raise PydanticCustomError("streaming_mode", "must be 0, 1, 2 or 3, or true or false")
+    return int(number)
+
+
+Flag = Annotated[bool, BeforeValidator(_as_flag)]
+Whole = Annotated[int, BeforeValidator(_as_number)]
+Real = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(strict=True)]
+PathList = Annotated[list[Text], BeforeValidator(_as_path_list)]
+StreamingMode = Annotated[Literal[0, 1, 2, 3], BeforeValidator(_as_streaming_mode)]
+
+
+class TtsFields(BaseModel):
+    """The fields of `/tts`. Their order is the order in which problems are reported."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra={"additionalProperties": True})
+
+    ref_audio_path: Text = Field("", description="A file under an allowed root, or the path or id of an upload.")
+    voice_id: Text = Field("", description="A voice template; fields that the request names win over it.")
+    aux_ref_audio_paths: PathList = Field([], description="More references, whose timbre is averaged.")
+    text: Text = Field("", description="What to say.")
+    text_lang: Text = Field("", description="auto, auto_yue, zh, en, ja, yue, ko, all_zh, all_ja, all_yue or all_ko.")
+    prompt_text: Text = Field("", description="What the reference says; empty means no prompt.")
+    prompt_lang: Text = Field("", description="Language of prompt_text; required with it.")
+    media_type: Text = Field("wav", description=", ".join(MEDIA_TYPES))
+    text_split_method: Text = Field("cut5", description="cut0 to cut5.")
+    streaming_mode: StreamingMode = Field(0, description="0 or false, 1 or true, 2, 3.")
+    top_k: Whole = Field(15, ge=1, le=100_000)
+    top_p: Real = Field(1.0, ge=0.0, le=1.0)
+    temperature: Real = Field(1.0, ge=0.0, le=10.0)
+    repetition_penalty: Real = Field(1.35, gt=0.0, le=10.0)
+    speed_factor: Real = Field(1.0, ge=0.25, le=4.0)
+    fragment_interval: Real = Field(0.3, ge=0.0, le=10.0, description="Seconds of silence between fragments.")
+    seed: Whole = Field(-1, ge=-1, le=_MAX_SEED, description="-1 draws one; X-Seed tells which was used.")
+    overlap_length: Whole = Field(2, ge=0, le=100, description="Tokens, in streaming modes 2 and 3.")
+    min_chunk_length: Whole = Field(16, ge=1, le=1000, description="Tokens, in streaming modes 2 and 3.")
+    sample_steps: Whole = Field(32, ge=1, le=200, description="v3 and v4 only.")
+    super_sampling: Flag = Field(False, description="v3 only.")
+    timeout_s: Real | None = Field(None, gt=0.0, description="A deadline shorter than the service's own.")
+    batch_size: Whole = Field(1, ge=1, description="Accepted for compatibility; the engine batches by itself.")
+    batch_threshold: Real = Field(0.75, description="Accepted for compatibility.")
+    split_bucket: Flag = Field(True, description="Accepted for compatibility.")
+    parallel_infer: Flag = Field(True, description="Accepted for compatibility.")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _unicode_only(cls, value: Any) -> Any:
+        """A lone surrogate, which JSON can spell, is in no text."""
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, str) and any("\ud800" <= character <= "\udfff" for character in part):
+                raise PydanticCustomError("unicode", "must be valid Unicode text")
+        return value
+
+    @field_validator("media_type", mode="after")
+    @classmethod
+    def _known_media_type(cls, value: str) -> str:
+        if value.lower() not in MEDIA_TYPES:
+            raise PydanticCustomError("unsupported", "media_type: {value} is not supported", {"value": _echo(value)})
+        return value.lower()
+
+    @field_validator("text_split_method", mode="after")
+    @classmethod
+    def _known_split_method(cls, value: str) -> str:
+        if value.lower() not in SPLIT_METHODS:
+            raise PydanticCustomError(
+                "unsupported", "text_split_method:{value} is not supported", {"value": _echo(value)}
+            )
+        return value.lower()
+
+    @field_validator("text_lang", "prompt_lang", mode="after")
+    @classmethod
+    def _known_language(cls, value: str, info: ValidationInfo) -> str:
+        version: ModelVersion = (info.context or {}).get("version", "v2")
+        if value and value.lower() not in SUPPORTED_LANGUAGES["v1" if version == "v1" else "v2"]:
+            raise PydanticCustomError(
+                "unsupported",
+                "{field}: {value} is not supported in version {version}",
+                {"field": info.field_name, "value": _echo(value), "version": version},
+            )
+        return value.lower()
+
+
+def parse_tts(
+    raw: Mapping[str, object],
+    *,
+    version: ModelVersion,
+    voice: Voice | None = None,
+    has_default_reference: bool = False,
+) -> TtsFields:
+    """Checks the fields of a request, as a query or as JSON.
+
+    Args:
+        raw: public field names and values; strings are fine for every type; None means not given.
+        version: of the SoVITS model in use; v1 knows fewer languages.
+        voice: the template that the request names, whose values stand in for fields that the request does not name.
+        has_default_reference: whether a reference is set on the server, so that a request need not name one.
+
+    Raises:
+        InvalidRequestError: the first problem in the order of the fields: the reference, the text, its language, ...
+    """
+    given = {name: value for name, value in raw.items() if name in TtsFields.model_fields and value is not None}
+    for name in TtsFields.model_fields:  # an empty `top_k=` in a query is a field left out
+        if given.get(name) == "" and TtsFields.model_fields[name].default != "":
+            del given[name]
+    merged = {**_template_fields(voice, given), **given}
+    problems: dict[str, str] = {}
+    try:
+        fields = TtsFields.model_validate(merged, context={"version": version})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            problems.setdefault(str(detail["loc"][0]), _describe(detail))
+    required = ["text", "text_lang"]
+    if voice is None and not has_default_reference:
+        required.append("ref_audio_path")
+    if merged.get("prompt_text"):
+        required.append("prompt_lang")
+    problems.update({name: f"{name} is required" for name in required if merged.get(name) in (None, "")})
+    for name in TtsFields.model_fields:
+        if name in problems:
+            raise InvalidRequestError(problems[name])
+    return fields
+
+
+def _template_fields(voice: Voice | None, given: Mapping[str, object]) -> dict[str, object]:
+    """What a voice template fills in. Its transcript belongs to its clip: another clip does not get it."""
+    if voice is None:
+        return {}
+    prompt = {"prompt_text": voice.prompt_text, "prompt_lang": voice.prompt_lang}
+    return {**voice.defaults, **({} if given.get("ref_audio_path") else prompt)}
+
+
+_NOT_DEFAULTS = frozenset({"text", "voice_id", "ref_audio_path", "aux_ref_audio_paths", "prompt_text", "prompt_lang"})
+
+
+def voice_defaults(defaults: Mapping[str, object], version: ModelVersion) -> dict[str, object]:
+    """Checks the request fields that a voice template sets.
+
+    Raises:
+        InvalidRequestError: not a field that a template may set, or an unusable value.
+    """
+    usable = [name for name in TtsFields.model_fields if name not in _NOT_DEFAULTS]
+    for name in defaults:
+        if name not in usable:
+            raise InvalidRequestError(f"defaults: {_echo(name)} cannot be set; these can: {', '.join(usable)}")
+    try:
+        fields = TtsFields.model_validate(defaults, context={"version": version})
+    except ValidationError as error:
+        raise InvalidRequestError(f"defaults: {describe_problem(error)}") from None
+    return fields.model_dump(exclude_unset=True)
+
+
+def check_limits(fields: TtsFields, settings: ServiceSettings) -> None:
+    """Raises an InvalidRequestError for a request that is larger than the settings allow."""
+    if len(fields.text) > settings.max_text_characters:
+        raise InvalidRequestError(
+            f"text has {len(fields.text):,} characters; at most {settings.max_text_characters:,} are accepted: "
+            "send it in parts"
+        )
+    if len(fields.aux_ref_audio_paths) > settings.max_aux_references:
+        raise InvalidRequestError(
+            f"aux_ref_audio_paths has {len(fields.aux_ref_audio_paths)} references; "
+            f"at most {settings.max_aux_references} are accepted"
+        )
+
+
+def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisRequest:
+    """Renames the public fields to the service's own; `timeout_s` is the longest that the settings allow."""
+    return SynthesisRequest(
+        text=fields.text,
+        text_lang=fields.text_lang,
+        ref_audio=fields.ref_audio_path,
+        aux_ref_audio=tuple(path for path in fields.aux_ref_audio_paths if path),
+        voice_id=fields.voice_id or None,
+        prompt_text=fields.prompt_text,
+        prompt_lang=fields.prompt_lang,
+        split_method=cast("SplitMethod", fields.text_split_method),
+        sampling=SamplingParams(
+            top_k=fields.top_k,
+            top_p=fields.top_p,
+            temperature=fields.temperature,
+            repetition_penalty=fields.repetition_penalty,
+        ),
+        speed=fields.speed_factor,
+        pause_s=fields.fragment_interval,
+        seed=None if fields.seed == -1 else fields.seed,
+        streaming_mode=fields.streaming_mode,
+        overlap_tokens=fields.overlap_length,
+        min_chunk_tokens=fields.min_chunk_length,
+        cfm_steps=fields.sample_steps,
+        super_sampling=fields.super_sampling,
+        timeout_s=min(timeout_s, fields.timeout_s or timeout_s),
+    )
+
+
+def _echo(value: str) -> str:
+    """A few printable characters of what the client sent."""
+    return "".join(c if c.isprintable() else "?" for c in value[:_ECHO_CHARACTERS])
+
+
+def describe_problem(error: ValidationError) -> str:
+    """The first problem of a pydantic model as a sentence."""
+    return _describe(error.errors(include_url=False, include_input=False)[0])
+
+
+def _describe(detail: ErrorDetails) -> str:
+    """A pydantic problem as a sentence that names the field."""
+    if detail["type"] == "unsupported":
+        return detail["msg"]
+    if detail["type"] == "missing":
+        return f"{detail['loc'][-1]} is required"
+    name = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Input ")
+    return f"{name} {message[:1].lower()}{message[1:]}"
