@@ -62,6 +62,19 @@ class OverloadedError(SovitsError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimitedError(SovitsError):
+    """A key or an address that asks more often than the settings allow.
+
+    Args:
+        message: the limit, and what to do.
+        retry_after_s: when the next request will be taken.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class DeadlineExceededError(SovitsError):
     """The request's deadline passed before its work was done."""
 

@@ -123,6 +123,11 @@ def stream_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:
     return _CodecStream(sample_rate_hz, _CODECS[media_type])
 
 
+def pcm_stream_encoder(sample_rate_hz: int, output_rate_hz: int) -> StreamEncoder:
+    """16-bit PCM without a header at another rate, for clients that take a rate for granted."""
+    return _ResampledPcmStream(sample_rate_hz, output_rate_hz)
+
+
 class _PcmStream:
     """16-bit PCM, for wav after a header of 44 bytes."""
 
@@ -139,6 +144,22 @@ class _PcmStream:
 
     def finish(self) -> bytes:
         return b""
+
+
+class _ResampledPcmStream:
+    """16-bit PCM at another rate; the resampler goes on over the chunks."""
+
+    def __init__(self, sample_rate_hz: int, output_rate_hz: int) -> None:
+        self._resampler = soxr.ResampleStream(sample_rate_hz, output_rate_hz, 1, dtype="float32")
+
+    def start(self) -> bytes:
+        return b""
+
+    def encode(self, samples: FloatArray) -> bytes:
+        return _pcm16(self._resampler.resample_chunk(_finite(samples), last=False)).tobytes()
+
+    def finish(self) -> bytes:
+        return _pcm16(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)).tobytes()
 
 
 class _FilePerChunk:
