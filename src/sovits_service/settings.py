@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.resources
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sovits_service.config_file import bundled_root, describe_problems, find_path, nearest, read_yaml, refuse_unknown
 from sovits_service.errors import SettingsError
 from sovits_service.types import ModelVersion
 
@@ -21,32 +19,11 @@ DEFAULT_TTS_CONFIG = Path("configs/tts_infer.yaml")
 DEFAULT_SERVICE_CONFIG = Path("configs/service.yaml")
 DEFAULT_SECTION = "custom"
 ENV_PREFIX = "SOVITS_"
+VERSIONS: tuple[ModelVersion, ...] = get_args(ModelVersion)
 
 _DEFAULT_PRETRAINED_ROOT = Path("pretrained_models")
 _BIGVGAN_DIR = "models--nvidia--bigvgan_v2_24khz_100band_256x"
 _BASE_VITS_FILE: Mapping[str, str] = {"v3": "s2Gv3.pth", "v4": "gsv-v4-pretrained/s2Gv4.pth"}
-
-
-def bundled_root() -> Path | None:
-    """The folder that holds the packaged `configs/`, `voices/` and `pretrained_models/demo/`, if there is one.
-
-    A wheel carries them inside the package; an editable install has them in the source tree.
-    """
-    package = Path(str(importlib.resources.files("sovits_service")))
-    for root in (package / "bundled", package.parent.parent):
-        if (root / "configs").is_dir() and (root / "voices").is_dir():
-            return root
-    return None
-
-
-def find_path(path: Path) -> Path:
-    """`path` as it stands if it exists, else the packaged file of that name, else `path` again."""
-    if path.is_absolute() or path.exists():
-        return path
-    root = bundled_root()
-    if root is not None and (root / path).exists():
-        return root / path
-    return path
 
 
 class TtsSettings(BaseModel):
@@ -129,17 +106,17 @@ def load_tts_settings(path: Path | None = None, section: str = DEFAULT_SECTION) 
         SettingsError: no such file or section, an unknown key, a value that cannot be used.
     """
     config_path = find_path(path or DEFAULT_TTS_CONFIG)
-    document = _read_yaml(config_path)
+    document = read_yaml(config_path)
     if section not in document:
         raise SettingsError(
-            f"{config_path}: there is no section {section!r}{_nearest(section, document)}; "
+            f"{config_path}: there is no section {section!r}{nearest(section, document)}; "
             f"it has {', '.join(map(str, document))}"
         )
     values = document[section]
     if not isinstance(values, dict):
         raise SettingsError(f"{config_path}: section {section!r} must be a list of `key: value` lines")
     where = f"{config_path}, section {section}"
-    _refuse_unknown(values, TtsSettings.model_fields, where)
+    refuse_unknown(values, TtsSettings.model_fields, where)
     filled = {key: value for key, value in values.items() if value not in (None, "")}
     _fill_default_paths(filled)
     for key, value in filled.items():
@@ -148,7 +125,7 @@ def load_tts_settings(path: Path | None = None, section: str = DEFAULT_SECTION) 
     try:
         return TtsSettings.model_validate(filled)
     except ValidationError as error:
-        raise SettingsError(_describe(error, where)) from None
+        raise SettingsError(describe_problems(error, where)) from None
 
 
 def _fill_default_paths(values: dict[str, Any]) -> None:
@@ -187,6 +164,24 @@ class AdminSettings(BaseModel):
     enabled: bool = False
 
 
+KeyScope = Literal["synth", "upload", "admin"]
+
+
+class ApiKeySettings(BaseModel):
+    """A key that clients may present. The key itself is nowhere: `printf %s "$KEY" | sha256sum` gives its hash.
+
+    Attributes:
+        name: for logs and rate limits.
+        scopes: `synth` speaks and lists voices, `upload` adds references and voices, `admin` runs the service.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    scopes: tuple[KeyScope, ...] = ("synth", "upload")
+
+
 class ServiceSettings(BaseSettings):
     """`service.yaml` and SOVITS_* variables; a variable wins over the file (`SOVITS_ADMIN__ENABLED=true`).
 
@@ -201,6 +196,12 @@ class ServiceSettings(BaseSettings):
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
         timeout_s: longest time that a request may take.
         drain_s: how long running requests may go on after SIGTERM.
+        max_aux_references: references that a request may name beside the first.
+        max_request_bytes: longest JSON body.
+        max_concurrent_uploads: references that are received and decoded at the same time.
+        max_concurrent_per_client: syntheses of one key, or of one address without keys, at the same time.
+        rate_limit: requests of one key or address, as `60/minute`; empty is no limit.
+        api_keys: with any key set, every route but `/health`, `/ready` and the documentation asks for one.
         cors_origins: origins of web pages that may call the API from a browser; empty is none.
     """
 
@@ -222,6 +223,12 @@ class ServiceSettings(BaseSettings):
     max_seq_tokens: int = Field(default=2_000, ge=64)
     timeout_s: float = Field(default=300.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
+    max_aux_references: int = Field(default=16, ge=0)
+    max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
+    max_concurrent_uploads: int = Field(default=8, ge=1)
+    max_concurrent_per_client: int = Field(default=64, ge=1)
+    rate_limit: Annotated[str, Field(pattern=r"^([1-9]\d{0,8}/(second|minute|hour|day))?$")] = ""
+    api_keys: tuple[ApiKeySettings, ...] = ()
     cors_origins: TextList = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
@@ -261,16 +268,16 @@ def load_service_settings(path: Path | None = None) -> ServiceSettings:
         SettingsError: an unknown key or variable (the message names the nearest valid one), or an unusable value.
     """
     config_path = find_path(path or DEFAULT_SERVICE_CONFIG)
-    values = _read_yaml(config_path) if path is not None or config_path.exists() else {}
-    _refuse_unknown(values, ServiceSettings.model_fields, str(config_path))
+    values = read_yaml(config_path) if path is not None or config_path.exists() else {}
+    refuse_unknown(values, ServiceSettings.model_fields, str(config_path))
     for key, model in _nested_models().items():
         if isinstance(values.get(key), dict):
-            _refuse_unknown(values[key], model.model_fields, f"{config_path}, {key}")
-    _refuse_unknown([name for name in os.environ if name.startswith(ENV_PREFIX)], _variable_names(), "the environment")
+            refuse_unknown(values[key], model.model_fields, f"{config_path}, {key}")
+    refuse_unknown([name for name in os.environ if name.startswith(ENV_PREFIX)], _variable_names(), "the environment")
     try:
         return ServiceSettings(**values)
     except (ValidationError, json.JSONDecodeError) as error:
-        raise SettingsError(_describe(error, f"{config_path} and {ENV_PREFIX}* variables")) from None
+        raise SettingsError(describe_problems(error, f"{config_path} and {ENV_PREFIX}* variables")) from None
 
 
 def _nested_models() -> dict[str, type[BaseModel]]:
@@ -286,46 +293,3 @@ def _variable_names() -> list[str]:
     names = [ENV_PREFIX + name.upper() for name in ServiceSettings.model_fields]
     names += [f"{ENV_PREFIX}{name}__{key}".upper() for name, model in nested.items() for key in model.model_fields]
     return names
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error.__class__.__name__}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark is not None else ""
-        raise SettingsError(f"{path}: is not valid YAML{line}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise SettingsError(f"{path}: must hold `key: value` lines")
-    return document
-
-
-def _refuse_unknown(names: Iterable[object], valid: Iterable[str], where: str) -> None:
-    valid = list(valid)
-    unknown = [str(name) for name in names if name not in valid]
-    if unknown:
-        found = "; ".join(f"unknown key {name!r}{_nearest(name, valid)}" for name in unknown)
-        raise SettingsError(f"{where}: {found}")
-
-
-def _nearest(name: str, valid: Iterable[str]) -> str:
-    by_folded = {str(candidate).casefold(): str(candidate) for candidate in valid}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.0)
-    return f", did you mean {by_folded[close[0]]!r}?" if close else ""
-
-
-def _describe(error: ValidationError | json.JSONDecodeError, where: str) -> str:
-    """One line for all problems, without the values: one of them may be a secret."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"{where}: a list in a variable is neither JSON nor comma-separated"
-    problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-    return f"{where}: {'; '.join(problems)}"
-
-
-VERSIONS: tuple[ModelVersion, ...] = get_args(ModelVersion)
