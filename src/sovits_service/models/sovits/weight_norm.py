@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,33 +26,23 @@ def remove_weight_norm(module: nn.Module) -> None:
         parametrize.remove_parametrizations(module, "weight")
 
 
-def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Replaces every pair `weight_g`, `weight_v` (or its parametrised spelling) by the weight that they make.
+def fold_weight_norm(state: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
+    """Replaces every pair `weight_g`, `weight_v` (or its parametrised spelling) in place by the weight that they make.
 
     Args:
-        state: a checkpoint's tensors, any float dtype.
-
-    Returns:
-        The other tensors as they are, and the folded weights in their dtype, computed in float32.
+        state: a checkpoint's tensors.
+        dtype: of the folded weights; the computation is in float32.
     """
-    folded: dict[str, Tensor] = {}
-    for key, value in state.items():
-        for g_name, v_name in (tuple(_LEGACY_TO_PARAMETRIZED), tuple(_LEGACY_TO_PARAMETRIZED.values())):
-            if key.endswith(f".{v_name}") and key.removesuffix(v_name) + g_name in state:
-                prefix = key.removesuffix(v_name)
-                folded[f"{prefix}weight"] = _fold(value, state[prefix + g_name])
-                break
-            if key.endswith(f".{g_name}") and key.removesuffix(g_name) + v_name in state:
-                break
-        else:
-            folded[key] = value
-    return folded
+    for g_name, v_name in (tuple(_LEGACY_TO_PARAMETRIZED), tuple(_LEGACY_TO_PARAMETRIZED.values())):
+        for prefix in [key.removesuffix(v_name) for key in state if key.endswith(f".{v_name}")]:
+            if prefix + g_name in state:
+                state[f"{prefix}weight"] = _fold(state.pop(prefix + v_name), state.pop(prefix + g_name)).to(dtype)
 
 
 def _fold(direction: Tensor, length: Tensor) -> Tensor:
     # The length has the full rank with 1 in every dimension but the one that was kept: dimension 0, or 2 in HuBERT.
     dim = max(range(length.dim()), key=lambda axis: length.shape[axis])
-    return torch._weight_norm(direction.float(), length.float(), dim).to(direction.dtype)
+    return torch._weight_norm(direction.float(), length.float(), dim)
 
 
 def _use_checkpoint_keys(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: object) -> None:
