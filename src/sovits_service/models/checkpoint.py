@@ -192,6 +192,7 @@ def _unpickle(file: BinaryIO, what: str) -> dict[str, Any]:
         found = _NAMED_GLOBAL.search(str(error))
         if found:
             name = next(group for group in found.groups() if group)
+            name = name if "." in name else f"builtins.{name}"
             raise CheckpointError(
                 f"the {what} file was refused: it holds the class {name}, which weights do not need and which could "
                 "run code when it is read"

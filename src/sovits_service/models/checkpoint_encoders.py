@@ -1,0 +1,95 @@
+"""From transformers folders to HuBERT and BERT: a folder, a device and a dtype in; a module ready for inference out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from torch import Tensor
+
+from sovits_service.errors import CheckpointError
+from sovits_service.models.bert import Bert
+from sovits_service.models.checkpoint import read_tensors
+from sovits_service.models.checkpoint_models import fill
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.weight_norm import fold_weight_norm
+
+_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def load_hubert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Hubert:
+    """Loads a HuBERT folder, with its weight norm in either spelling.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or unsafe, or a weight is missing, unexpected or of another shape.
+    """
+    config = _read_config(folder, "HuBERT")
+    state = {f"model.{key.removeprefix('hubert.')}": value for key, value in _read_weights(folder, "HuBERT").items()}
+    fold_weight_norm(state, dtype)
+    with torch.device("meta"):
+        model = Hubert(config)
+    training_only = ("model.masked_spec_embed", "model.final_proj.", "model.label_embs_concat", "model.lm_head.")
+    return fill(model, state, "HuBERT", device, dtype, unused=training_only)
+
+
+def load_bert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Bert:
+    """Loads a BERT folder; the layers above the third-last hidden state are left out.
+
+    Raises:
+        CheckpointError: as `load_hubert`.
+    """
+    config = _read_config(folder, "BERT")
+    with torch.device("meta"):
+        model = Bert(config, _read_tokenizer(folder))
+    state = {f"model.{_bert_key(key)}": value for key, value in _read_weights(folder, "BERT").items()}
+    n_layers = len(model.model.encoder.layer)
+    unused = [f"model.encoder.layer.{n_layers + i}." for i in range(2)]
+    unused += ["model.cls.", "model.pooler.", "model.embeddings.position_ids", "model.embeddings.token_type_ids"]
+    return fill(model, state, "BERT", device, dtype, unused=unused)
+
+
+def _bert_key(key: str) -> str:
+    # Weights that came from TensorFlow name the factors of a layer norm otherwise.
+    key = key.removeprefix("bert.")
+    return key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def _read_weights(folder: Path, what: str) -> dict[str, Tensor]:
+    for name in _WEIGHTS_NAMES:
+        if (folder / name).is_file():
+            return read_tensors(folder / name, what)
+    raise CheckpointError(f"the {what} folder has none of {', '.join(_WEIGHTS_NAMES)}")
+
+
+def _read_config(folder: Path, what: str) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the {what} folder has no config.json that can be read") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"the config.json of the {what} folder is not an object")
+    return config
+
+
+def _read_tokenizer(folder: Path) -> Tokenizer:
+    """Builds BERT's tokenizer from the vocabulary, which is all that differs between folders, and whether it lowers."""
+    try:
+        if (folder / "tokenizer.json").is_file():
+            content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+            vocabulary = {str(token): int(number) for token, number in content["model"]["vocab"].items()}
+            lowercase = bool((content.get("normalizer") or {}).get("lowercase", True))
+        else:
+            lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+            vocabulary, lowercase = {token: number for number, token in enumerate(lines)}, True
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError("the BERT folder has no tokenizer.json or vocab.txt that can be read") from error
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    return tokenizer
