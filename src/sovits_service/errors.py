@@ -41,6 +41,10 @@ class UploadTooLargeError(SovitsError):
     """An upload beyond the byte limit."""
 
 
+class QuotaExceededError(SovitsError):
+    """An upload beyond what the uploads of one key may take together."""
+
+
 class UnauthorizedError(SovitsError):
     """No key, or a key that is not known."""
 

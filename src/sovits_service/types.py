@@ -114,6 +114,7 @@ class Voice:
     Attributes:
         ref_audio: file name of the reference clip, relative to the template.
         defaults: further request fields by their public names; a field that the request names wins over them.
+        consent: who agreed to the use of the voice.
     """
 
     voice_id: str
@@ -123,6 +124,7 @@ class Voice:
     aux_ref_audio: tuple[str, ...] = ()
     description: str = ""
     defaults: Mapping[str, object] = field(default_factory=lambda: _NO_DEFAULTS)
+    consent: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,298 @@
+"""Uploads live under their content's hash for a limited time; no name leads out of the allowed folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sovits_service.errors import InvalidRequestError, QuotaExceededError
+from sovits_service.storage.references import ReferenceStore, UploadDetails
+
+CLIP = b"RIFF clip"
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A service's folder: a voices root with clips, and a secret outside it."""
+    (tmp_path / "voices/demo").mkdir(parents=True)
+    (tmp_path / "voices/clip.wav").write_bytes(CLIP)
+    (tmp_path / "voices/demo/参考 (1).wav").write_bytes(CLIP)
+    (tmp_path / "voices/.hidden.wav").write_bytes(CLIP)
+    (tmp_path / "secret.wav").write_bytes(b"secret")
+    (tmp_path / "voices-of-others").mkdir()
+    (tmp_path / "voices-of-others/clip2.wav").write_bytes(b"secret")
+    return tmp_path
+
+
+@pytest.fixture
+def store(house: Path, clock: Clock) -> ReferenceStore:
+    return ReferenceStore(house / "data/uploads", [house / "voices"], clock=clock)
+
+
+def test_an_upload_is_named_by_its_content(store: ReferenceStore) -> None:
+    upload = store.add(CLIP)
+    assert upload.reference_id == hashlib.sha256(CLIP).hexdigest()
+    assert upload.path == f"uploads/{upload.reference_id}.wav"
+    assert upload.file.read_bytes() == CLIP
+    assert upload.size_bytes == len(CLIP)
+
+
+def test_an_upload_is_found_by_its_path_and_its_id(store: ReferenceStore) -> None:
+    upload = store.add(CLIP)
+    for name in (upload.path, upload.reference_id, f"{upload.reference_id}.wav", str(upload.file)):
+        assert store.resolve(name).read_bytes() == CLIP
+
+
+def test_the_same_content_is_kept_once(store: ReferenceStore) -> None:
+    assert store.add(CLIP) == store.add(CLIP)
+    assert len(list(store.add(CLIP).file.parent.glob("*.wav"))) == 1
+
+
+def test_what_was_said_of_an_upload_belongs_to_who_said_it(store: ReferenceStore) -> None:
+    upload = store.add(CLIP, owner="a", details=UploadDetails("你好", "zh", "the speaker agreed"))
+    store.add(CLIP, owner="b", details=UploadDetails("hello", "en"))
+    assert store.details(upload.reference_id, "a") == UploadDetails("你好", "zh", "the speaker agreed")
+    assert store.details(upload.path, "b").prompt_text == "hello"
+    assert store.details(upload.reference_id, "c") == UploadDetails()
+    assert store.details("../../etc/passwd", "a") == UploadDetails()
+
+
+@pytest.mark.parametrize("name", ["voices/clip.wav", "./voices/clip.wav", "clip.wav", "voices/demo/参考 (1).wav"])
+def test_clips_under_a_root_are_found(store: ReferenceStore, house: Path, name: str) -> None:
+    assert store.resolve(name).read_bytes() == CLIP
+    assert store.resolve(str(house / "voices/clip.wav")).read_bytes() == CLIP
+
+
+def test_names_are_seen_from_the_working_directory(
+    store: ReferenceStore, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(house / "voices")
+    assert store.resolve("demo/参考 (1).wav").read_bytes() == CLIP
+    monkeypatch.chdir(house)
+    with pytest.raises(InvalidRequestError):
+        store.resolve("secret.wav")
+
+
+HOSTILE = [
+    "",
+    ".",
+    "/",
+    "~",
+    "~root/.bashrc",
+    "..",
+    "../secret.wav",
+    "../../etc/passwd",
+    "voices/../secret.wav",
+    "voices/demo/../../secret.wav",
+    "voices/../voices/clip.wav",
+    "/etc/passwd",
+    "//etc/passwd",
+    "/proc/self/environ",
+    "/dev/zero",
+    "file:///etc/passwd",
+    "voices",
+    "voices/",
+    "voices/demo",
+    "voices/.hidden.wav",
+    "voices-of-others/clip2.wav",
+    "voices\\..\\secret.wav",
+    "voices/clip.wav\0",
+    "\0",
+    "voices/clip.wav\n",
+    "voices/clip\u202evaw.wav",
+    "voices/\u200bclip.wav",
+    "．．/secret.wav",
+    "..／secret.wav",
+    "voices／../secret.wav",
+    "‥/secret.wav",
+    "\ud800.wav",
+    "a" * 4096,
+    "a/" * 2000 + "clip.wav",
+    "voices/" + "é" * 200 + ".wav",
+    "VOICES/CLIP.WAV",
+    "uploads/" + "0" * 64 + ".wav",
+    "uploads/../../secret.wav",
+    "0" * 64,
+    "uploads/" + "g" * 64,
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_name_leads_out_of_the_roots(
+    store: ReferenceStore, house: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(house / "voices-of-others")
+    with pytest.raises(InvalidRequestError) as caught:
+        store.resolve(name)
+    assert "secret" not in str(caught.value)
+    assert str(house) not in str(caught.value)
+
+
+def test_a_file_outside_and_a_missing_one_get_the_same_words(store: ReferenceStore, house: Path) -> None:
+    words = set()
+    for name in (str(house / "secret.wav"), str(house / "none.wav"), "none.wav", "../secret.wav"):
+        with pytest.raises(InvalidRequestError) as caught:
+            store.resolve(name)
+        words.add(str(caught.value))
+    assert len(words) == 1
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(
+        st.sampled_from(["..", ".", "voices", "secret.wav", "clip.wav", "", "／", "．．", "demo", "\0", "link", "~"])
+        | st.text(max_size=5),
+        max_size=6,
+    ),
+    absolute=st.booleans(),
+)
+def test_whatever_is_found_is_under_a_root(
+    store: ReferenceStore, house: Path, parts: list[str], absolute: bool
+) -> None:
+    name = ("/" if absolute else "") + "/".join(parts)
+    try:
+        found = store.resolve(name)
+    except InvalidRequestError:
+        return
+    assert found.is_relative_to(house / "voices")
+
+
+def test_links_must_end_under_a_root(store: ReferenceStore, house: Path) -> None:
+    (house / "voices/out.wav").symlink_to(house / "secret.wav")
+    (house / "voices/in.wav").symlink_to(house / "voices/clip.wav")
+    (house / "voices/folder").symlink_to(house)
+    (house / "voices/loop.wav").symlink_to(house / "voices/loop.wav")
+    assert store.resolve("voices/in.wav").name == "clip.wav"
+    for name in ("voices/out.wav", "voices/folder/secret.wav", "voices/loop.wav"):
+        with pytest.raises(InvalidRequestError):
+            store.resolve(name)
+
+
+def test_a_root_may_itself_be_a_link(house: Path) -> None:
+    (house / "linked").symlink_to(house / "voices")
+    assert ReferenceStore(house / "uploads", [house / "linked"]).resolve("linked/clip.wav").read_bytes() == CLIP
+
+
+def test_what_is_no_regular_file_is_refused(store: ReferenceStore, house: Path) -> None:
+    os.mkfifo(house / "voices/pipe.wav")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(house / "voices/s.wav"))
+        for name in ("voices/pipe.wav", "voices/s.wav"):
+            with pytest.raises(InvalidRequestError):
+                store.resolve(name)
+
+
+def test_an_upload_planted_as_a_link_is_refused(store: ReferenceStore, house: Path) -> None:
+    folder = store.add(CLIP).file.parent
+    (folder / ("f" * 64 + ".wav")).symlink_to(house / "secret.wav")
+    with pytest.raises(InvalidRequestError):
+        store.resolve("f" * 64)
+
+
+def test_an_upload_expires_after_a_day(store: ReferenceStore, clock: Clock) -> None:
+    upload = store.add(CLIP)
+    clock.now += 24 * 3600 - 60
+    assert store.sweep() == 0
+    store.resolve(upload.reference_id)
+    clock.now += 61
+    for name in (upload.reference_id, upload.path, str(upload.file)):
+        with pytest.raises(InvalidRequestError):
+            store.resolve(name)
+    assert store.sweep() == 1
+    assert list(upload.file.parent.iterdir()) == []
+
+
+def test_uploading_again_starts_the_day_anew(store: ReferenceStore, clock: Clock) -> None:
+    store.add(CLIP)
+    clock.now += 20 * 3600
+    upload = store.add(CLIP)
+    clock.now += 20 * 3600
+    assert store.sweep() == 0
+    assert store.resolve(upload.path).read_bytes() == CLIP
+
+
+def test_clips_of_voices_do_not_expire(store: ReferenceStore, clock: Clock) -> None:
+    clock.now += 10 * 365 * 86400
+    store.sweep()
+    assert store.resolve("voices/clip.wav").read_bytes() == CLIP
+
+
+def test_the_quota_is_per_owner(house: Path, clock: Clock) -> None:
+    store = ReferenceStore(house / "uploads", [], quota_bytes=100, clock=clock)
+    store.add(b"a" * 60, owner="a")
+    with pytest.raises(QuotaExceededError):
+        store.add(b"b" * 60, owner="a")
+    store.add(b"b" * 60, owner="b")
+    store.add(b"a" * 60, owner="a")  # again, and so for nothing
+    assert (store.usage_bytes("a"), store.usage_bytes("b")) == (60, 60)
+    clock.now += 2 * 86400
+    store.add(b"c" * 60, owner="a")
+
+
+def test_a_damaged_details_file_loses_no_upload(store: ReferenceStore) -> None:
+    upload = store.add(CLIP, details=UploadDetails("text", "en"))
+    upload.file.with_suffix(".json").write_bytes(b'{"": {"prom')
+    assert store.resolve(upload.path).read_bytes() == CLIP
+    assert store.details(upload.reference_id) == UploadDetails()
+
+
+def test_only_the_services_own_suffixes(store: ReferenceStore) -> None:
+    with pytest.raises(ValueError, match="exe"):
+        store.add(CLIP, ".exe")
+
+
+UPLOADER = """
+import sys
+from pathlib import Path
+from sovits_service.storage.references import ReferenceStore
+store = ReferenceStore(Path(sys.argv[1]), [])
+for i in range(100_000):
+    store.add(bytes([i % 251]) * 300_000 + str(i).encode())
+    print(i, flush=True)
+"""
+
+
+def test_kill_9_leaves_no_torn_upload(tmp_path: Path) -> None:
+    for round_ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", UPLOADER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for _ in range(3 + round_):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    files = list(tmp_path.glob("[0-9a-f]*.wav"))
+    assert len(files) >= 7
+    for file in files:
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
+    for leftover in tmp_path.glob(".*.tmp"):
+        os.utime(leftover, (0, 0))
+    store = ReferenceStore(tmp_path, [])
+    store.sweep()
+    assert not list(tmp_path.glob(".*"))
+    # A details file without its clip goes; one with its clip stays.
+    assert {file.stem for file in tmp_path.glob("*.json")} <= {file.stem for file in files}
