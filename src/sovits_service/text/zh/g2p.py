@@ -21,6 +21,8 @@ SentenceModel = Callable[[str], list[str | None]]
 
 _CLAUSE_END = re.compile(r"(?<=[!?…,.\-])")
 _MARKS = frozenset(PUNCTUATION)
+_FIRST_READING_MARK = 0xF0000
+_READING_MARKS = 0x800  # room for every syllable with tone
 
 
 def has_reading(character: str) -> bool:
@@ -147,3 +149,33 @@ def split_syllable(syllable: str) -> tuple[str, str]:
     base, tone = syllable[:-1].replace("ü", "v"), syllable[-1]
     initial, final = _syllable_table().get(base, ("EE", "e"))
     return initial, final + tone
+
+
+@lru_cache(maxsize=1)
+def _writable_syllables() -> tuple[str, ...]:
+    """Every syllable with tone that a user may write beside a character; the interjections m, n and ng are units."""
+    bases = [base for base in sorted(_syllable_table()) if any(vowel in base for vowel in "aeiouvê")]
+    return tuple(base + tone for base in bases for tone in "12345")
+
+
+def reading_mark(syllable: str) -> str | None:
+    """A private character that carries a written reading through normalisation; None for what is no syllable."""
+    syllables = _writable_syllables()
+    plain = syllable.replace("ü", "v")
+    return chr(_FIRST_READING_MARK + syllables.index(plain)) if plain in syllables else None
+
+
+def is_reading_mark(character: str) -> bool:
+    return _FIRST_READING_MARK <= ord(character) < _FIRST_READING_MARK + _READING_MARKS
+
+
+def take_reading_marks(text: str) -> tuple[str, dict[int, str]]:
+    """The text without reading marks, and the syllables they carry by the position of their character."""
+    plain: list[str] = []
+    fixed: dict[int, str] = {}
+    for character in text:
+        if not is_reading_mark(character):
+            plain.append(character)
+        elif plain:
+            fixed[len(plain) - 1] = _writable_syllables()[ord(character) - _FIRST_READING_MARK]
+    return "".join(plain), fixed

@@ -290,9 +290,8 @@ def _change_three_syllables(changed: list[str], first_length: int) -> None:
     first, second = changed[:first_length], changed[first_length:]
     if len(first) == 2 and _all_third(first):  # 所有/人
         changed[0] = _toned(changed[0], "2")
-    if len(second) == 2:
-        if _all_third(second):
-            changed[1] = _toned(changed[1], "2")
-            return
+    if len(second) == 2 and _all_third(second):
+        changed[1] = _toned(changed[1], "2")
+        return
     if second and not _all_third(second) and second[0].endswith("3") and first[-1].endswith("3"):  # 好/喜欢
         changed[first_length - 1] = _toned(changed[first_length - 1], "2")

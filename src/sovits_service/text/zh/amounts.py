@@ -1,0 +1,270 @@
+"""Text in, the same text with telephone numbers, amounts, units, formulas and plain numbers said in characters out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from sovits_service.text.zh import notation as context
+from sovits_service.text.zh.notation import notation
+from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
+
+_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?!\d|,\d)")
+_MOBILE = re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d)([ -]?)(\d{4})\3(\d{4})(?!\d)")
+_LANDLINE = re.compile(
+    r"(?<![\d.-])(?:(\+?86)[ -])?(?:[(（](0\d{2,3})[)）][ -]?|(0(?:10|2\d|[3-9]\d{2}))[ -]?)"
+    r"([1-9]\d{2,3}[ -]?\d{4})(?:[-转](\d{1,5}))?(?!\d)"
+)
+_SERVICE = re.compile(r"(?<![\d.-])([48]00)([ -]?)(\d{3}|\d{4})([ -]?)(\d{4}|\d{3})(?!\d)")
+_DOTTED = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
+_GROUPED = re.compile(r"(?<![\d.-])\d+(?:-\d+){2,}(?![\d-])")
+_CELSIUS_ONLY = re.compile(r"(?:零下|气温|温度|体温|低温|高温|最低|最高|水温|室温)[^，。,\d]{0,6}$")
+
+_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
+_MAGNITUDE = r"(?:万亿|千亿|百亿|十亿|千万|百万|十万|亿|万|千|百)"
+_POWER = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
+_POWER_TABLE = str.maketrans(_POWER, "0123456789xyn")
+_OPERATORS = {
+    "+": "加",
+    "-": "减",
+    "×": "乘",
+    "*": "乘",
+    "x": "乘",
+    "X": "乘",
+    "÷": "除",
+    "=": "等于",
+    "<": "小于",
+    ">": "大于",
+}
+_OPERAND = rf"(?:[-√]?(?:{_NUMBER}|(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z]))(?:[{_POWER}]+|\^-?\d+|%)?)"
+_FORMULA = re.compile(rf"(?<![\w.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND})+(?![\w.])")
+_EQUATION_SIGN = re.compile(r"[+×÷=*<>≤≥≠≈±^√⁰-⁹ⁿˣʸ²³¹]|(?<=\d)[xX](?=\d)")
+_POWERS = re.compile(rf"([{_POWER}]+)|\^(-?\d+)")
+_FRACTION = re.compile(rf"(?<![\d./])([-−])?({_NUMBER})/(\d+)(?![\d/]|\.\d)")
+_SLASHES = re.compile(r"(?<![\d./])\d+(?:/\d+){2,}(?![\d/])")
+_PLAIN = re.compile(rf"(?<![\d.])({_NUMBER})([多余几来+]?)")
+_YEAR_LIKE = re.compile(r"(?:19|20)\d\d")
+_LONGEST_COUNT_DIGITS = 8
+
+
+class AmountRules:
+    """The patterns that hold the tables' symbols, compiled once."""
+
+    def __init__(self) -> None:
+        table = notation()
+        self._units = table.units
+        self._currencies = table.currencies
+        self._signs = table.signs
+        units, currencies = table.alternatives("units"), table.alternatives("currencies")
+        signed = rf"(?:(?<![A-Za-z\d])[-+±])?{_NUMBER}"
+        unit = rf"(?:(?:{units})(?![A-Za-z\d])|%|‰)"
+        self._amount = re.compile(
+            rf"(?P<currency>{currencies})?\s?(?<![\d.])(?P<first>{signed})\s?(?P<unit>{unit})?"
+            rf"(?:\s?[-~～〜–—至到]\s?(?P<currency2>{currencies})?(?<![\d.])(?P<second>-?{_NUMBER})\s?(?P<unit2>{unit})?)?"
+            rf"(?P<more>[+多余])?(?P<magnitude>{_MAGNITUDE})?(?P<more2>[+多余])?\s?(?P<after>{currencies})?"
+        )
+        self._per_unit = re.compile(rf"(?<=[\u4e00-\u9fff])\s?/\s?({units})(?![A-Za-z\d])")
+        self._loose_unit = re.compile(rf"(?<=[多少几数每百千万亿半十])({units})(?![A-Za-z\d])")
+        self._bare_area = re.compile(r"(?<![A-Za-z])(k|c|m)?m([²³])")
+        self._sign = re.compile(rf"({table.alternatives('signs')})")
+
+    def read(self, text: str) -> str:
+        text = self._per_unit.sub(lambda m: "每" + self._units[m[1]], text)
+        text = self._bare_area.sub(lambda m: self._units[m.group()], text)
+        text = self._loose_unit.sub(lambda m: self._units[m[1]], text)
+        if any(character.isdigit() for character in text):
+            for pattern, read in self._passes():
+                text = pattern.sub(read, text)
+        return self._sign.sub(self._read_sign, text)
+
+    def _passes(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
+        return (
+            (_THOUSANDS, lambda m: m[1].replace(",", "")),
+            (_MOBILE, _read_mobile),
+            (_LANDLINE, _read_landline),
+            (
+                _SERVICE,
+                lambda m: ",".join(_say_code(m[i]) for i in (1, 3, 5)) if m[2] or m[4] else _say_code(m.group()),
+            ),
+            (_DOTTED, lambda m: "点".join(read_digits(part) for part in m.group().split("."))),
+            (_GROUPED, _read_groups),
+            (_SLASHES, lambda m: ",".join(read_cardinal(part) for part in m.group().split("/"))),
+            (_FORMULA, self._read_formula),
+            (_FRACTION, _read_fraction),
+            (self._amount, self._read_amount),
+            (_POWERS, _read_power),
+            (_PLAIN, _read_plain),
+        )
+
+    def _read_formula(self, match: re.Match[str]) -> str:
+        """Only what has a sign that no date, range or fraction has; the numbers in it are read here."""
+        formula = match.group()
+        if not _EQUATION_SIGN.search(formula[1:]):
+            return formula
+        said: list[str] = []
+        for i, part in enumerate(re.findall(rf"{_NUMBER}%?|[A-Za-zα-ωΑ-Ω]|[{_POWER}]+|\^-?\d+|\S", formula)):
+            power = _POWERS.fullmatch(part)
+            if power:
+                said.append(_read_power(power))
+            elif part[0].isdigit() or (part[0] == "." and len(part) > 1):
+                said.append(f"百分之{read_number(part[:-1])}" if part.endswith("%") else read_number(part))
+            elif part == "-" and (i == 0 or said[-1] in _OPERATOR_WORDS):
+                said.append("负")
+            elif part == "/":
+                said.append("除以")
+            elif part in "xX" and not (said and said[-1][-1] in _NUMBER_WORDS):
+                said.append(part)
+            else:
+                said.append(_OPERATORS.get(part) or self._signs.get(part) or part)
+        return "".join(said)
+
+    def _read_amount(self, match: re.Match[str]) -> str:
+        """A number or a range of them with sign, currency and unit; without any of these it is left for later."""
+        currency = match["currency"] or match["currency2"] or match["after"]
+        unit = match["unit2"] or match["unit"]
+        is_range = match["second"] is not None
+        after = match.string[match.end() :]
+        if not (currency or unit or is_range or match["first"][0] in "-+±"):
+            return match.group()
+        if is_range and not unit and not currency and _is_code(match, match["first"]):
+            return match.group()
+        name = self._currencies[currency] if currency else self._units.get(unit or "", "")
+        magnitude = match["magnitude"] or ""
+        counted = bool(magnitude) or bool(name) or context.PAIRED.match(after) is not None
+        numbers = [match["first"], *([match["second"]] if is_range else [])]
+        said = "到".join(
+            self._say_measured(number, unit if i or not is_range else match["unit"] or unit, counted, match)
+            for i, number in enumerate(numbers)
+        )
+        more = "多" if match["more"] or match["more2"] else ""
+        said = f"{said}{magnitude}{more}" if magnitude and match["more2"] else f"{said}{more}{magnitude}"
+        if currency and after.startswith(("元", "块", "美元", "美金", "欧元", "英镑", "日元", "港币", "港元", name)):
+            name = ""
+        if match["unit"] and match["unit2"] and match["unit"] != match["unit2"] and match["unit"] in self._units:
+            first, _, second = said.partition("到")
+            said = f"{first}{self._units[match['unit']]}到{second}"
+        return said + name
+
+    def _say_measured(self, number: str, unit: str | None, counted: bool, match: re.Match[str]) -> str:
+        sign = number[0] if number[0] in "-+±" else ""
+        digits = number[len(sign) :]
+        words = "两" if digits == "2" and counted and unit not in _UNPAIRED_UNITS else read_number(digits)
+        before = match.string[max(0, match.start() - 8) : match.start()]
+        if unit in ("%", "‰"):
+            words = ("百分之" if unit == "%" else "千分之") + read_number(digits)
+        elif sign == "-" and (unit in _TEMPERATURES or re.match("摄氏|度(?!数)", match.string[match.end() :])):
+            return words if before.endswith("零下") else "零下" + words
+        return {"-": "负", "+": "正" if unit in _TEMPERATURES else "加", "±": "正负"}.get(sign, "") + words
+
+    def _read_sign(self, match: re.Match[str]) -> str:
+        """A lone sign is said beside a number or between words, and is no more than ink elsewhere."""
+        text = match.string
+        before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+        sign = match[1]
+        if sign in "<>＜＞":
+            return self._signs[sign] if before in _NUMBER_WORDS and before and after in _NUMBER_WORDS and after else ""
+        if sign in "∞√π±≤≥≈≠≦≧∵∴" or (before.isalnum() and after.isalnum()):
+            return self._signs[sign] if before.isalnum() or after.isalnum() else ""
+        return self._signs[sign] if sign in "+×÷=" and (before.isalnum() or after.isalnum()) else ""
+
+
+_NUMBER_WORDS = frozenset("零一二三四五六七八九十百千万亿两点")
+_OPERATOR_WORDS = frozenset(
+    ("加", "减", "乘", "除", "等于", "小于", "大于", "除以", "小于等于", "大于等于", "约等于", "不等于")
+)
+_TEMPERATURES = frozenset(("°C", "℃", "°F", "℉", "°"))
+_UNPAIRED_UNITS = frozenset(("%", "‰", "°C", "℃", "°F", "℉", "°"))
+
+
+def _say_code(digits: str) -> str:
+    return read_digits(digits, telephone=True)
+
+
+def _read_mobile(match: re.Match[str]) -> str:
+    country, first, separator, second, third = match.groups()
+    number = ",".join(map(_say_code, (first, second, third))) if separator else _say_code(first + second + third)
+    if not country:
+        return number
+    return ("加" if country[0] == "+" else "") + "八六," + number
+
+
+def _read_landline(match: re.Match[str]) -> str:
+    country, area = match[1], match[2] or match[3]
+    parts = [_say_code(area), _say_code(re.sub("[ -]", "", match[4]))]
+    if country:
+        parts.insert(0, ("加" if country[0] == "+" else "") + "八六")
+    said = ",".join(parts)
+    return f"{said}转{_say_code(match[5])}" if match[5] else said
+
+
+def _read_groups(match: re.Match[str]) -> str:
+    """`1-2-3` is a sum as in the original; longer groups are a code, said with pauses."""
+    parts = match.group().split("-")
+    if all(len(part) == 1 for part in parts):
+        return "减".join(read_digits(part) for part in parts)
+    return ",".join(_say_code(part) for part in parts)
+
+
+def _read_fraction(match: re.Match[str]) -> str:
+    sign, top, bottom = match.groups()
+    if re.search(r"(?:血压|高压|低压)[^，。,]{0,6}$", match.string[max(0, match.start() - 10) : match.start()]):
+        return f"{read_number(top)},{read_number(bottom)}"
+    return f"{'负' if sign else ''}{read_number(bottom)}分之{read_number(top)}"
+
+
+def _read_power(match: re.Match[str]) -> str:
+    exponent = (match[1] or "").translate(_POWER_TABLE) or match[2]
+    words = read_number(exponent.lstrip("-")) if exponent.lstrip("-").isdigit() else exponent
+    return f"的{'负' if exponent.startswith('-') else ''}{words}次方"
+
+
+def _is_code(match: re.Match[str], digits: str) -> bool:
+    before = match.string[max(0, match.start() - 14) : match.start()]
+    return context.CODE_BEFORE.search(before) is not None or (
+        len(digits) >= 5 and context.TELEPHONE_BEFORE.search(before) is not None
+    )
+
+
+def _read_plain(match: re.Match[str]) -> str:
+    """A number without unit: a code by its digits, everything else by its value."""
+    number, more = match.groups()
+    more = "多" if more == "+" else more
+    if "." in number:
+        return read_number(number) + more
+    after = match.string[match.end(1) :]
+    before = match.string[max(0, match.start() - 14) : match.start()]
+    if number == "2" and not before.endswith(("第", "初", "周", "星期", "礼拜", "十")):
+        pairs = context.PAIRED.match(after, 1 if more and after[:1] == more else 0)
+        if (pairs or after.startswith("点")) and not context.NOT_PAIRED.match(after):
+            return "两" + more
+    if before.endswith("第"):
+        return read_cardinal(number) + more
+    if _reads_as_code(number, before, after, match):
+        return _say_code(number) + more
+    if (
+        len(number) == 4
+        and _YEAR_LIKE.fullmatch(number)
+        and not context.COUNTED.match(after)
+        and _names_year(before, after)
+    ):
+        return read_digits(number) + more
+    return read_cardinal(number) + more
+
+
+def _names_year(before: str, after: str) -> bool:
+    """A bare 2024 is a year unless something is counted or priced."""
+    return re.search(r"[了有达到共价格超过近约卖花付售下仅剩余多少]$|为$|是$", before) is None
+
+
+def _reads_as_code(number: str, before: str, after: str, match: re.Match[str]) -> bool:
+    if len(number) < 3:
+        return number.startswith("0") and len(number) > 1
+    if _is_code(match, number):
+        return True
+    if context.COUNTED.match(after):
+        return number.startswith("0")
+    if context.CODE_AFTER.match(after) or (number in context.SERVICE_NUMBERS and len(number) > 4):
+        return True
+    if number.startswith("0") or (before[-1:].isascii() and before[-1:].isalpha()):
+        return True
+    return len(number) > _LONGEST_COUNT_DIGITS and not number.endswith("0000")

@@ -1,0 +1,67 @@
+"""A run of Chinese in, its Reading out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from threading import Lock
+
+from sovits_service.text.langid import INLINE_READING, LATIN
+from sovits_service.text.reading import Reading
+from sovits_service.text.zh.g2p import ChineseG2p, SentenceModel, is_reading_mark, reading_mark, take_reading_marks
+from sovits_service.text.zh.normalize import Normalized, join_marks, normalize
+from sovits_service.types import SymbolSet
+
+LATIN_WORDS = re.compile(rf"[{LATIN}][{LATIN}'’ ]*")
+_SPECIAL_PAUSES = {"￥": "SP2", "^": "SP3"}
+
+
+class ChineseReader:
+    """Reads Mandarin; the dictionaries load at the first text.
+
+    Args:
+        lexicon: words of the user with one pinyin syllable for each character.
+        model: a polyphone model; without one the dictionary and the neighbours decide.
+    """
+
+    def __init__(self, lexicon: Mapping[str, tuple[str, ...]], model: SentenceModel | None = None) -> None:
+        self._lexicon = lexicon
+        self._model = model
+        self._g2p: ChineseG2p | None = None
+        self._lock = Lock()
+
+    def read(self, text: str, symbols: SymbolSet) -> Reading:
+        """Normalise and read; Latin words have no Chinese reading and are dropped."""
+        normalized = self.normalize(text)
+        latin = sum(character.isalpha() for word in LATIN_WORDS.findall(normalized.text) for character in word)
+        reading = self.read_normalized(LATIN_WORDS.sub("", normalized.text), symbols)
+        dropped = normalized.dropped_characters + latin
+        return Reading(reading.norm_text, reading.phonemes, reading.word2ph, dropped)
+
+    def normalize(self, text: str) -> Normalized:
+        """Say a text in characters; Latin words stay, and `角(jue2)` keeps its reading as a private character."""
+        text = "".join(character for character in text if not is_reading_mark(character))
+        return normalize(INLINE_READING.sub(_mark_reading, text))
+
+    def read_normalized(self, text: str, symbols: SymbolSet) -> Reading:
+        """Read what `normalize` gave, or a part of it without Latin words."""
+        special = next((symbol for symbol in _SPECIAL_PAUSES if symbol in text), None)
+        norm_text = join_marks(re.sub("[￥^]", ",", text).replace(" ", ""))
+        norm_text, fixed = take_reading_marks(norm_text)
+        phonemes, word2ph = self._loaded().phonemes(norm_text, symbols, fixed)
+        if special is not None:
+            # parity: a currency sign without a number, or a caret, turns the commas beside it into a special pause
+            phonemes = [_SPECIAL_PAUSES[special] if phoneme == "," else phoneme for phoneme in phonemes]
+        return Reading(norm_text, tuple(phonemes), tuple(word2ph))
+
+    def _loaded(self) -> ChineseG2p:
+        if self._g2p is None:
+            with self._lock:
+                if self._g2p is None:
+                    self._g2p = ChineseG2p(self._lexicon, self._model)
+        return self._g2p
+
+
+def _mark_reading(match: re.Match[str]) -> str:
+    mark = reading_mark(match[2])
+    return match[1] + mark if mark is not None else match[0]
