@@ -78,9 +78,10 @@ class TtsSettings(BaseModel):
             return
         lines = [f"  {key}: {path}" for key, path in missing.items()]
         count = "a configured file is" if len(missing) == 1 else f"{len(missing)} configured files are"
-        raise SettingsError("\n".join([f"{count} missing:", *lines, self._remedy(missing.values())]))
+        raise SettingsError("\n".join([f"{count} missing:", *lines, self.remedy(missing.values())]))
 
-    def _remedy(self, missing: Iterable[Path]) -> str:
+    def remedy(self, missing: Iterable[Path]) -> str:
+        """What to do about configured files that are missing."""
         names = [path.as_posix() for path in missing]
         if all("pretrained_models/demo/" in name for name in names):
             return (
@@ -191,6 +192,7 @@ class ServiceSettings(BaseSettings):
         upload_dir: where uploaded references are kept.
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
         weights_roots: folders whose weights may be chosen at run time.
+        lexicon_path: the users' pronunciation dictionary; read when it exists.
         max_queue: requests that may wait; one more is refused with 503.
         max_running: sequences decoded together, that is, slots of the KV cache.
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
@@ -199,7 +201,8 @@ class ServiceSettings(BaseSettings):
         max_aux_references: references that a request may name beside the first.
         max_request_bytes: longest JSON body.
         max_concurrent_uploads: references that are received and decoded at the same time.
-        max_concurrent_per_client: syntheses of one key, or of one address without keys, at the same time.
+        max_concurrent_per_client: syntheses of one key, or of one address without keys, at the same time; 0 sets no
+            bound beside the queue's.
         rate_limit: requests of one key or address, as `60/minute`; empty is no limit.
         api_keys: with any key set, every route but `/health`, `/ready` and the documentation asks for one.
         cors_origins: origins of web pages that may call the API from a browser; empty is none.
@@ -216,6 +219,7 @@ class ServiceSettings(BaseSettings):
     upload_dir: Path = Path("uploads")
     reference_roots: PathList = ()
     weights_roots: PathList = (Path("pretrained_models"), Path("weights"))
+    lexicon_path: Path = Path("configs/lexicon.yaml")
     max_text_characters: int = Field(default=10_000, ge=1)
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     max_queue: int = Field(default=64, ge=0)
@@ -226,7 +230,7 @@ class ServiceSettings(BaseSettings):
     max_aux_references: int = Field(default=16, ge=0)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_concurrent_uploads: int = Field(default=8, ge=1)
-    max_concurrent_per_client: int = Field(default=64, ge=1)
+    max_concurrent_per_client: int = Field(default=0, ge=0)
     rate_limit: Annotated[str, Field(pattern=r"^([1-9]\d{0,8}/(second|minute|hour|day))?$")] = ""
     api_keys: tuple[ApiKeySettings, ...] = ()
     cors_origins: TextList = ()

@@ -1,0 +1,287 @@
+"""The command line: serve, say, voices, download, check. What is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sovits_service.errors import InvalidRequestError, SettingsError, SovitsError
+
+if TYPE_CHECKING:
+    from sovits_service.batch import BatchLine
+    from sovits_service.service import SpeechService
+    from sovits_service.settings import ServiceSettings, TtsSettings
+
+_COMMANDS = ("serve", "say", "voices", "download", "check")
+_EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None, *, default_command: str | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; None takes the process's.
+        default_command: what flags without a command mean.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 a wrong argument, setting or request.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if default_command is not None and (not given or given[0] not in (*_COMMANDS, "-h", "--help", "--version")):
+        given.insert(0, default_command)
+    args = _parser().parse_args(given)
+    try:
+        code: int = args.run(args)
+    except (SettingsError, InvalidRequestError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _EXIT_USAGE
+    except SovitsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_FAILED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sovits-service", description="Speech for GPT-SoVITS voices.")
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("sovits-service"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("-c", "--config", type=Path, metavar="FILE", help="default: configs/tts_infer.yaml")
+    model.add_argument("--section", default="custom", help="section of that file (default: custom)")
+    service = argparse.ArgumentParser(add_help=False)
+    service.add_argument("--service-config", type=Path, metavar="FILE", help="default: configs/service.yaml")
+
+    serve = commands.add_parser("serve", parents=[model, service], help="answer HTTP requests")
+    serve.add_argument("-a", "--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("-p", "--port", type=int, help="port to listen on (default: 9880)")
+    serve.set_defaults(run=_serve)
+
+    say = commands.add_parser("say", parents=[model, service], help="speak a text, or a file of texts, into files")
+    what = say.add_mutually_exclusive_group(required=True)
+    what.add_argument("text", nargs="?", help="what to say")
+    what.add_argument("--file", type=Path, metavar="LINES.jsonl", help="a line each: text, lang, voice, id")
+    say.add_argument("--voice", default="female_calm", help="voice template (default: female_calm)")
+    say.add_argument("--lang", default="auto", help="language of the text (default: auto)")
+    say.add_argument("--speed", type=float, help="default: 1, or the voice's own")
+    say.add_argument("--seed", type=int, help="default: another one each time")
+    say.add_argument("-o", "--out", type=Path, metavar="FILE", help="its ending gives the format (default: out.wav)")
+    say.add_argument("--out-dir", type=Path, metavar="DIR", help="where the files of --file go (default: wavs)")
+    say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
+    say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
+    say.set_defaults(run=_say)
+
+    voices = commands.add_parser("voices", parents=[service], help="list the voice templates")
+    voices.set_defaults(run=_voices)
+
+    download = commands.add_parser("download", help="fetch the published weights of a version")
+    download.add_argument("version", help="v1, v2, v2Pro, v2ProPlus, v3 or v4")
+    download.add_argument("--mirror", metavar="URL", help="another server of the hub's protocol")
+    download.add_argument("--dir", type=Path, default=Path("pretrained_models"), help="default: pretrained_models")
+    download.add_argument("-c", "--config", type=Path, metavar="FILE", help="default: configs/tts_infer.yaml")
+    switch = download.add_mutually_exclusive_group()
+    switch.add_argument("--switch", action="store_true", default=None, help="make it the model that is served")
+    switch.add_argument("--no-switch", dest="switch", action="store_false", help="do not ask")
+    download.set_defaults(run=_download)
+
+    check = commands.add_parser("check", parents=[model, service], help="tell what would keep it from speaking well")
+    check.add_argument("--convert", action="store_true", help="write a safetensors copy beside the weights")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _serve(args: argparse.Namespace) -> int:
+    tts, settings = _load_settings(args)
+    tts.require_files()
+    host, port = args.host or settings.host, settings.port if args.port is None else args.port
+
+    from sovits_service.api.app import create_app
+    from sovits_service.api.server import DrainingServer, listen
+    from sovits_service.telemetry import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
+    with listen(host, port) as listener:
+        from sovits_service.service import build_service
+
+        restart = False
+
+        def on_control(command: str) -> None:
+            nonlocal restart
+            restart = command == "restart"
+            server.begin_drain()
+
+        service = build_service(tts, settings)
+        server = DrainingServer(create_app(service, settings, on_control), service, settings.drain_s)
+        bound_host, bound_port = listener.getsockname()[:2]
+        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+        print(
+            f"listening on http://{shown}:{bound_port}; it speaks when /ready answers 200", file=sys.stderr, flush=True
+        )
+        server.run(sockets=[listener])
+    if server.failure is not None:
+        raise server.failure
+    if restart:
+        os.execv(sys.executable, [sys.executable, "-m", "sovits_service", *sys.argv[1:]])
+    return 0
+
+
+def _say(args: argparse.Namespace) -> int:
+    from sovits_service.batch import read_lines
+
+    if args.file is None and (args.out_dir is not None or args.text is None):
+        raise InvalidRequestError("--out-dir goes with --file; for one text give -o FILE")
+    if args.file is not None and args.out is not None:
+        raise InvalidRequestError("-o goes with one text; for --file give --out-dir DIR")
+    if args.jobs < 1:
+        raise InvalidRequestError("--jobs must be 1 or more")
+    lines = read_lines(args.file) if args.file is not None else []
+    media_type = args.format if args.file is not None else (args.out or Path("out.wav")).suffix.removeprefix(".")
+    from sovits_service.audio.encode import MEDIA_TYPES
+
+    if media_type not in MEDIA_TYPES:
+        raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
+    tts, settings = _load_settings(args)
+    tts.require_files()
+    return asyncio.run(_say_file(args, tts, settings, lines) if lines or args.file else _say_text(args, tts, settings))
+
+
+async def _say_text(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings) -> int:
+    from sovits_service.storage.files import write_atomic
+
+    out = args.out or Path("out.wav")
+    async with _running_service(tts, settings) as service:
+        data, duration_s = await _speak(service, args, settings, out.suffix.removeprefix("."), args.text)
+    write_atomic(out, data)
+    print(f"{out}: {duration_s:.1f} s")
+    return 0
+
+
+async def _say_file(
+    args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings, lines: list[BatchLine]
+) -> int:
+    from sovits_service.batch import speak_lines
+
+    out_dir = args.out_dir or Path("wavs")
+    async with _running_service(tts, settings) as service:
+
+        async def speak(line: BatchLine) -> bytes:
+            data, _ = await _speak(service, args, settings, args.format, line.text, line.lang, line.voice)
+            return data
+
+        result = await speak_lines(lines, out_dir, f".{args.format}", speak, at_once=args.jobs)
+    for name, reason in result.failed.items():
+        print(f"error: {name}: {reason}", file=sys.stderr)
+    print(f"{out_dir}: {result.made} made, {result.kept} were there, {len(result.failed)} failed")
+    return _EXIT_FAILED if result.failed else 0
+
+
+@asynccontextmanager
+async def _running_service(tts: TtsSettings, settings: ServiceSettings) -> AsyncIterator[SpeechService]:
+    from sovits_service.service import build_service
+    from sovits_service.telemetry import configure_logging
+
+    configure_logging("warning", settings.log_format)
+    service = build_service(tts, settings)
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop(0)
+
+
+async def _speak(
+    service: SpeechService,
+    args: argparse.Namespace,
+    settings: ServiceSettings,
+    media_type: str,
+    text: str,
+    lang: str | None = None,
+    voice_id: str | None = None,
+) -> tuple[bytes, float]:
+    """The file of a text and its duration in seconds."""
+    import numpy as np
+
+    from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
+    from sovits_service.audio.encode import encode_whole
+
+    voice = await service.get_voice(voice_id or args.voice)
+    fields = {"text": text, "text_lang": lang or args.lang, "voice_id": voice.voice_id}
+    options = {"speed_factor": args.speed, "seed": args.seed}
+    parsed = parse_tts({**fields, **options}, version=service.version, voice=voice)
+    check_limits(parsed, settings)
+    synthesis = await service.synthesize(to_synthesis_request(parsed, timeout_s=settings.timeout_s))
+    samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
+    data = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
+    return data, len(samples) / synthesis.sample_rate_hz
+
+
+def _voices(args: argparse.Namespace) -> int:
+    from sovits_service.settings import load_service_settings
+    from sovits_service.storage.voices import VoiceStore
+
+    settings = load_service_settings(args.service_config)
+    voices = VoiceStore(settings.all_voices_roots).list()
+    if not voices:
+        print(f"no voice templates in {', '.join(map(str, settings.all_voices_roots))}; see docs/voices.md")
+        return 0
+    width = max(len(voice.voice_id) for voice in voices)
+    for voice in voices:
+        print(f"{voice.voice_id:<{width}}  {voice.prompt_lang or '-':<4}  {voice.description}".rstrip())
+    return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    from sovits_service.config_file import copy_section, nearest
+    from sovits_service.settings import DEFAULT_TTS_CONFIG, VERSIONS
+    from sovits_service.storage.hub import download_version
+
+    if args.version not in VERSIONS:
+        raise SettingsError(f"there is no version {args.version!r}{nearest(args.version, VERSIONS)}")
+    fetched = download_version(args.version, args.dir, mirror=args.mirror)
+    print(f"{args.version}: {len(fetched)} files fetched into {args.dir}" if fetched else f"{args.version} is complete")
+    config = args.config or DEFAULT_TTS_CONFIG
+    switch = args.switch
+    if switch is None and sys.stdin.isatty():
+        answer = input(f"make {args.version} the model that is served (section custom of {config})? [Y/n] ")
+        switch = answer.strip().lower() in ("", "y", "yes")
+    if switch:
+        print(f"{copy_section(config, args.version, 'custom')}: custom is {args.version} now")
+    else:
+        print(f"serve it with: sovits-service serve --section {args.version}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    tts, settings = _load_settings(args)
+    from sovits_service.diagnostics import convert_weights, examine
+
+    findings = examine(tts, settings)
+    for finding in findings:
+        print(f"{finding.level:<4}  {finding.subject}: {finding.detail}")
+        if finding.advice:
+            print(f"      -> {finding.advice}")
+    if args.convert:
+        tts.require_files()
+        for path in convert_weights(tts):
+            print(f"ok    written: {path}")
+    failures = sum(finding.level == "FAIL" for finding in findings)
+    print(f"{failures} to mend" if failures else "it can speak")
+    return _EXIT_FAILED if failures else 0
+
+
+def _load_settings(args: argparse.Namespace) -> tuple[TtsSettings, ServiceSettings]:
+    from sovits_service.settings import load_service_settings, load_tts_settings
+
+    return load_tts_settings(args.config, args.section), load_service_settings(args.service_config)

@@ -1,0 +1,184 @@
+"""Settings in; what is well, what is doubtful and what must be mended before the service can speak, out."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+
+from sovits_service.audio.load import decode_reference, measure_reference, validate_reference
+from sovits_service.errors import SovitsError
+from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits
+from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
+from sovits_service.models.checkpoint_models import load_gpt, load_speaker
+from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.storage.voices import VoiceStore
+
+Level = Literal["ok", "warn", "FAIL"]
+
+_PYTHONS = ((3, 10), (3, 13))
+_SAFE_TORCH = (2, 10)  # older ones have known holes in weights_only loading
+_FP16_CAPABILITY = (7, 0)  # older cards compute float16 slower than float32, or wrongly
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: `advice` says what to do about it."""
+
+    level: Level
+    subject: str
+    detail: str
+    advice: str = ""
+
+
+def examine(tts: TtsSettings, service: ServiceSettings) -> list[Finding]:
+    """Look at the machine, every configured file and every voice; nothing is changed."""
+    return [*_machine(tts), *_files(tts), *_voices(service)]
+
+
+def _machine(tts: TtsSettings) -> Iterator[Finding]:
+    version = sys.version_info[:2]
+    supported = _PYTHONS[0] <= version <= _PYTHONS[1]
+    yield Finding(
+        "ok" if supported else "warn",
+        "Python",
+        platform.python_version(),
+        "" if supported else "use Python 3.10 to 3.13",
+    )
+    torch_version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    safe = torch_version >= _SAFE_TORCH
+    yield Finding(
+        "ok" if safe else "FAIL",
+        "torch",
+        f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "" if safe else "install torch 2.10 or newer: older ones can be made to run code by a weights file",
+    )
+    if torch.cuda.is_available():
+        yield from _cuda(tts)
+    elif tts.device == "cpu":
+        yield Finding("ok", "device", "CPU, float32, as configured")
+    else:
+        yield Finding(
+            "warn",
+            "device",
+            f"{tts.device} is configured but torch sees no CUDA device: float32 on the CPU",
+            "install a CUDA build of torch and the driver, or set device: cpu and is_half: false",
+        )
+    if tts.is_half and tts.device == "cpu":
+        yield Finding("warn", "is_half", "has no effect on a CPU: float32", "set is_half: false")
+
+
+def _cuda(tts: TtsSettings) -> Iterator[Finding]:
+    count = torch.cuda.device_count()
+    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    yield Finding("ok", "CUDA", f"{torch.version.cuda}, {count} x {name} ({capability[0]}.{capability[1]})")
+    if tts.device == "cpu":
+        yield Finding("warn", "device", "CPU is configured though there is a CUDA device", "set device: cuda")
+    elif not tts.is_half:
+        yield Finding("ok", "FP16", "off: float32 on CUDA, about half as fast")
+    elif capability < _FP16_CAPABILITY:
+        yield Finding("warn", "FP16", f"capability {capability[0]}.{capability[1]} is old for it", "set is_half: false")
+    else:
+        yield Finding("ok", "FP16", "on")
+
+
+def _files(tts: TtsSettings) -> Iterator[Finding]:
+    for key, path in tts.required_files().items():
+        if path.exists():
+            yield _file(key, path, tts)
+        else:
+            yield Finding("FAIL", key, f"{path} is missing", tts.remedy([path]))
+    if tts.bert_base_path is None:
+        yield Finding("ok", "bert_base_path", "empty: zero BERT features")
+
+
+def _file(key: str, path: Path, tts: TtsSettings) -> Finding:
+    describe: dict[str, Callable[[Path], str]] = {
+        "t2s_weights_path": _describe_gpt,
+        "cnhuhbert_base_path": lambda folder: _size(load_hubert(folder)),
+        "bert_base_path": lambda folder: _size(load_bert(folder)),
+        "sv_path": lambda file: _size(load_speaker(file)),
+    }
+    try:
+        if key == "vits_weights_path":
+            return _sovits(path, tts)
+        return Finding("ok", key, f"{path}: {describe[key](path)}" if key in describe else f"{path} is there")
+    except SovitsError as error:
+        return Finding("FAIL", key, f"{path}: {error}", "put back the file that was published, or name another one")
+
+
+def _describe_gpt(path: Path) -> str:
+    config = load_gpt(path).config
+    return f"GPT, {config.layers} layers of {config.width}, {config.phoneme_vocab} phonemes"
+
+
+def _sovits(path: Path, tts: TtsSettings) -> Finding:
+    checkpoint = read_sovits(path)
+    lora = f", LoRA of rank {checkpoint.lora_rank}" if checkpoint.lora_rank else ""
+    detail = f"{path}: SoVITS {checkpoint.version}{lora}"
+    if checkpoint.version == tts.version:
+        return Finding("ok", "vits_weights_path", detail)
+    advice = f"set version: {checkpoint.version}, so that the files it needs beside are looked for"
+    return Finding("warn", "vits_weights_path", f"{detail}, but version: {tts.version} is configured", advice)
+
+
+def _size(model: torch.nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters"
+
+
+def _voices(service: ServiceSettings) -> Iterator[Finding]:
+    store = VoiceStore(service.all_voices_roots)
+    for voice_id, problem in store.problems().items():
+        yield Finding("warn", f"voice {voice_id}", problem, "mend or delete its template")
+    voices = store.list()
+    if not voices:
+        yield Finding("warn", "voices", "there are none", "add one to voices/ (docs/voices.md), or with PUT /voices/ID")
+    for voice in voices:
+        try:
+            reference = decode_reference(store.reference_path(voice))
+            warnings = validate_reference(reference)
+        except SovitsError as error:
+            yield Finding("warn", f"voice {voice.voice_id}", str(error), "replace its clip")
+            continue
+        quality = measure_reference(reference)
+        detail = (
+            f"{quality.duration_s:.1f} s at {quality.sample_rate_hz} Hz, speech {quality.speech_level_dbfs:.0f} dBFS, "
+            f"noise floor {quality.noise_floor_dbfs:.0f} dBFS, clipped {quality.clipped_share:.1%}, "
+            f"silent {quality.silent_share:.0%}"
+        )
+        yield Finding("warn" if warnings else "ok", f"voice {voice.voice_id}", detail, "; ".join(warnings))
+
+
+def convert_weights(tts: TtsSettings) -> list[Path]:
+    """Write a safetensors copy beside the configured GPT and SoVITS files, which can hold no code at all.
+
+    Returns:
+        The copies that were written; files that are safetensors already are left out.
+
+    Raises:
+        CheckpointError: a file cannot be read.
+    """
+    written: list[Path] = []
+    for path, read in ((tts.t2s_weights_path, read_gpt), (tts.vits_weights_path, read_sovits)):
+        if not is_safetensors(path):
+            written.append(_write_safetensors(read(path), path.with_suffix(".safetensors")))
+    return written
+
+
+def _write_safetensors(checkpoint: Checkpoint, path: Path) -> Path:
+    metadata = {"config": json.dumps(checkpoint.config, ensure_ascii=False, default=str)}
+    if checkpoint.version is not None:
+        metadata["version"] = checkpoint.version
+    if checkpoint.lora_rank is not None:
+        metadata["lora_rank"] = str(checkpoint.lora_rank)
+    part = path.with_name(path.name + ".part")
+    save_file({key: tensor.clone().contiguous() for key, tensor in checkpoint.state.items()}, part, metadata)
+    part.replace(path)
+    return path
