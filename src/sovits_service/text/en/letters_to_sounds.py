@@ -18,7 +18,7 @@ _UNKNOWN_LETTER, _END_OF_WORD = 1, 2
 _FIRST_LETTER = 3
 _START, _END = 2, 3
 _VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
-_CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split())
+_CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()  # noqa: SIM905
 
 
 def _phoneme_names() -> tuple[str | None, ...]:

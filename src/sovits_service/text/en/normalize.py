@@ -3,22 +3,67 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from sovits_service.text.en import numbers
+from sovits_service.text.en.dates import read_dates
+from sovits_service.text.en.figures import read_figures
+from sovits_service.text.en.quantities import read_quantities
+from sovits_service.text.en.spellings import read_abbreviations, read_capitals, read_roman_numerals
+from sovits_service.text.en.typography import plain_text, strip_accents
+from sovits_service.text.en.web import read_addresses
+
+MAX_PIECE_CHARACTERS = 1000  # patterns look ahead and back; in pieces of this size their time stays linear in the text
+
+_PIECE = re.compile(rf".{{1,{MAX_PIECE_CHARACTERS}}}(?=\s|$)|.{{1,{MAX_PIECE_CHARACTERS}}}", re.DOTALL)
+_WORD_SIGNS = (
+    (re.compile(r"(?<![A-Za-z])([A-GJ-Z])#(?!\w)"), r"\1 sharp"),
+    (re.compile(r"\b([A-Za-z])\+\+"), r"\1 plus plus"),
+    (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
+    (re.compile(r"'n'"), " and "),
+    (re.compile(r"\s*&\s*"), " and "),
+    (re.compile(r"(?<!\S)@(?!\S)|(?<=\d)@(?=\d)"), " at "),
+    (re.compile(r"(?<![A-Za-z])a/(?=[A-Za-z])"), "A slash "),
+    (re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])"), " slash "),
+    (re.compile(r"\bTCP slash IP\b"), "TCP IP"),
+    (re.compile(r"[:;](?=\s|$|[\"'])|(?<=[A-Za-z])[:;](?=[A-Za-z])"), ", "),
+    (re.compile(r"[_/\\|]"), " "),
+)
+_EDGE_HYPHEN = re.compile(r"(?<![A-Za-z])-+(?=[A-Za-z])|(?<=[A-Za-z])-+(?![A-Za-z])")
+_SPACE_BEFORE_PAUSE = re.compile(r"\s+(?=[,.!?])")
+_PAUSES = re.compile(r"([!?,.])[!?,.\s]*(?=[!?,.])[!?,.]")
+_KEPT = re.compile(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
 
 
 def normalize(text: str) -> tuple[str, int]:
-    """Spoken form and the count of letters that have no reading."""
-    text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
-    text = re.sub(r"(\d),(?=\d{3})", r"\1", text)
-    text = re.sub(r"(\d+)\.(\d+)", lambda m: numbers.decimal(m[1], m[2]), text)
-    text = re.sub(
-        r"\d+(?=\D|$)", lambda m: " " + (numbers.year(m[0]) if len(m[0]) == 4 else numbers.cardinal(m[0])) + " ", text
-    )
-    text = re.sub(r"(?<=[A-Z])(?=[A-Z])|(?<=[a-z])(?=[A-Z])", " ", text)
-    text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
-    text = text.replace("%", " percent")
-    dropped = sum(c.isalpha() and not c.isascii() for c in text)
-    text = re.sub(r"[^ A-Za-z'.,?!\-]", "", re.sub(r"\s", " ", text))
-    return re.sub(r"([!?,.\-\s])[!?,.\-]+", r"\1", text), dropped
+    """Spoken form, and the count of letters that have no reading.
+
+    Takes time in proportion to the text.
+    """
+    spoken: list[str] = []
+    dropped = 0
+    for piece in _PIECE.findall(plain_text(text)):
+        said, lost = _normalize_piece(piece)
+        spoken.append(said)
+        dropped += lost
+    return re.sub(" {2,}", " ", " ".join(spoken)).strip(), dropped
+
+
+def _normalize_piece(text: str) -> tuple[str, int]:
+    text = read_addresses(text)
+    text = read_dates(text)
+    text = read_quantities(text)
+    text = read_abbreviations(text)
+    text = read_roman_numerals(text)
+    text = read_figures(text)
+    for pattern, words in _WORD_SIGNS:
+        text = pattern.sub(words, text)
+    text = strip_accents(text)
+    text = read_capitals(text)
+    dropped = sum(c.isalpha() for c in _KEPT.findall(text))
+    text = _KEPT.sub("", text.replace("\n", " "))
+    return _tidy_pauses(text), dropped
+
+
+def _tidy_pauses(text: str) -> str:
+    """One mark for each pause, at its word: runs of them make the model echo the reference."""
+    text = _SPACE_BEFORE_PAUSE.sub("", re.sub(r"\s{2,}", " ", text))
+    return re.sub(r"([!?,.\-])[!?,.\-]+", r"\1", text)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
+_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen""".split()  # noqa: SIM905
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_SCALES = (
-    "",
-    *"thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion".split(),
-    "decillion",
-)
+_SCALES = """_ thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion
+decillion""".split()  # noqa: SIM905
 _ORDINALS = {
     "one": "first",
     "two": "second",
@@ -26,23 +21,23 @@ MAX_CARDINAL_DIGITS = 3 * len(_SCALES)
 
 def cardinal(digits: str | int) -> str:
     """`12345` as twelve thousand, three hundred forty-five; a number too long for a name digit by digit."""
-    digits = str(digits).lstrip("0") or "0"
-    if len(digits) > MAX_CARDINAL_DIGITS:
-        return spell_digits(digits)
+    number = str(digits).lstrip("0") or "0"
+    if len(number) > MAX_CARDINAL_DIGITS:
+        return spell_digits(number)
     groups = []
-    for scale in range((len(digits) + 2) // 3):
-        end = len(digits) - 3 * scale
-        value = int(digits[max(0, end - 3) : end])
+    for scale in range((len(number) + 2) // 3):
+        end = len(number) - 3 * scale
+        value = int(number[max(0, end - 3) : end])
         if value:
-            groups.append((value, _SCALES[scale]))
+            groups.append((value, _SCALES[scale] if scale else ""))
     if not groups:
         return _ONES[0]
     words = ""
-    for value, scale in reversed(groups):
+    for value, name in reversed(groups):
         if words:
             # No comma before a remainder below one hundred: one thousand five.
-            words += " " if value < 100 and not scale else ", "
-        words += _below_thousand(value) + (f" {scale}" if scale else "")
+            words += " " if value < 100 and not name else ", "
+        words += _below_thousand(value) + (f" {name}" if name else "")
     return words
 
 
@@ -81,13 +76,13 @@ def spell_digits(digits: str, zero: str = "zero") -> str:
 
 
 def year(digits: str | int) -> str:
-    """`1998` as nineteen ninety-eight, `2005` as two thousand five, `1905` as nineteen oh five, `1900` as nineteen hundred.
+    """`1998` as nineteen ninety-eight, `2005` as two thousand five, `1905` as nineteen oh five, `1900` with hundred.
 
     Any other number is read as it counts.
     """
     value = int(digits)
     high, low = divmod(value, 100)
-    if not 1000 < value < 10000 or high % 10 == 0 and low < 10:
+    if not 1000 < value < 10000 or (high % 10 == 0 and low < 10):
         return cardinal(value)
     if low == 0:
         return f"{_below_hundred(high)} hundred"

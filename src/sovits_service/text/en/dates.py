@@ -1,0 +1,217 @@
+"""Dates, times of day, durations, years and decades in, words out."""
+
+from __future__ import annotations
+
+import re
+
+from sovits_service.text.en.numbers import cardinal, ordinal, plural, year
+
+_MONTH_NAMES = """January February March April May June July August September October November December""".split()  # noqa: SIM905
+_MONTHS = {name: name for name in _MONTH_NAMES} | {name[:3]: name for name in _MONTH_NAMES} | {"Sept": "September"}
+_MONTHS |= {name.upper(): full for name, full in _MONTHS.items()}
+_WEEKDAYS = {
+    "Mon": "Monday",
+    "Tue": "Tuesday",
+    "Tues": "Tuesday",
+    "Wed": "Wednesday",
+    "Thu": "Thursday",
+    "Thur": "Thursday",
+    "Thurs": "Thursday",
+    "Fri": "Friday",
+    "Sat": "Saturday",
+    "Sun": "Sunday",
+}
+_WEEKDAY_WORDS = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
+_MONTH_WORDS = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH = rf"({_MONTH_WORDS})\b\.?"
+_YEAR = r"(\d{4})(?![\d,:]\d|\d|\w)"
+
+_WEEKDAY = re.compile(rf"\b({_WEEKDAY_WORDS})\.?(?=,? (?:{_MONTH_WORDS}|\d))|\b({_WEEKDAY_WORDS})\.(?=,)")
+_MONTH_DAY = re.compile(
+    rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?![\d:%]|[,.]\d{{1,3}}(?!\d))(?: ?(?:-|to) ?(\d{{1,2}})(?:st|nd|rd|th)?(?![\d:]))?(?:,? {_YEAR})?"
+)
+_MONTH_YEAR = re.compile(rf"\b{_MONTH},? {_YEAR}")
+_DAY_MONTH = re.compile(
+    rf"(?<![\w.,/])(the )?(\d{{1,2}})(st|nd|rd|th)?(?: ?- ?(\d{{1,2}})(?:st|nd|rd|th)?)? (of )?{_MONTH}(?![a-z])(?:,? {_YEAR})?",
+    re.IGNORECASE,
+)
+_ISO_DATE = re.compile(r"(?<![\w.\-/])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?![\w/\-]|\.\d)(?:T(?=\d))?")
+_NUMERIC_DATE = re.compile(r"(?<![\w.\-/])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\w/\-]|\.\d)")
+_YEAR_MONTH = re.compile(r"(?<![\w.\-/])([12]\d{3})-(0[1-9])(?![\w\-/])")
+_MONTH_ALONE = re.compile(
+    r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
+)
+
+_MERIDIEM = r"([AaPp])(?:\.\s?[Mm]\b\.?|[Mm]\b\.?)"
+_CLOCK = re.compile(rf"(?<![\w.:])(\d{{1,2}})[:.](\d{{2}})(?::(\d{{2}}))?\s?{_MERIDIEM}")
+_HOUR = re.compile(rf"(?<![\w.:,])(\d{{1,2}})(?: ?- ?(\d{{1,2}}))?\s?{_MERIDIEM}")
+_TIME = re.compile(r"(?<![\w.:/])([01]?\d|2[0-4]):([0-5]\d)(?![\d:]|\w)(?! ?(?:ratio|aspect|scale|odds))")
+_LONG_TIME = re.compile(r"(?<![\w.:/])(\d{1,3}):([0-5]\d):([0-5]\d)(?:[.,]\d{1,6})?(?![\d:])Z?")
+_DURATION = re.compile(
+    r"(?<![\w.])(\d{1,3})h ?(\d{1,2})m(?:in)?(?: ?(\d{1,2})s)?(?!\w)|(?<![\w.])(\d{1,3})m(?:in)? ?(\d{1,2})s(?!\w)"
+)
+_AT_TIME = re.compile(r"\b(?:at|from|until|till|by|since|before|after|on|is|was) $", re.IGNORECASE)
+_RANGE = re.compile(r"(?<=\d) ?- ?(?=\d{1,2}:\d{2}(?!\d))")
+_ZONE = re.compile(r"(?:(?<=M)|(?<=clock)|(?<=[a-z])) \(?(E[SD]T|P[SD]T|C[SD]T|M[SD]T|GMT|UTC|CET|BST|JST)\b\)?")
+_UTC_OFFSET = re.compile(r"\b(UTC|GMT) ?([+\-]) ?(\d{1,2})(?!\d)")
+
+_CENTURY_DECADE = re.compile(r"(?<![\w.,'])(1[0-9]|20|21)(\d)0'?s\b")
+_DECADE = re.compile(r"(?<![\w.,])'([2-9])0'?s\b|(?<![\w.,'])([2-9])0(?:'s\b|s(?=\b))")
+_YEAR_RANGE = re.compile(r"(?<![\w.,\-/$])([12]\d{3}) ?(?:-|/) ?(\d{4}|\d{2})(?![\w\-/]|[.,]\d)")
+_SHORT_YEAR = re.compile(r"(?<![\w])'(\d{2})(?![\w'])")
+_ERA = re.compile(r"\b(\d{1,4})(?:st|nd|rd|th)? ?(B\.?C\.?E?\.?|A\.?D\.?|C\.E\.)(?![\w])|\b(A\.?D\.?) (\d{1,4})\b")
+
+
+def read_dates(text: str) -> str:
+    """Dates first, then times, then years that show themselves as such."""
+    text = _WEEKDAY.sub(lambda m: _WEEKDAYS[m[1] or m[2]], text)
+    text = _ISO_DATE.sub(lambda m: _date(m, m[1], m[3], m[4]), text)
+    text = _NUMERIC_DATE.sub(_numeric_date, text)
+    text = _YEAR_MONTH.sub(lambda m: f"{_MONTH_NAMES[int(m[2]) - 1]} {year(m[1])}", text)
+    text = _DAY_MONTH.sub(_day_month, text)
+    text = _MONTH_DAY.sub(_month_day, text)
+    text = _MONTH_YEAR.sub(lambda m: f"{_MONTHS[m[1]]} {year(m[2])}", text)
+    text = _MONTH_ALONE.sub(lambda m: _MONTHS[m[1] or m[2]], text)
+    text = _read_times(text)
+    text = _ERA.sub(
+        lambda m: f"A D {year(m[4])}" if m[3] else f"{year(m[1])} {' '.join(c for c in m[2] if c.isalpha())}", text
+    )
+    text = _CENTURY_DECADE.sub(_decade, text)
+    text = _DECADE.sub(_short_decade, text)
+    text = _YEAR_RANGE.sub(_year_range, text)
+    return _SHORT_YEAR.sub(
+        lambda m: year(f"20{m[1]}").removeprefix("twenty ") if int(m[1]) >= 10 else f"oh {cardinal(m[1])}", text
+    )
+
+
+def _read_times(text: str) -> str:
+    text = _DURATION.sub(_duration, text)
+    text = _RANGE.sub(" to ", text)
+    text = _CLOCK.sub(lambda m: _clock(m[1], m[2], m[4]) + _stop(m), text)
+    text = _HOUR.sub(
+        lambda m: (f"{cardinal(m[1])} to {_clock(m[2], '00', m[3])}" if m[2] else _clock(m[1], "00", m[3])) + _stop(m),
+        text,
+    )
+    text = _LONG_TIME.sub(_long_time, text)
+    text = _TIME.sub(lambda m: _time(m[1], m[2]), text)
+    text = _UTC_OFFSET.sub(lambda m: f"{' '.join(m[1])} {'plus' if m[2] == '+' else 'minus'} {cardinal(m[3])}", text)
+    return _ZONE.sub(lambda m: " " + " ".join(m[1]), text)
+
+
+def _is_day(month: str | int, day: str | int) -> bool:
+    return 1 <= int(month) <= 12 and 1 <= int(day) <= 31
+
+
+def _date(match: re.Match[str], year_digits: str, month: str, day: str) -> str:
+    if not _is_day(month, day):
+        return match[0]
+    ending = " " if match[0].endswith("T") else ""
+    return f"{_MONTH_NAMES[int(month) - 1]} {ordinal(day)}, {year(year_digits)}{ending}"
+
+
+def _numeric_date(match: re.Match[str]) -> str:
+    """Month first with slashes and hyphens, as in America, unless that is no month; day first with dots."""
+    first, separator, second, year_digits = match.groups()
+    if len(year_digits) == 2:
+        year_digits = ("19" if int(year_digits) >= 70 else "20") + year_digits
+    month, day = (second, first) if separator == "." or int(first) > 12 else (first, second)
+    return _date(match, year_digits, month, day)
+
+
+def _month_day(match: re.Match[str]) -> str:
+    month, day, last, year_digits = match.groups()
+    if not _is_day(1, day):
+        return match[0]
+    said = f"{_MONTHS[month]} {ordinal(day)}"
+    if last:
+        said += f" to {ordinal(last)}"
+    return f"{said}, {year(year_digits)}" if year_digits else said
+
+
+def _day_month(match: re.Match[str]) -> str:
+    article, day, suffix, last, preposition, month, year_digits = match.groups()
+    known = month if month in _MONTHS else month.capitalize()
+    if not _is_day(1, day) or (month.islower() and not (suffix and preposition)):
+        return match[0]
+    lead = article or ("" if suffix else "the ")
+    said = f"{lead}{ordinal(day)}"
+    if last:
+        said += f" to {ordinal(last)}"
+    said += f" {preposition or 'of '}{_MONTHS[known]}"
+    return f"{said}, {year(year_digits)}" if year_digits else said
+
+
+def _stop(match: re.Match[str]) -> str:
+    """The full stop of `p.m.` that also ends its sentence."""
+    rest = match.string[match.end() :]
+    return "." if match[0].endswith(".") and (not rest.strip() or re.match(r"\s+[A-Z](?![A-Z]{2})", rest)) else ""
+
+
+def _minutes(minutes: str) -> str:
+    if minutes == "00":
+        return ""
+    return f" oh {cardinal(minutes)}" if minutes.startswith("0") else f" {cardinal(minutes)}"
+
+
+def _clock(hour: str, minutes: str, half: str) -> str:
+    """A time with a.m. or p.m., which are letters: a capital A, since a small one is the article."""
+    return f"{cardinal(hour)}{_minutes(minutes)} {half.upper()} M"
+
+
+def _time(hour: str, minutes: str) -> str:
+    """A time on its own: afternoon hours of the 24-hour clock and midnight hours tell their half of the day."""
+    value = int(hour)
+    if value >= 13 or value == 0:
+        return _clock(str((value - 1) % 12 + 1), minutes, "P" if 13 <= value < 24 else "A")
+    if minutes == "00":
+        return f"{cardinal(hour)} o'clock"
+    return f"{cardinal(hour)}{_minutes(minutes)}"
+
+
+def _count(number: str, unit: str) -> str:
+    return f"{cardinal(number)} {unit}{'' if int(number) == 1 else 's'}"
+
+
+def _long_time(match: re.Match[str]) -> str:
+    """`1:23:45` is a duration unless a word before it makes it a time of day."""
+    hours, minutes, seconds = match.groups()
+    before = match.string[max(0, match.start() - 8) : match.start()]
+    if int(hours) < 24 and (_AT_TIME.search(before) or match[0].endswith("Z") or before.endswith("T")):
+        return f"{_time(hours, minutes)} and {_count(seconds, 'second')}"
+    return " ".join(
+        _count(n, unit) for n, unit in ((hours, "hour"), (minutes, "minute"), (seconds, "second")) if int(n)
+    )
+
+
+def _duration(match: re.Match[str]) -> str:
+    hours, minutes, seconds, only_minutes, their_seconds = match.groups()
+    parts = [(hours, "hour"), (minutes or only_minutes, "minute"), (seconds or their_seconds, "second")]
+    return " ".join(_count(number, unit) for number, unit in parts if number)
+
+
+def _decade(match: re.Match[str]) -> str:
+    century, tens = match.groups()
+    if tens == "0":
+        return "two thousands" if century == "20" else f"{cardinal(century)} hundreds"
+    return f"{cardinal(century)} {plural(cardinal(int(tens) * 10)) if tens != '1' else 'tens'}"
+
+
+def _short_decade(match: re.Match[str]) -> str:
+    """`'90s` and `the 90s`; `90s` elsewhere is a time in seconds, which `quantities` reads."""
+    quoted, bare = match.groups()
+    if bare and not match[0].endswith("'s"):
+        before = match.string[max(0, match.start() - 12) : match.start()]
+        if not re.search(r"\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]$", before, re.IGNORECASE):
+            return match[0]
+    return plural(cardinal(int(quoted or bare) * 10))
+
+
+def _year_range(match: re.Match[str]) -> str:
+    first, last = match.groups()
+    full = last if len(last) == 4 else first[:2] + last
+    if int(full) <= int(first) or int(first) > 2199 or int(full) > 2199:
+        return match[0]
+    last_words = (
+        year(last) if len(last) == 4 else cardinal(last) if not last.startswith("0") else f"oh {cardinal(last)}"
+    )
+    return f"{year(first)} to {last_words}"

@@ -1,0 +1,259 @@
+"""Capitals, acronyms, Roman numerals and abbreviations in, words or single letters out."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+from sovits_service.text.en.numbers import cardinal, ordinal
+from sovits_service.text.en.tables import load_table
+
+_TABLES = files("sovits_service.text.en") / "data"
+
+_TITLES = {
+    "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Prof": "Professor", "Gen": "General", "Col": "Colonel",
+    "Sgt": "Sergeant", "Capt": "Captain", "Lt": "Lieutenant", "Rev": "Reverend", "Gov": "Governor", "Sen": "Senator",
+    "Rep": "Representative", "Hon": "Honorable", "Pres": "President", "Maj": "Major", "Cmdr": "Commander", "Adm": "Admiral",
+}  # fmt: skip
+_STREETS = {
+    "Ave": "Avenue",
+    "Blvd": "Boulevard",
+    "Rd": "Road",
+    "Hwy": "Highway",
+    "Pkwy": "Parkway",
+    "Sq": "Square",
+    "Ln": "Lane",
+}
+_SHORT_WORDS = {
+    "vs": "versus", "approx": "approximately", "dept": "department", "govt": "government", "est": "established",
+    "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation", "Co": "Company", "Bros": "Brothers", "Jr": "Junior",
+    "Sr": "Senior", "Fig": "Figure", "fig": "figure", "Vol": "Volume", "vol": "volume", "Ch": "Chapter", "pp": "pages",
+    "Mt": "Mount", "Ft": "Fort", "Univ": "University", "ed": "edition", "incl": "including", "misc": "miscellaneous",
+    "max": "maximum", "min": "minimum", "avg": "average", "temp": "temperature", "Assn": "Association", "Sec": "Section",
+    "Eq": "Equation", "Tel": "telephone", "tel": "telephone", "ext": "extension", "Ext": "Extension", "Nr": "number",
+    "cf": "compare", "viz": "namely", "resp": "respectively", "dir": "director", "Dist": "District",
+}  # fmt: skip
+_TITLE = re.compile(rf"\b({'|'.join(_TITLES)})(?:\. ?|\b(?= [A-Z][a-z]))")
+_DOCTOR = re.compile(r"\bDr\.? ?(?=[A-Z])|(?<!\w)Dr\.(?= *$)")
+_DRIVE = re.compile(r"(?<=[a-z]) Dr\.?(?=[,;.]|$| [a-z])")
+_SAINT = re.compile(r"\bSt\.? (?=[A-Z][a-z])(?!\w+ (?:Street|St)\b)")
+_STREET = re.compile(r"(?<=[a-z]) (St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)\.?(?=[,;.]|$| [a-z])")
+_SHORT = re.compile(rf"\b({'|'.join(sorted(_SHORT_WORDS, key=len, reverse=True))})\.(?=(\s+[^\s])|[,;:)]|\s*$)")
+_NO_DOT = re.compile(r"\b(vs|approx|dept|govt)\b(?!\.)")
+_LATIN = (
+    (re.compile(r"\b[eE]\.? ?[gG]\.(?:,(?= ))?|\b[eE][gG]\b\.?(?=[ ,])"), "for example"),
+    (re.compile(r"\b[iI]\. ?[eE]\.(?:,(?= ))?|\b[iI]e\.(?=[ ,])"), "that is"),
+    (re.compile(r"\betc\.(?=,|;|\)| [a-z])"), "etc"),
+    (re.compile(r"\bet al\.?(?= |,|$)"), "et al"),
+    (re.compile(r"\ba\.?k\.?a\.?(?= )", re.IGNORECASE), "A K A"),
+    (re.compile(r"\bw/o\b"), "without"),
+    (re.compile(r"\bw/ ?(?=[a-z])"), "with "),
+    (re.compile(r"\bb/c\b"), "because"),
+    (re.compile(r"\band/or\b", re.IGNORECASE), "and or"),
+    (re.compile(r"\b[nN]/[aA]\b"), "N A"),
+    (re.compile(r"\bPh\. ?D\.?(?=[ ,;.]|$)"), "PhD"),
+    (re.compile(r"\bp\. (?=\d)"), "page "),
+)
+_INITIALS = re.compile(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,8})(?=('s)\b|[^A-Za-z]|$)")
+_INITIAL = re.compile(r"\b([A-Z])\. (?=[A-Z][a-z])")
+_AMPERSAND_LETTERS = re.compile(r"(?<![A-Za-z])([A-Z]{1,3})&([A-Z]{1,3})(?![A-Za-z])")
+
+_ROMAN = re.compile(r"(?<![\w'])([IVX]{1,7}|[LC][IVXL]{1,6})(?![\w'.]\w|\w|[+#])")
+_ROMAN_FORM = re.compile(r"(C{0,1})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
+_ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
+_NOT_ROMAN = {"XX", "XXX", "CL", "LI", "CI", "CC", "CV", "XL", "LL", "MIX", "CIV", "LIX"}
+_NUMBERED = re.compile(
+    r"\b(?:chapter|part|war|volume|vol\.?|act|scene|section|type|phase|article|book|level|title|class|stage|grade|appendix|bowl|"
+    r"fantasy|figure|table|unit|step|division|category|mark|group|season|episode|version|round|tier|game|module|"
+    r"world|protocol|windows|element|schedule|rocky|saw|apollo|gemini|saturn|formula|quest|wars|tomb|creed|civilization|iron|pentium|elizabeth class)$",
+    re.IGNORECASE,
+)
+_MONARCH = re.compile(
+    r"\b(?:henry|louis|elizabeth|charles|george|edward|james|william|richard|philip|philippe|felipe|catherine|mary|peter|paul|alexander|"
+    r"nicholas|napoleon|frederick|friedrich|wilhelm|pius|benedict|leo|gregory|ramses|ramesses|rameses|thutmose|otto|ferdinand|carlos|juan|"
+    r"harald|ivan|darius|xerxes|cyrus|artaxerxes|king|queen|pope|emperor|tsar|czar|kaiser|sultan|clement|urban|innocent|john|"
+    r"margaret|christian|gustav|olaf|haakon|rama|ptolemy|mehmed|selim|suleiman|murad|constantine|theodosius|justinian|francis|maximilian|"
+    r"joseph|leopold|baldwin|stephen|robert|malcolm|david|pedro|alfonso|isabella|victor emmanuel|boniface|sixtus|julius|celestine|"
+    r"cleopatra|antiochus|philippa|christina|rudolf|ludwig|albert|harold|adrian|hadrian|naruhito|faisal|hussein|abdullah)$",
+    re.IGNORECASE,
+)
+_CAPITAL_WORD = re.compile(r"\b[A-Z][\w'\-]*$")
+_ERA_NOUN = re.compile(r" (?:century|centuries|dynasty|congress|olympiad|amendment|corps)\b", re.IGNORECASE)
+
+_CAPITALS = re.compile(
+    r"(?<![A-Za-z'])[A-Z][A-Za-z]*(?:'[A-Za-z]+)?(?![A-Za-z])|(?<![A-Za-z'])[a-z]+[A-Z][A-Za-z]*(?:'s)?"
+)
+_CAMEL_PIECE = re.compile(r"[A-Z]{2,}(?=[A-Z][a-z]{2})|[A-Z]{2,}s?(?![a-z])|[A-Z]?[a-z]+|[A-Z]")
+_PLURAL_CAPITALS = re.compile(r"([A-Z]{2,})(s|'s|'S|'d|'ed|'ing)")
+_KEPT_WHOLE = re.compile(r"(?:Mc|Mac|Fitz|De|Di|Du|La|Le|Van|Von|O)[A-Z][a-z]+")
+
+
+@lru_cache(maxsize=1)
+def acronyms() -> dict[str, str]:
+    """Capitals that are said as a word, spelt although a dictionary has them, or words even when short."""
+    table: dict[str, str] = {}
+    kind = ""
+    for line in (_TABLES / "capitals.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            kind = line.strip("[]")
+        elif line and not line.startswith("#"):
+            table.update((word, kind) for word in line.split())
+    return table
+
+
+def read_abbreviations(text: str) -> str:
+    """Titles, streets, Latin and other short forms whose full stop ends no sentence."""
+    for pattern, words in _LATIN:
+        text = pattern.sub(words, text)
+    text = _DRIVE.sub(" Drive", text)
+    text = _DOCTOR.sub("Doctor ", text)
+    text = _SAINT.sub("Saint ", text)
+    text = _STREET.sub(lambda m: " " + ("Street" if m[1] == "St" else _STREETS[m[1]]), text)
+    text = _TITLE.sub(lambda m: f"{_TITLES[m[1]]} ", text)
+    text = _SHORT.sub(_short_word, text)
+    text = _NO_DOT.sub(lambda m: _SHORT_WORDS[m[1]], text)
+    text = _INITIALS.sub(_initials, text)
+    text = _INITIAL.sub(r"\1 ", text)
+    return _AMPERSAND_LETTERS.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}", text)
+
+
+def _short_word(match: re.Match[str]) -> str:
+    """The full form, with a stop only where the sentence ends; `min.` and `ed.` may be words that end one."""
+    word, following = match[1], match[2] or ""
+    ends = (not following and not match.string[match.end() :].strip()) or following.strip()[:1].isupper()
+    if word in ("ed", "temp", "max", "min", "dir", "est", "Ch", "Co") and ends and word != "Co":
+        return match[0]
+    return _SHORT_WORDS[word] + (
+        "." if ends and word not in ("Fig", "Vol", "Ch", "Mt", "Ft", "Sec", "Eq", "vs") else ""
+    )
+
+
+def _initials(match: re.Match[str]) -> str:
+    """`U.S.` as its letters, with a full stop only where the sentence ends."""
+    letters = match[1].replace(".", "").upper()
+    rest = match.string[match.end() :]
+    ends = not match[2] and (not rest.strip() or bool(re.match(r"\s+[A-Z][a-z]+ [a-z]", rest)))
+    return " ".join(letters) + ("." if ends else "")
+
+
+def read_roman_numerals(text: str) -> str:
+    """`Henry VIII`, `Chapter IV`, `World War II`, `the XIX century`; other letters are left to `read_capitals`."""
+    return _ROMAN.sub(_roman, text)
+
+
+def _roman(match: re.Match[str]) -> str:
+    letters = match[1]
+    if letters in _NOT_ROMAN or not _ROMAN_FORM.fullmatch(letters):
+        return match[0]
+    values = [_ROMAN_VALUES[c] for c in letters]
+    value = sum(-v if v < max(values[i:]) else v for i, v in enumerate(values))
+    before = match.string[max(0, match.start() - 30) : match.start()].rstrip()
+    if _ERA_NOUN.match(match.string[match.end() :][:12]) and len(letters) > 1:
+        return ordinal(value)
+    if _NUMBERED.search(before) and (len(letters) > 1 or letters != "I" or _ends_phrase(match)):
+        return cardinal(value)
+    if _MONARCH.search(before) and before[-1:].isalpha() and _CAPITAL_WORD.search(before):
+        if letters == "I" and not _ends_phrase(match) and not re.match(r" of\b", match.string[match.end() :]):
+            return match[0]
+        if letters in ("V", "X") and re.search(r"\b(?:king|queen|john|david|robert)$", before, re.IGNORECASE):
+            return match[0]
+        return f"the {ordinal(value)}"
+    if len(letters) > 1 and value < 40 and _CAPITAL_WORD.search(before) and not before.isupper():
+        return cardinal(value)
+    return match[0]
+
+
+def _ends_phrase(match: re.Match[str]) -> bool:
+    return bool(re.match(r"\s*(?:[.,;:!?)]|$|'s\b)", match.string[match.end() :][:8]))
+
+
+def read_capitals(text: str) -> str:
+    """Words in capitals as words when shouted, as letters when they are initials; names with capitals inside apart."""
+    shouted = _is_shouted(text)
+    return _CAPITALS.sub(lambda m: _capital_word(m, shouted), text)
+
+
+def _is_shouted(text: str) -> bool:
+    words = re.findall(r"[A-Za-z][A-Za-z']+", text)
+    loud = [word for word in words if word.isupper()]
+    known = acronyms()
+    return len(loud) > 2 and len(loud) > 0.6 * len(words) and any(known.get(word) == "short words" for word in loud)
+
+
+def _capital_word(match: re.Match[str], shouted: bool) -> str:
+    word = match[0]
+    inflected = _PLURAL_CAPITALS.fullmatch(word)
+    if inflected and not (word.isupper() and _said_as_word(word.replace("'", ""), shouted)):
+        stem, ending = inflected.groups()
+        if _said_as_word(stem, shouted):
+            return f"{stem.capitalize()}{ending.lower() if ending != 's' else chr(39) + 's'}"
+        return " ".join(stem) + ("'s" if ending in ("s", "'s", "'S") else ending.replace("'", "'"))
+    plain = word.replace("'", "")
+    if plain.isupper():
+        if len(plain) == 1 or "'" in word:
+            return word if len(plain) == 1 else word.lower()
+        return _in_context(match, shouted) if not _said_as_word(plain, shouted, match) else word.capitalize()
+    if plain[1:].islower():
+        return word
+    return _camel(word)
+
+
+def _in_context(match: re.Match[str], shouted: bool) -> str:
+    del shouted
+    return " ".join(match[0])
+
+
+def _said_as_word(word: str, shouted: bool, match: re.Match[str] | None = None) -> bool:
+    kind = acronyms().get(word)
+    if kind == "letters":
+        return False
+    if kind in ("words", "short words"):
+        return match is None or not _is_initials_here(word, match, shouted)
+    in_dictionary = load_table("pronunciations.txt.gz").find(word.lower()) is not None
+    if shouted and in_dictionary and len(word) > 1:
+        return True
+    if len(word) >= 4 and in_dictionary:
+        return True
+    return len(word) >= 6 and bool(re.search("[AEIOUY]", word)) and not re.search("[^AEIOUY]{5}", word)
+
+
+_IT_NOUN = re.compile(
+    r" (?:department|support|team|guy|guys|manager|staff|security|industry|infrastructure|professional|professionals|admin|"
+    r"system|systems|consultant|company|sector|services|director|specialist|budget|help|skills|job|jobs|person|project|projects)\b"
+)
+
+
+def _is_initials_here(word: str, match: re.Match[str], shouted: bool) -> bool:
+    """`IT support`, `the WHO` and `the US` are initials, `do IT` and `WHO said` are words."""
+    if shouted:
+        return False
+    before = match.string[max(0, match.start() - 5) : match.start()].lower()
+    after = match.string[match.end() :][:20]
+    if word == "IT":
+        return bool(_IT_NOUN.match(after)) or before.endswith((" in ", " an "))
+    if word == "WHO":
+        return before.endswith("the ")
+    return False
+
+
+def _camel(word: str) -> str:
+    """`iPhone` as i Phone, `JavaScript` as Java Script; `McDonald` and words that the dictionary has whole stay whole."""
+    stem, apostrophe, ending = word.partition("'")
+    tail = apostrophe + ending
+    if _KEPT_WHOLE.fullmatch(stem):
+        return stem.capitalize() + tail
+    table = load_table("pronunciations.txt.gz")
+    pieces = _CAMEL_PIECE.findall(stem)
+    if table.find(stem.lower()) is not None and any(
+        len(p) > 1 and p.islower() is False and not p.isupper() and table.find(p.lower()) is None for p in pieces
+    ):
+        return stem.lower() + tail
+    words = []
+    for piece in pieces:
+        inflected = re.fullmatch("([A-Z]{2,})s", piece)
+        if inflected:
+            words.append(" ".join(inflected[1]) + "'s")
+        else:
+            words.append(" ".join(piece) if piece.isupper() else piece)
+    return " ".join(words) + tail

@@ -1,0 +1,150 @@
+"""Text as it is typed in, plain text out: no markup, no invisible characters, one form of each quote, dash and letter."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+# Before NFKC, which would turn a square into a 2 and a half into 1/2 glued to its whole number.
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUPERSCRIPT_RUN = re.compile(r"(?<=[A-Za-z0-9)])[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
+_UNIT_POWER = re.compile(r"(?<![A-Za-z])((?:[kcmµμn]?m|in|ft|yd|mi)|s)([²³])")
+_VULGAR_FRACTION = re.compile(r"(?<=\d)\s?(?=[¼½¾⅐-⅞])")
+
+_CHARACTERS = {
+    **dict.fromkeys("‘’‚‛´`ʼʻ＇′", "'"),
+    **dict.fromkeys("“”„‟«»‹›″「」『』《》〈〉【】〔〕", '"'),
+    **dict.fromkeys("‐‑⁃", "-"),
+    "\u2212": "-",
+    "。": ". ",
+    "、": ", ",
+    "，": ", ",
+    "；": "; ",
+    "！": "! ",
+    "？": "? ",
+    "…": "... ",
+    "⋯": "... ",
+    "⁄": "/",
+    "∕": "/",
+    "·": " ",
+    "•": ", ",
+    "‣": ", ",
+    "●": ", ",
+    "▪": ", ",
+    "◦": ", ",
+    "♥": "❤",
+    "×": " × ",
+    "÷": " ÷ ",
+    "ß": "ss",
+    "æ": "ae",
+    "Æ": "Ae",
+    "ø": "o",
+    "Ø": "O",
+    "œ": "oe",
+    "Œ": "Oe",
+    "ł": "l",
+    "Ł": "L",
+    "đ": "d",
+    "Đ": "D",
+    "ð": "d",
+    "þ": "th",
+    "Þ": "Th",
+    "ı": "i",
+}
+_SIGNS = {
+    "≈": " is about ",
+    "≠": " does not equal ",
+    "≤": " is at most ",
+    "≥": " is at least ",
+    "±": " plus or minus ",
+    "∞": " infinity ",
+    "√": " the square root of ",
+    "∑": " the sum of ",
+    "→": " to ",
+    "⇒": " implies ",
+    "←": " from ",
+    "↔": " to and from ",
+    "↑": " up ",
+    "↓": " down ",
+    "✓": " check ",
+    "✔": " check ",
+    "§": " section ",
+    "©": " copyright ",
+    "№": " number ",
+    "Ω": " ohms ",
+    "‰": " per thousand ",
+}
+_GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρστυφχψω",
+        """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi
+        chi psi omega""".split(),  # noqa: SIM905
+        strict=True,
+    )
+)
+_GREEK_LETTER = re.compile(r"(?<![\u0370-\u03ff])[\u0391-\u03c9](?![\u0370-\u03ff])")
+_TRANSLATION = str.maketrans(_CHARACTERS | _SIGNS)
+
+# Markup, in this order. Every pattern is bounded, so that time stays linear.
+_MARKUP = (
+    (re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,500}\)"), r"\1"),  # [text](link) and ![alt](image)
+    (re.compile(r"</?(?:br|p|div|li|tr|h[1-6]|hr)\b[^<>\n]{0,200}>", re.IGNORECASE), "\n"),
+    (re.compile(r"<(?:!--)?/?[A-Za-z][^<>\n]{0,200}>|-->"), " "),
+    (re.compile(r"^[ \t]*(?:```|~~~)[^\n]{0,100}$", re.MULTILINE), " "),
+    (re.compile(r"^[ \t]*(?:[-*_=][ \t]?){3,}$", re.MULTILINE), " "),  # rules
+    (re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?)", re.MULTILINE), ""),
+    (re.compile(r"[ \t]*\|[ \t]*:?-{2,}:?[ \t]*(?=\||$)", re.MULTILINE), " "),  # the line under a table's head
+    (re.compile(r"(\*\*|__|~~)(?=\S)([^*_~\n]{1,300}?)(?<=\S)\1"), r"\2"),
+    (re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
+    (re.compile(r"`{1,3}([^`\n]{0,300})`{1,3}"), r"\1"),
+)
+_LINE_END = re.compile(r"[ \t]*(?:\r\n?|\n)\s*")
+_HEART = re.compile(r"(?<=\w) ?❤ ?(?=\w)")
+_STAR_RATING = re.compile(r"(?<=\d) ?[★⭐]")
+_OPEN_QUOTE = re.compile(r"(?<!\w)[‘‛]([^‘’‛\n]{1,200}?)’(?!\w)")
+_DASH = re.compile(r"[ \t]*(?:[—―⸺]+|(?<=\s)[–](?=\s)|(?<=[^\W\d])-{2,3}(?=[^\W\d]))[ \t]*")
+_SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(])")
+
+
+def plain_text(text: str) -> str:
+    """Typed text without markup and invisible characters, in composed letters and ASCII punctuation where it has any."""
+    text = html.unescape(text) if "&" in text else text
+    text = "".join(" " if c in "\t\u2028\u2029" else c for c in text if not _is_invisible(c))
+    for pattern, kept in _MARKUP:
+        text = pattern.sub(kept, text)
+    text = _OPEN_QUOTE.sub(r'"\1"', text)
+    text = _DASH.sub(", ", text).replace("–", "-")
+    text = _SPACED_HYPHEN.sub(", ", text)
+    text = _UNIT_POWER.sub(lambda m: {"²": "sq", "³": "cu"}[m[2]] + m[1] if m[1] != "s" else m[1] + "^" + "2", text)
+    text = _SUPERSCRIPT_RUN.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPT), text)
+    text = _VULGAR_FRACTION.sub(" and ", text)
+    text = _HEART.sub(" love ", text)
+    text = _STAR_RATING.sub(" stars ", text)
+    text = text.replace("µ", "u").replace("μ", "u") if re.search(r"[0-9][ ]?[µμ]", text) else text
+    text = _GREEK_LETTER.sub(_name_greek, text)
+    text = unicodedata.normalize("NFKC", text.translate(_TRANSLATION)).translate(_TRANSLATION)
+    return _LINE_END.sub(_end_line, text.strip())
+
+
+def strip_accents(text: str) -> str:
+    """Letters without their marks."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+
+
+def _is_invisible(character: str) -> bool:
+    """Controls, formats (soft hyphens, joiners, direction marks), variation selectors, surrogates and private use."""
+    if character in "\n\r\t\u2028\u2029":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") or "\ufe00" <= character <= "\ufe0f"
+
+
+def _name_greek(match: re.Match[str]) -> str:
+    name = _GREEK.get(strip_accents(match[0]).lower())
+    return f" {name} " if name else match[0]
+
+
+def _end_line(match: re.Match[str]) -> str:
+    """A line that ends without punctuation ends a sentence."""
+    before = match.string[match.start() - 1] if match.start() else "."
+    return " " if before in ".!?,;:…" else ". "
