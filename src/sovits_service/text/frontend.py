@@ -11,10 +11,11 @@ from typing import Protocol
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
 from sovits_service.text.langid import Run, is_japanese, language_runs
-from sovits_service.text.lexicon import Lexicon
+from sovits_service.text.lexicon import Lexicon, Readings
 from sovits_service.text.reading import Reading
-from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment
+from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
 from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
+from sovits_service.text.zh.reader import LATIN_WORDS, ChineseReader
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
 
 SUPPORTED_LANGUAGES: Mapping[SymbolSet, tuple[str, ...]] = MappingProxyType(
@@ -30,6 +31,7 @@ _SHORT_PHONEMES = 6
 _PAUSE = re.compile(r"\[pause:\s*(\d+(?:\.\d+)?|\.\d+)\s*s?\s*\]", re.IGNORECASE)
 _LONGEST_PAUSE_S = 10.0
 _SPACES = re.compile(r" {2,}")
+_WIDE_PAUSE_AT_END = re.compile(r"[，、；：](?=[.。]?$)")
 _SILENT_PHONEMES = frozenset((*PUNCTUATION, "SP", "SP2", "SP3", "UNK", "_"))
 
 
@@ -46,6 +48,7 @@ class Frontend:
         self._lexicon = lexicon or Lexicon()
         self._g2pw_dir = g2pw_dir
         self._readers: dict[str, Reader] = {}
+        self._chinese: ChineseReader | None = None
         self._lock = Lock()
 
     def segments(self, text: str, language: str, symbols: SymbolSet, split: SplitMethod) -> list[Segment]:
@@ -61,8 +64,8 @@ class Frontend:
         for part, pause_s in _parts(text):
             spoken = [
                 segment
-                for fragment in presegment(part, mode, split)
-                if _is_spoken(segment := self._segment(fragment, mode, symbols, japanese), symbols)
+                for fragment in presegment(protect(part), mode, split)
+                if _is_spoken(segment := self._segment(reveal(fragment), mode, symbols, japanese), symbols)
             ]
             if pause_s is not None:
                 _pause_after(spoken or segments, pause_s)
@@ -106,14 +109,56 @@ class Frontend:
     def _read(self, text: str, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
         runs: list[LanguageRun] = []
         dropped = 0
-        for run in language_runs(text, mode, japanese=japanese):
-            if run.language not in _READABLE[symbols]:
-                dropped += sum(character.isalnum() for character in run.text)
+        found = language_runs(text, mode, japanese=japanese)
+        if found and found[-1].language == "en" and mode != "en":
+            # parity: the original says no pause after English at the end of a fragment
+            found[-1].text = _WIDE_PAUSE_AT_END.sub("", found[-1].text)
+        for run in found:
+            readings = self._readings(run, mode, symbols)
+            if readings is None:
+                dropped += sum(character.isalpha() for character in run.text)
                 continue
-            reading = self._reader(run.language).read(run.text, symbols)
-            dropped += reading.dropped_characters
-            runs += _language_runs(run, reading, symbols)
+            for language, reading in readings:
+                dropped += reading.dropped_characters
+                runs += _language_runs(language, reading, symbols)
         return Segment(tuple(runs), dropped_characters=dropped)
+
+    def _readings(self, run: Run, mode: str, symbols: SymbolSet) -> list[tuple[str, Reading]] | None:
+        """Read a run; None where the model has no phonemes for it."""
+        if run.language not in _READABLE[symbols]:
+            return None
+        if run.language == "zh":
+            return self._read_chinese(run.text, symbols)
+        try:
+            reader = self._reader(run.language)
+        except MissingExtraError:
+            if mode in ("zh", "yue"):  # the user chose the language; a foreign word in it must not fail the text
+                return None
+            raise
+        return [(run.language, reader.read(run.text, symbols))]
+
+    def _read_chinese(self, text: str, symbols: SymbolSet) -> list[tuple[str, Reading]]:
+        """Chinese and the Latin letters that formulas and units within it leave over."""
+        reader = self._chinese_reader()
+        normalized = reader.normalize(text)
+        readings: list[tuple[str, Reading]] = []
+        end = 0
+        for match in LATIN_WORDS.finditer(normalized.text):
+            readings.append(("zh", reader.read_normalized(normalized.text[end : match.start()], symbols)))
+            readings.append(("en", self._reader("en").read(match.group(), symbols)))
+            end = match.end()
+        readings.append(("zh", reader.read_normalized(normalized.text[end:], symbols)))
+        last = readings[-1][1]
+        dropped = last.dropped_characters + normalized.dropped_characters
+        readings[-1] = ("zh", Reading(last.norm_text, last.phonemes, last.word2ph, dropped))
+        return readings
+
+    def _chinese_reader(self) -> ChineseReader:
+        if self._chinese is None:
+            with self._lock:
+                if self._chinese is None:
+                    self._chinese = ChineseReader(self._lexicon.readings("zh"))
+        return self._chinese
 
     def _reader(self, language: str) -> Reader:
         reader = self._readers.get(language)
@@ -121,13 +166,27 @@ class Frontend:
             with self._lock:
                 reader = self._readers.get(language)
                 if reader is None:
-                    reader = self._readers[language] = self._make_reader(language)
+                    reader = self._readers[language] = _make_reader(language, self._lexicon.readings(language))
         return reader
 
-    def _make_reader(self, language: str) -> Reader:
-        raise MissingExtraError(
-            f"text in {language} cannot be read here; install its packages: pip install 'sovits-service[{language}]'"
-        )
+
+def _make_reader(language: str, lexicon: Readings) -> Reader:
+    """The reader of a language; its module is imported here, since each brings its own dictionaries."""
+    if language == "en":
+        from sovits_service.text.en.reader import EnglishReader
+
+        return EnglishReader(lexicon)
+    if language == "ko":
+        from sovits_service.text.ko.reader import KoreanReader
+
+        return KoreanReader(lexicon)
+    if language == "yue":
+        from sovits_service.text.yue.reader import CantoneseReader
+
+        return CantoneseReader(lexicon)
+    raise MissingExtraError(
+        f"text in {language} cannot be read here; install its packages: pip install 'sovits-service[{language}]'"
+    )
 
 
 def _parts(text: str) -> list[tuple[str, float | None]]:
@@ -152,10 +211,10 @@ def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:
     return not silent.issuperset(segment.phoneme_ids)
 
 
-def _language_runs(run: Run, reading: Reading, symbols: SymbolSet) -> list[LanguageRun]:
+def _language_runs(language: str, reading: Reading, symbols: SymbolSet) -> list[LanguageRun]:
     ids = phoneme_ids(reading.phonemes, symbols)
-    if run.language != "zh" or reading.word2ph is None:
-        return [LanguageRun(run.language, reading.norm_text, ids)]
+    if language != "zh" or reading.word2ph is None:
+        return [LanguageRun(language, reading.norm_text, ids)] if ids else []
     # BERT reads 510 characters at a time, and reading numbers out makes a text longer
     runs: list[LanguageRun] = []
     position = 0

@@ -16,6 +16,24 @@ _RUN_OF_MARKS = re.compile(r"([!?…,.\-])[!?…,.\-]+")
 _SENTENCE_END = re.compile(f"([{''.join(re.escape(mark) for mark in sorted(_SENTENCE_ENDS))}])")
 _ENGLISH_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 _WORD = re.compile(r"\w")
+_PROTECTED = re.compile(
+    r"""
+    (?:https?://|ftp://|www\.)[A-Za-z0-9\-._~:/?\#\[\]@!$&'()*+;=%]*[A-Za-z0-9/=_-]
+    |(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+
+    |(?<![A-Za-z0-9.])[A-Za-z][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|tv|js|py)
+        (?![A-Za-z0-9])(?:/[A-Za-z0-9._~/?&=%\#-]*[A-Za-z0-9/=_-])?
+    |(?<=[0-9０-９])[.,:：．](?=[0-9０-９])
+    |(?<![A-Za-z])(?:Dr|Mr|Mrs|Ms|St|Prof|Rev|Gen|Sgt|Capt|Lt|Sr|Jr|vs|No|Inc|Ltd|Co|Corp|Mt|Fig|Vol|approx|dept|est)\.(?=\s*[^\s])
+    |(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?=\s*[^\s])
+    |(?<![A-Za-z.])[A-Z]\.(?=\s[A-Z])
+    |(?<=[A-Za-z])\.(?=[A-Za-z])
+    """,
+    re.VERBOSE,
+)
+_HIDDEN_MARKS = ".,:：．?!~-;…"
+_HIDE = str.maketrans({mark: chr(0xE000 + i) for i, mark in enumerate(_HIDDEN_MARKS)})
+_REVEAL = str.maketrans({chr(0xE000 + i): mark for i, mark in enumerate(_HIDDEN_MARKS)})
+_NO_PRIVATE = str.maketrans(dict.fromkeys((chr(0xE000 + i) for i in range(len(_HIDDEN_MARKS))), ""))
 _SHORT_START_CHARACTERS = 4
 _SHORT_FRAGMENT_CHARACTERS = 5
 _SENTENCES_PER_FRAGMENT = 4
@@ -53,6 +71,16 @@ def presegment(text: str, language: str, method: SplitMethod) -> list[str]:
         ended = piece if piece[-1] in _SENTENCE_ENDS else piece + full_stop
         fragments.extend(_limit(ended))
     return fragments
+
+
+def protect(text: str) -> str:
+    """Hide marks that end no sentence from `presegment`: in numbers, links, abbreviations and initials."""
+    return _PROTECTED.sub(lambda match: match.group().translate(_HIDE), text.translate(_NO_PRIVATE))
+
+
+def reveal(fragment: str) -> str:
+    """Bring back the marks that `protect` hid."""
+    return fragment.translate(_REVEAL)
 
 
 def _first_sentence(text: str) -> str:
