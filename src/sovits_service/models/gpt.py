@@ -87,7 +87,7 @@ class SinePosition(nn.Module):
     def forward(self, x: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Add positions to x (..., T, width); `positions` (same leading shape, int64) or 0..T-1."""
         rows = self.table[: x.shape[-2]] if positions is None else self.table[positions]
-        return x + self.alpha * rows
+        return x + self.alpha * rows.to(x.dtype)
 
 
 class SelfAttention(nn.Module):

@@ -1,0 +1,92 @@
+"""Reference clips in, what the models need of a voice out: computed once for each content, then remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence as Row
+
+import torch
+
+from sovits_service.audio.dsp import fbank, linear_spectrogram, resample
+from sovits_service.errors import SynthesisError
+from sovits_service.models.hubert import SAMPLE_RATE_HZ, Hubert
+from sovits_service.models.sovits.vits import Vits
+from sovits_service.models.speaker import ERes2NetV2
+from sovits_service.types import FloatArray, ReferenceAudio, Segment, VoicePrompt
+
+SPEAKER_RATE_HZ = 16_000
+_REMEMBERED_VOICES = 128
+
+
+class PromptEncoder:
+    """Encodes voices for the v1 and v2 family.
+
+    Args:
+        vits: gives tokens of a reference and its style.
+        hubert: the content features behind the tokens.
+        speaker: the speaker encoder; None for the versions that take no speaker embedding.
+    """
+
+    def __init__(self, vits: Vits, hubert: Hubert, speaker: ERes2NetV2 | None) -> None:
+        self._vits = vits
+        self._hubert = hubert
+        self._speaker = speaker
+        weight = vits.ssl_proj.weight
+        self._device, self._dtype = weight.device, weight.dtype
+        self._remembered: OrderedDict[tuple[str, ...], VoicePrompt] = OrderedDict()
+
+    def encode(self, references: Row[ReferenceAudio]) -> VoicePrompt:
+        """The voice of a reference, its timbre averaged with that of auxiliary ones.
+
+        Args:
+            references: the reference first, then the auxiliary ones.
+
+        Raises:
+            SynthesisError: the encoders gave a non-finite output.
+        """
+        key = tuple(reference.content_hash for reference in references)
+        prompt = self._remembered.get(key)
+        if prompt is None:
+            prompt = self._remembered[key] = self._encode(references)
+            if len(self._remembered) > _REMEMBERED_VOICES:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(key)
+        return prompt
+
+    def prompt_tokens(self, prompt: VoicePrompt, prompt_segment: Segment | None) -> torch.Tensor:
+        """The tokens that go before the new ones: none where nothing says what they mean."""
+        return prompt.prompt_tokens if prompt_segment is not None else prompt.prompt_tokens[:0]
+
+    @torch.inference_mode()
+    def _encode(self, references: Row[ReferenceAudio]) -> VoicePrompt:
+        config = self._vits.config
+        tokens = self._vits.extract_codes(self._hubert(self._samples(references[0], SAMPLE_RATE_HZ).to(self._dtype)))[0]
+        spectra = [self._spectrum(reference) for reference in references]
+        speakers = None
+        if self._speaker is not None and config.speaker_embedding_channels:
+            speakers = [
+                self._speaker(fbank(self._samples(reference, SPEAKER_RATE_HZ)).to(self._dtype))
+                for reference in references
+            ]
+        style = self._vits.style_embedding(spectra, speakers)
+        if not torch.isfinite(style).all():
+            raise SynthesisError("the reference gave a non-finite style; try another clip")
+        return VoicePrompt(prompt_tokens=tokens, style_embedding=style)
+
+    def _spectrum(self, reference: ReferenceAudio) -> torch.Tensor:
+        """(1, bins, T) linear spectrum in the model's dtype."""
+        config = self._vits.config
+        samples = self._samples(reference, config.sampling_rate)
+        spectrum = linear_spectrogram(limit_peak(samples), config.filter_length, config.hop_length)
+        return spectrum[:, : config.ref_spec_bins].to(self._dtype)
+
+    def _samples(self, reference: ReferenceAudio, rate_hz: int) -> torch.Tensor:
+        """(1, T) float32 on the device: spectra are taken in float32, whatever the models run in."""
+        resampled: FloatArray = resample(reference.samples, reference.sample_rate_hz, rate_hz)
+        return torch.from_numpy(resampled)[None].to(self._device)
+
+
+def limit_peak(samples: torch.Tensor) -> torch.Tensor:
+    """Scale a clip whose resampling went beyond full scale; parity: by at most a half."""
+    peak = samples.abs().max()
+    return samples / torch.clamp(peak, 1.0, 2.0)

@@ -1,0 +1,115 @@
+"""A job (one request's segments) and its sequences, on their way through the engine. Private to the engine loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence as Row
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sovits_service.types import AudioChunk, ReferenceAudio, SamplingParams, Segment, VoicePrompt
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What a request asks of the engine, beside its text and voice; see SynthesisRequest."""
+
+    sampling: SamplingParams
+    seed: int
+    speed: float = 1.0
+    streaming_mode: int = 0
+    overlap_tokens: int = 2
+    min_chunk_tokens: int = 16
+    cfm_steps: int = 32
+
+    @property
+    def streams_chunks(self) -> bool:
+        return self.streaming_mode >= 2
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One segment: its tokens so far and its place in the batch."""
+
+    job: Job
+    index: int
+    segment: Segment
+    rng: np.random.Generator
+    prompt_length: int = 0  # tokens of the reference, before the new ones
+    prefix_length: int = 0  # phonemes and prompt tokens: what the cache holds before the first new token
+    max_new_tokens: int = 0
+    tokens: list[int] = field(default_factory=list)
+    slot: int | None = None
+    is_finished: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request inside the engine.
+
+    Attributes:
+        references: the reference clip, then the auxiliary ones.
+        prompt_segment: what the first reference says; None without a prompt.
+        deadline_s: on the clock of `time.monotonic`.
+        outbox: chunks, then an error or None for the end; filled from the engine's thread.
+        window: segments that may be started and not yet taken by the reader at any time.
+        running: sequences that are started and not yet delivered, by index.
+        held: chunks of segments whose turn has not come.
+        consumed: segments that the reader has taken; written by the reader alone.
+    """
+
+    segments: Row[Segment]
+    prompt_segment: Segment | None
+    references: Row[ReferenceAudio]
+    options: JobOptions
+    deadline_s: float
+    window: int
+    event_loop: asyncio.AbstractEventLoop
+    outbox: asyncio.Queue[AudioChunk | Exception | None] = field(default_factory=asyncio.Queue)
+    submitted_s: float = field(default_factory=time.monotonic)
+    voice_prompt: VoicePrompt | None = None
+    running: dict[int, Sequence] = field(default_factory=dict)
+    held: dict[int, list[AudioChunk]] = field(default_factory=dict)
+    next_to_start: int = 0
+    next_to_deliver: int = 0
+    has_delivered: bool = False
+    consumed: int = 0
+    is_cancelled: bool = False
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.next_to_deliver == len(self.segments)
+
+    def can_start(self) -> bool:
+        """Whether another segment may join: a stream starts with one, so that its first words do not wait."""
+        window = 1 if self.options.streaming_mode and not self.has_delivered else self.window
+        return self.next_to_start < len(self.segments) and self.next_to_start - self.consumed < window
+
+    def start_next(self) -> Sequence:
+        """The next segment's sequence, with a generator of its own: the same draws alone and in company."""
+        index = self.next_to_start
+        self.next_to_start += 1
+        rng = np.random.default_rng([self.options.seed, index])
+        sequence = self.running[index] = Sequence(self, index, self.segments[index], rng)
+        return sequence
+
+    def deliver(self, index: int, chunk: AudioChunk) -> None:
+        """Send a chunk of a segment, in the order of the text: one that is early is held."""
+        self.held.setdefault(index, []).append(chunk)
+        while ready := self.held.pop(self.next_to_deliver, None):
+            for item in ready:
+                self.send(item)
+                self.has_delivered = True
+            if not ready[-1].is_fragment_end:
+                break
+            self.running.pop(self.next_to_deliver, None)
+            self.next_to_deliver += 1
+
+    def send(self, item: AudioChunk | Exception | None) -> None:
+        """Hand an item to the reader; a reader whose event loop is gone has gone away."""
+        try:
+            self.event_loop.call_soon_threadsafe(self.outbox.put_nowait, item)
+        except RuntimeError:
+            self.is_cancelled = True

@@ -1,0 +1,58 @@
+"""Segments in, BERT features for each phoneme out: batched over sentences, remembered for those that come again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence as Row
+
+import torch
+
+from sovits_service.models.bert import Bert
+from sovits_service.models.gpt import BERT_WIDTH
+from sovits_service.types import LanguageRun, Segment
+
+_REMEMBERED_TEXTS = 512
+
+
+class TextFeatures:
+    """BERT features of language runs that have any; zeros for all others, and for all without a BERT.
+
+    Args:
+        bert: the encoder, or None.
+        device, dtype: of the features.
+    """
+
+    def __init__(self, bert: Bert | None, device: torch.device, dtype: torch.dtype) -> None:
+        self._bert = bert
+        self._device = device
+        self._dtype = dtype
+        self._remembered: OrderedDict[str, torch.Tensor] = OrderedDict()  # (characters, 1024) of a run's text
+
+    def prepare(self, segments: Row[Segment]) -> None:
+        """Run the encoder once over all texts of these segments that are new."""
+        if self._bert is None:
+            return
+        runs = [run for segment in segments for run in segment.runs if run.word2ph is not None]
+        new = list(dict.fromkeys(run.norm_text for run in runs if run.norm_text not in self._remembered))
+        if new:
+            with torch.inference_mode():
+                self._remembered.update(zip(new, self._bert(new), strict=True))
+
+    def features(self, segments: Row[Segment]) -> torch.Tensor:
+        """Features of all phonemes of these segments, in order.
+
+        Returns:
+            (T_text, 1024).
+        """
+        self.prepare(segments)
+        rows = [self._run_features(run) for segment in segments for run in segment.runs]
+        while len(self._remembered) > _REMEMBERED_TEXTS:
+            self._remembered.popitem(last=False)
+        return torch.cat(rows)
+
+    def _run_features(self, run: LanguageRun) -> torch.Tensor:
+        if self._bert is None or run.word2ph is None:
+            return torch.zeros(len(run.phoneme_ids), BERT_WIDTH, device=self._device, dtype=self._dtype)
+        self._remembered.move_to_end(run.norm_text)
+        characters = self._remembered[run.norm_text].to(self._device, self._dtype)
+        return characters.repeat_interleave(torch.tensor(run.word2ph, device=self._device), dim=0)

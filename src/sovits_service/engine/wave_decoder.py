@@ -1,0 +1,183 @@
+"""Semantic tokens in, samples out, as they come: the state of a stream is a value, the decoder has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Row
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sovits_service.audio.join import cross_fade
+from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.streaming import quietest_frame
+from sovits_service.errors import SynthesisError
+from sovits_service.models.sovits.vits import Vits
+from sovits_service.types import FloatArray, VoicePrompt
+
+NOISE_SCALE = 0.5
+_EMPTY: FloatArray = np.zeros(0, dtype=np.float32)
+_NOISE_STREAM = 1  # keeps the generator of the noise apart from that of the tokens
+
+
+class WaveStream(Protocol):
+    """The speech of one sequence, in the making."""
+
+    heard_tokens: int
+    chunks: int
+    is_final: bool
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `advance` would give more samples."""
+
+    def feed(self, tokens: Row[int], *, is_final: bool) -> None:
+        """All tokens so far; with `is_final` there will be no more."""
+
+
+StreamT = TypeVar("StreamT", bound=WaveStream)
+
+
+class WaveDecoder(Protocol[StreamT]):
+    """Makes speech of tokens; implemented for the VITS and for the flow-matching versions."""
+
+    sample_rate_hz: int
+
+    def open(self, sequence: Sequence, prompt: VoicePrompt) -> StreamT:
+        """A stream for a sequence that has a voice."""
+
+    def advance(self, streams: Row[StreamT]) -> list[FloatArray]:
+        """One unit of work for each stream: the next samples, possibly none, in order."""
+
+    def batch(self, streams: Row[StreamT]) -> Row[StreamT]:
+        """Which of the waiting streams, the most urgent first, to advance together."""
+
+
+@dataclass(slots=True, eq=False)
+class VitsStream:
+    """What one sequence has been given and has said.
+
+    Attributes:
+        cursor: the first frame that has not been said.
+        tail: samples after the cursor as the last rendering had them; the next one fades over from them.
+        latents: (1, channels, frames) of the tokens fed last; None when all of them is said.
+        end: the frame that may be said now; beyond it more tokens would change the speech.
+    """
+
+    sequence: Sequence
+    style: torch.Tensor
+    phoneme_ids: torch.Tensor
+    noise_rng: np.random.Generator
+    noise: npt.NDArray[np.float32]
+    heard_tokens: int = 0
+    chunks: int = 0
+    is_final: bool = False
+    fed: Row[int] = ()
+    cursor: int = 0
+    end: int = 0
+    tail: FloatArray = field(default_factory=lambda: _EMPTY)
+    latents: torch.Tensor | None = None
+
+    @property
+    def has_work(self) -> bool:
+        return len(self.fed) > 0
+
+    def feed(self, tokens: Row[int], *, is_final: bool) -> None:
+        self.fed = tuple(tokens)
+        self.is_final = is_final
+        self.latents = None
+
+    def noise_for(self, frames: int) -> npt.NDArray[np.float32]:
+        """(channels, frames) of the stream's noise, drawn frame by frame: a longer piece begins as the shorter did."""
+        missing = frames - len(self.noise)
+        if missing > 0:
+            drawn = self.noise_rng.standard_normal((missing, self.noise.shape[1]), dtype=np.float32)
+            self.noise = np.concatenate([self.noise, drawn])
+        return self.noise[:frames].T
+
+
+class VitsWaveDecoder:
+    """Streams the waveform of v1 to v2ProPlus.
+
+    Each time there are new tokens the prior and the flow, which are cheap, run over all tokens so far; the generator,
+    which is dear, runs over the new frames alone, with the context that makes them equal to the whole.
+    """
+
+    def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 250) -> None:
+        self.model = model
+        self.sample_rate_hz = sample_rate_hz
+        self._window_frames = window_frames
+        weight = model.ssl_proj.weight
+        self._device, self._dtype = weight.device, weight.dtype
+
+    def open(self, sequence: Sequence, prompt: VoicePrompt) -> VitsStream:
+        options = sequence.job.options
+        return VitsStream(
+            sequence=sequence,
+            style=prompt.style_embedding,
+            phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64, device=self._device),
+            noise_rng=np.random.default_rng([options.seed, sequence.index, _NOISE_STREAM]),
+            noise=np.zeros((0, self.model.config.inter_channels), dtype=np.float32),
+        )
+
+    def batch(self, streams: Row[VitsStream]) -> Row[VitsStream]:
+        return streams[:1]  # one after the other: the generator fills a device by itself, and nothing is padded
+
+    def advance(self, streams: Row[VitsStream]) -> list[FloatArray]:
+        return [self._advance(stream) for stream in streams]
+
+    @torch.inference_mode()
+    def _advance(self, stream: VitsStream) -> FloatArray:
+        if stream.latents is None:
+            stream.latents = self._draw_latents(stream)
+            frames = stream.latents.shape[2]
+            held_back = 0 if stream.is_final else self._overlap_frames(stream)
+            stream.end = max(stream.cursor, frames - held_back)
+        start, frames = stream.cursor, stream.latents.shape[2]
+        is_last_window = stream.end - start <= self._window_frames
+        stop = frames if is_last_window else start + self._window_frames
+        samples = self._vocode(stream, start, stop)
+        if len(stream.tail):
+            overlap = min(len(stream.tail), len(samples))
+            samples[:overlap] = cross_fade(stream.tail[:overlap], samples[:overlap])
+            stream.tail = _EMPTY
+        stream.cursor = stop
+        if is_last_window:
+            samples = self._finish_feed(stream, samples, start)
+        return samples
+
+    def _finish_feed(self, stream: VitsStream, samples: FloatArray, start: int) -> FloatArray:
+        """All frames of this feed are rendered: hold back what the next one may change."""
+        hop, end = self.model.hop_samples, stream.end
+        if not stream.is_final and stream.sequence.job.options.streaming_mode == 2:
+            middle = (end - start) // 2
+            end = start + quietest_frame(samples, hop, max(1, middle), end - start)
+        spoken, held_back = np.split(samples, [(end - start) * hop])
+        if not stream.is_final:
+            stream.tail = held_back[: self._overlap_frames(stream) * hop]
+        stream.heard_tokens = int(end / self.model.frames_per_token * stream.sequence.job.options.speed)
+        stream.cursor = end
+        stream.chunks += 1
+        stream.latents, stream.fed = None, ()
+        return spoken
+
+    def _overlap_frames(self, stream: VitsStream) -> int:
+        options = stream.sequence.job.options
+        return max(1, round(options.overlap_tokens * self.model.frames_per_token / options.speed))
+
+    def _draw_latents(self, stream: VitsStream) -> torch.Tensor:
+        tokens = torch.tensor([stream.fed], dtype=torch.int64, device=self._device)
+        speed = stream.sequence.job.options.speed
+        prior = self.model.encode(tokens, stream.phoneme_ids, stream.style, speed=speed)
+        noise = torch.from_numpy(stream.noise_for(prior.mean.shape[2]).copy())[None]
+        return self.model.latents(prior, stream.style, noise.to(self._device, self._dtype), NOISE_SCALE)
+
+    def _vocode(self, stream: VitsStream, start: int, stop: int) -> FloatArray:
+        assert stream.latents is not None
+        wave = self.model.vocode_window(stream.latents, stream.style, start, stop)[0, 0]
+        samples: FloatArray = wave.float().cpu().numpy()
+        if not np.isfinite(samples).all():
+            raise SynthesisError("the decoder gave a non-finite output for this request")
+        return samples.copy()

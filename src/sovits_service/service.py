@@ -1,0 +1,335 @@
+"""The page to read first: a request in, speech out, and everything else a user may ask of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Sequence as Row
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from sovits_service.audio.encode import encode_whole
+from sovits_service.audio.join import silence
+from sovits_service.audio.load import AudioLimits, decode_reference, validate_reference
+from sovits_service.config_file import find_path
+from sovits_service.engine.engine import Engine
+from sovits_service.engine.sequence import JobOptions
+from sovits_service.errors import InvalidRequestError, OverloadedError
+from sovits_service.model_store import Model, ModelStore
+from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.voices import VoiceStore
+from sovits_service.text.frontend import Frontend
+from sovits_service.text.lexicon import Lexicon, load_lexicon
+from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SynthesisRequest, Voice
+
+log = structlog.get_logger(__name__)
+_WARM_UP_TEXT = "你好，很高兴认识你。"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Synthesis:
+    """Speech on its way.
+
+    Attributes:
+        seed: the seed in use, drawn where the request named none.
+        chunks: the speech with the pauses between its fragments; the first chunk exists already. Closing it cancels
+            what is not yet made.
+        dropped_characters: characters of the text that have no reading.
+    """
+
+    sample_rate_hz: int
+    seed: int
+    chunks: AsyncGenerator[AudioChunk, None]
+    dropped_characters: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReference:
+    """An upload: `path` and `reference_id` both name it in later requests."""
+
+    reference_id: str
+    path: str
+    size_bytes: int
+    duration_s: float
+    warnings: tuple[str, ...]
+
+
+class SpeechService:
+    """Text and voices to speech. All methods are safe on the event loop: what takes long runs elsewhere."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        models: ModelStore,
+        engine: Engine,
+        frontend: Frontend,
+        voices: VoiceStore,
+        references: ReferenceStore,
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._engine = engine
+        self._frontend = frontend
+        self._voices = voices
+        self._references = references
+        self._limits = AudioLimits(max_bytes=settings.max_upload_bytes)
+        self._is_ready = False
+        self._default_reference: str | None = None
+
+    async def start(self) -> None:
+        """Load the configured model, start the engine and speak once, so that the first request finds all warm.
+
+        Raises:
+            SettingsError: a configured file is missing.
+            CheckpointError: a configured file cannot be used.
+        """
+        await asyncio.to_thread(self._models.load_configured)
+        self._engine.start()
+        await self._warm_up()
+        self._is_ready = True
+
+    async def stop(self, deadline_s: float) -> None:
+        """Refuse new requests, let those that run finish within the deadline, end the rest."""
+        self._is_ready = False
+        await asyncio.to_thread(self._engine.stop, deadline_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the engine's loop has died; true while the model loads or the service drains."""
+        return not self._is_ready or self._engine.is_alive
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready and self._engine.is_alive
+
+    @property
+    def version(self) -> ModelVersion:
+        return self._models.current.version
+
+    @property
+    def has_default_reference(self) -> bool:
+        return self._default_reference is not None
+
+    def stats(self) -> Mapping[str, float]:
+        """The engine's counters by metric name; `..._total` counts from the start."""
+        stats = self._engine.stats()
+        counters = stats.counters
+        return {
+            "queue_depth": stats.waiting_jobs,
+            "active_requests": stats.active_jobs,
+            "running_sequences": stats.running_sequences,
+            "semantic_tokens_total": counters.tokens,
+            "decode_steps_total": counters.decode_steps,
+            "audio_seconds_total": counters.audio_s,
+            "cancelled_total": counters.cancelled,
+            "expired_total": counters.expired,
+            "failed_total": counters.failed,
+            "rejected_total": stats.rejected,
+        }
+
+    async def synthesize(self, request: SynthesisRequest) -> Synthesis:
+        """Speak a request; returns when its first chunk exists.
+
+        Raises:
+            InvalidRequestError: the reference, the text or a combination of fields cannot be used.
+            UnknownVoiceError: no such voice.
+            OverloadedError: the queue is full, or the service is not ready.
+            DeadlineExceededError, SynthesisError: the engine did not finish, or failed.
+        """
+        if not self._is_ready:
+            raise OverloadedError("the service is not ready; try again in a moment", retry_after_s=5.0)
+        return await self._synthesize(request)
+
+    async def _synthesize(self, request: SynthesisRequest) -> Synthesis:
+        model = self._models.current
+        references, warnings = await asyncio.to_thread(self._load_references, request)
+        prompt, segments = await asyncio.to_thread(self._read_text, request, model)
+        seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
+        options = JobOptions(
+            sampling=request.sampling,
+            seed=seed,
+            speed=request.speed,
+            streaming_mode=request.streaming_mode,
+            overlap_tokens=request.overlap_tokens,
+            min_chunk_tokens=request.min_chunk_tokens,
+            cfm_steps=request.cfm_steps,
+        )
+        timeout_s = min(request.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+        speech = self._engine.synthesize(model.lane, segments, prompt, references, options, timeout_s)
+        first = await anext(speech)
+        return Synthesis(
+            sample_rate_hz=first.sample_rate_hz,
+            seed=seed,
+            chunks=_with_pauses(first, speech, segments, request.pause_s),
+            dropped_characters=sum(segment.dropped_characters for segment in segments),
+            warnings=warnings,
+        )
+
+    def _load_references(self, request: SynthesisRequest) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
+        """The reference, then the auxiliary ones, with what is to be said about the first."""
+        references = [decode_reference(path, limits=self._limits) for path in self._reference_paths(request)]
+        return references, validate_reference(references[0])
+
+    def _reference_paths(self, request: SynthesisRequest) -> list[Path]:
+        name = request.ref_audio
+        if not name and request.voice_id is None:
+            name = self._default_reference or ""
+        if name:
+            first = self._references.resolve(name)
+            auxiliary = [self._references.resolve(path) for path in request.aux_ref_audio]
+            return [first, *auxiliary]
+        if request.voice_id is None:
+            raise InvalidRequestError("ref_audio_path is required")
+        voice = self._voices.get(request.voice_id)
+        auxiliary = [self._references.resolve(path) for path in request.aux_ref_audio]
+        return [self._voices.reference_path(voice), *(auxiliary or self._voices.aux_reference_paths(voice))]
+
+    def _read_text(self, request: SynthesisRequest, model: Model) -> tuple[Segment | None, list[Segment]]:
+        if len(request.text) > self._settings.max_text_characters:
+            raise InvalidRequestError(
+                f"text has {len(request.text)} characters; send at most {self._settings.max_text_characters} at a time"
+            )
+        symbols = model.spec.symbols
+        if model.spec.flow_matching is not None and not request.prompt_text:
+            raise InvalidRequestError(f"prompt_text is required with {model.version}: say what the reference says")
+        segments = self._frontend.segments(request.text, request.text_lang, symbols, request.split_method)
+        prompt = None
+        if request.prompt_text:
+            prompt = self._frontend.transcript(request.prompt_text, request.prompt_lang, symbols)
+        return prompt, segments
+
+    async def _warm_up(self) -> None:
+        """Speak once with the first voice there is; with none, the first request is merely slower."""
+        for voice in await asyncio.to_thread(self._voices.list):
+            request = SynthesisRequest(
+                text=_WARM_UP_TEXT,
+                text_lang="zh",
+                voice_id=voice.voice_id,
+                prompt_text=voice.prompt_text,
+                prompt_lang=voice.prompt_lang,
+                seed=0,
+            )
+            async for _ in (await self._synthesize(request)).chunks:
+                pass
+            return
+        log.info("no_voice_to_warm_up_with")
+
+    async def add_reference(self, data: bytes, *, prompt_text: str = "", prompt_lang: str = "") -> StoredReference:
+        """Keep an uploaded clip as mono wav, whatever format it came in, with what it says.
+
+        Raises:
+            UploadTooLargeError, UnsupportedAudioError, ReferenceAudioError: the clip cannot serve.
+        """
+        return await asyncio.to_thread(self._add_reference, data, UploadDetails(prompt_text, prompt_lang))
+
+    def _add_reference(self, data: bytes, details: UploadDetails) -> StoredReference:
+        reference = decode_reference(data, limits=self._limits)
+        warnings = validate_reference(reference)
+        wav = encode_whole(reference.samples, reference.sample_rate_hz, "wav")
+        stored = self._references.add(wav, ".wav", details=details)
+        return StoredReference(
+            stored.reference_id, stored.path, stored.size_bytes, round(reference.duration_s, 3), warnings
+        )
+
+    async def list_voices(self) -> list[Voice]:
+        """All usable voice templates, by id."""
+        return await asyncio.to_thread(self._voices.list)
+
+    async def get_voice(self, voice_id: str) -> Voice:
+        """One voice template. Raises UnknownVoiceError."""
+        return await asyncio.to_thread(self._voices.get, voice_id)
+
+    async def put_voice(
+        self,
+        voice_id: str,
+        *,
+        ref_audio: str,
+        prompt_text: str = "",
+        prompt_lang: str = "",
+        aux_ref_audio: Row[str] = (),
+        description: str = "",
+        defaults: Mapping[str, object] | None = None,
+    ) -> Voice:
+        """Write a voice template; its clips are copied beside it.
+
+        Raises:
+            InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
+        """
+        voice = Voice(voice_id, ref_audio, prompt_text, prompt_lang, tuple(aux_ref_audio), description, defaults or {})
+        return await asyncio.to_thread(self._put_voice, voice)
+
+    def _put_voice(self, voice: Voice) -> Voice:
+        clips = {name: self._references.resolve(name) for name in (voice.ref_audio, *voice.aux_ref_audio)}
+        for clip in clips.values():
+            validate_reference(decode_reference(clip, limits=self._limits))
+        return self._voices.put(voice, clips)
+
+    async def delete_voice(self, voice_id: str) -> None:
+        """Delete a voice template and the clips kept for it. Raises UnknownVoiceError."""
+        await asyncio.to_thread(self._voices.delete, voice_id)
+
+    async def set_gpt_weights(self, path: str) -> None:
+        """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
+        await asyncio.to_thread(lambda: self._models.switch(gpt_path=self._models.registered(path)))
+
+    async def set_sovits_weights(self, path: str) -> None:
+        """Take another SoVITS for later requests. Raises InvalidRequestError, CheckpointError."""
+        await asyncio.to_thread(lambda: self._models.switch(vits_path=self._models.registered(path)))
+
+    async def set_default_reference(self, path: str) -> None:
+        """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
+        clip = await asyncio.to_thread(self._references.resolve, path)
+        await asyncio.to_thread(lambda: validate_reference(decode_reference(clip, limits=self._limits)))
+        self._default_reference = path
+
+
+async def _with_pauses(
+    first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], segments: Row[Segment], pause_s: float
+) -> AsyncGenerator[AudioChunk, None]:
+    """The chunks with silence after each fragment but the last, unless the text asks for one there."""
+    index = 0
+    try:
+        async for chunk in _chain(first, rest):
+            if chunk.is_fragment_end:
+                is_last = index == len(segments) - 1
+                asked_s = segments[index].pause_s
+                length_s = asked_s if asked_s is not None else 0.0 if is_last else pause_s
+                samples = np.concatenate([chunk.samples, silence(length_s, chunk.sample_rate_hz)])
+                chunk = AudioChunk(samples, chunk.sample_rate_hz, is_fragment_end=True)
+                index += 1
+            yield chunk
+    finally:
+        await rest.aclose()
+
+
+async def _chain(first: AudioChunk, rest: AsyncIterator[AudioChunk]) -> AsyncIterator[AudioChunk]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
+    """Put the parts together. Nothing is loaded before `start`.
+
+    Raises:
+        SettingsError: the lexicon cannot be read.
+    """
+    engine = Engine(max_jobs=settings.max_running + settings.max_queue, parallel_jobs=settings.max_running)
+    lexicon_path = find_path(settings.lexicon_path)
+    lexicon = load_lexicon(lexicon_path) if lexicon_path.exists() else Lexicon()
+    g2pw_dir = tts.g2pw_path if tts.g2pw_path.exists() else None
+    roots = settings.all_voices_roots
+    return SpeechService(
+        settings=settings,
+        models=ModelStore(tts, settings, engine.counters),
+        engine=engine,
+        frontend=Frontend(lexicon=lexicon, g2pw_dir=g2pw_dir),
+        voices=VoiceStore(roots),
+        references=ReferenceStore(settings.upload_dir, [*roots, *settings.reference_roots]),
+    )

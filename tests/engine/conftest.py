@@ -1,0 +1,144 @@
+"""A tiny model of every part, with random weights, and an engine that runs it."""
+
+import numpy as np
+import pytest
+import torch
+
+from sovits_service.engine.engine import Engine
+from sovits_service.engine.lane import Lane
+from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.sequence import JobOptions
+from sovits_service.engine.text_features import TextFeatures
+from sovits_service.engine.wave_decoder import VitsWaveDecoder
+from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.config import SovitsConfig
+from sovits_service.models.sovits.vits import Vits
+from sovits_service.types import AudioChunk, LanguageRun, ReferenceAudio, SamplingParams, Segment
+
+SLOTS = 16
+CPU = torch.device("cpu")
+GPT = GptConfig(width=16, heads=2, layers=2, feed_forward=32, phoneme_vocab=40, semantic_vocab=65)
+VITS = SovitsConfig(
+    inter_channels=8,
+    hidden_channels=8,
+    filter_channels=16,
+    n_heads=2,
+    n_layers=2,
+    resblock="2",
+    resblock_kernel_sizes=(3, 5),
+    resblock_dilation_sizes=((1, 2), (1, 2)),
+    upsample_rates=(4, 4),
+    upsample_initial_channel=16,
+    upsample_kernel_sizes=(8, 8),
+    gin_channels=16,
+    n_phonemes=40,
+    ssl_channels=16,
+    codebook_size=64,
+    ref_spec_bins=33,
+    ref_hidden_channels=8,
+    mrte_channels=16,
+    n_flows=2,
+    sampling_rate=8_000,
+    hop_length=16,
+    filter_length=64,
+)
+HUBERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def _randomised(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Weights large enough that different inputs give different outputs."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            scale = 0.5 / max(1.0, parameter[0].numel() ** 0.5) if parameter.dim() > 1 else 0.1
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+    return model.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="session")
+def gpt() -> TextToSemantic:
+    torch.manual_seed(1)
+    return _randomised(TextToSemantic(GPT), 1)
+
+
+@pytest.fixture(scope="session")
+def vits() -> Vits:
+    torch.manual_seed(2)
+    model = Vits(VITS)
+    model.remove_weight_norm()
+    _randomised(model, 2)
+    model.quantizer.vq.layers[0]._codebook.embed.copy_(torch.randn(64, 16, generator=torch.Generator().manual_seed(4)))
+    return model
+
+
+@pytest.fixture(scope="session")
+def hubert() -> Hubert:
+    torch.manual_seed(3)
+    return _randomised(Hubert(HUBERT), 3)
+
+
+@pytest.fixture
+def make_lane(gpt, vits, hubert):
+    def make(engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400) -> Lane:
+        return Lane(
+            SemanticRunner(gpt, slots, capacity_tokens),
+            TextFeatures(None, CPU, torch.float32),
+            PromptEncoder(vits, hubert, None),
+            VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40),
+            engine.counters,
+        )
+
+    return make
+
+
+@pytest.fixture
+def engine():
+    engine = Engine(max_jobs=64, parallel_jobs=SLOTS)
+    engine.start()
+    yield engine
+    engine.stop(0.0)
+
+
+@pytest.fixture
+def lane(engine, make_lane):
+    return make_lane(engine)
+
+
+def segment(seed: int, length: int = 12) -> Segment:
+    """A sentence of random phonemes."""
+    ids = np.random.default_rng(seed).integers(0, GPT.phoneme_vocab, length)
+    return Segment((LanguageRun("zh", "字" * length, tuple(ids.tolist()), (1,) * length),))
+
+
+def voice(seed: int, duration_s: float = 3.0) -> ReferenceAudio:
+    """A reference clip with a pitch of its own."""
+    times_s = np.arange(int(duration_s * 8_000)) / 8_000
+    rng = np.random.default_rng(seed)
+    samples = sum(rng.random() * np.sin(2 * np.pi * rng.uniform(100, 2000) * times_s) for _ in range(4)) / 4
+    return ReferenceAudio(samples.astype(np.float32), 8_000, f"voice-{seed}")
+
+
+def options(
+    seed: int = 1, *, streaming_mode: int = 0, speed: float = 1.0, max_new_tokens: int | None = 60, **kwargs: int
+) -> JobOptions:
+    # The random model hardly ever ends by itself.
+    sampling = SamplingParams(max_new_tokens=max_new_tokens)
+    return JobOptions(sampling, seed=seed, streaming_mode=streaming_mode, speed=speed, **kwargs)
+
+
+async def collect(chunks) -> list[AudioChunk]:
+    return [chunk async for chunk in chunks]
+
+
+def joined(chunks: list[AudioChunk]) -> np.ndarray:
+    return np.concatenate([chunk.samples for chunk in chunks])

@@ -1,0 +1,181 @@
+"""Admission, fairness and release of slots, without a model."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from sovits_service.engine.scheduler import Scheduler
+from sovits_service.engine.sequence import Job, JobOptions
+from sovits_service.types import AudioChunk, LanguageRun, SamplingParams, Segment
+
+SEGMENT = Segment((LanguageRun("zh", "好", (1, 2), (2,)),))
+
+
+@pytest.fixture
+def event_loop_for_jobs():
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def make_job(event_loop_for_jobs):
+    def make(segments: int = 1, *, streaming_mode: int = 0, window: int = 32) -> Job:
+        return Job(
+            segments=(SEGMENT,) * segments,
+            prompt_segment=None,
+            references=(),
+            options=JobOptions(SamplingParams(), seed=1, streaming_mode=streaming_mode),
+            deadline_s=float("inf"),
+            window=window,
+            event_loop=event_loop_for_jobs,
+        )
+
+    return make
+
+
+def received(job: Job) -> list[object]:
+    """What the reader would have got by now."""
+    job.event_loop.run_until_complete(asyncio.sleep(0))
+    items = []
+    while not job.outbox.empty():
+        items.append(job.outbox.get_nowait())
+    return items
+
+
+def test_a_job_takes_every_free_slot_when_it_is_alone(make_job):
+    scheduler = Scheduler(4)
+    job = make_job(6)
+    scheduler.submit(job)
+    assert [sequence.index for sequence in scheduler.admit(10)] == [0, 1, 2, 3]
+    assert scheduler.admit(10) == []
+    assert scheduler.batch_rows == 4
+
+
+def test_slots_are_shared_evenly_between_jobs(make_job):
+    scheduler = Scheduler(4)
+    long, short = make_job(10), make_job(2)
+    scheduler.submit(long)
+    scheduler.submit(short)
+    owners = [sequence.job for sequence in scheduler.admit(10)]
+    assert owners.count(long) == 2
+    assert owners.count(short) == 2
+
+
+def test_a_freed_slot_goes_to_the_job_that_holds_fewest(make_job):
+    scheduler = Scheduler(2)
+    first, second = make_job(10), make_job(1)
+    scheduler.submit(first)
+    running = scheduler.admit(10)
+    scheduler.submit(second)
+    assert scheduler.admit(10) == []
+    scheduler.release(running[0])
+    (joined,) = scheduler.admit(10)
+    assert joined.job is second
+    assert joined.slot == 0
+
+
+def test_the_lowest_slot_is_taken_first_so_that_the_batch_stays_small(make_job):
+    scheduler = Scheduler(8)
+    jobs = [make_job() for _ in range(4)]
+    for job in jobs:
+        scheduler.submit(job)
+    sequences = scheduler.admit(10)
+    assert scheduler.batch_rows == 4
+    scheduler.release(sequences[3])
+    scheduler.release(sequences[1])
+    assert scheduler.batch_rows == 3
+    late = make_job()
+    scheduler.submit(late)
+    (joined,) = scheduler.admit(10)
+    assert joined.slot == 1
+
+
+def test_admission_is_limited_per_step(make_job):
+    scheduler = Scheduler(8)
+    scheduler.submit(make_job(8))
+    assert len(scheduler.admit(3)) == 3
+    assert len(scheduler.admit(3)) == 3
+    assert len(scheduler.admit(3)) == 2
+
+
+def test_a_stream_starts_with_one_segment_and_runs_little_ahead_of_its_reader(make_job):
+    scheduler = Scheduler(8)
+    job = make_job(5, streaming_mode=1, window=2)
+    scheduler.submit(job)
+    assert len(scheduler.admit(10)) == 1
+    job.deliver(0, AudioChunk(np.zeros(1, np.float32), 32000, is_fragment_end=True))
+    assert len(scheduler.admit(10)) == 1  # the first is delivered but not yet taken by the reader
+    job.consumed = 1
+    assert len(scheduler.admit(10)) == 1
+    assert scheduler.admit(10) == []
+
+
+def test_a_slow_reader_of_a_long_text_bounds_what_is_started(make_job):
+    scheduler = Scheduler(4)
+    job = make_job(100, window=6)
+    scheduler.submit(job)
+    for _ in range(10):
+        for sequence in scheduler.admit(10):
+            scheduler.release(sequence)
+    assert job.next_to_start == 6
+
+
+def test_removing_a_job_frees_its_slots(make_job):
+    scheduler = Scheduler(3)
+    gone, stays = make_job(2), make_job(1)
+    scheduler.submit(gone)
+    scheduler.submit(stays)
+    scheduler.admit(10)
+    scheduler.remove(gone)
+    assert scheduler.jobs == [stays]
+    assert [sequence.job for sequence in scheduler.running] == [stays]
+    scheduler.submit(make_job(5))
+    assert len(scheduler.admit(10)) == 2
+
+
+def test_waiting_jobs_are_those_without_a_slot(make_job):
+    scheduler = Scheduler(1)
+    for _ in range(3):
+        scheduler.submit(make_job())
+    assert scheduler.waiting_jobs == 3
+    scheduler.admit(10)
+    assert scheduler.waiting_jobs == 2
+
+
+def test_chunks_are_delivered_in_the_order_of_the_text(make_job):
+    job = make_job(3)
+    chunks = {i: AudioChunk(np.full(1, i, np.float32), 32000) for i in range(3)}
+    job.deliver(2, chunks[2])
+    job.deliver(1, chunks[1])
+    assert received(job) == []
+    job.deliver(0, chunks[0])
+    assert received(job) == [chunks[0], chunks[1], chunks[2]]
+    assert job.is_delivered
+
+
+def test_parts_of_a_fragment_leave_at_once_and_the_next_fragment_waits_for_its_end(make_job):
+    job = make_job(2)
+    part = AudioChunk(np.zeros(1, np.float32), 32000, is_fragment_end=False)
+    end = AudioChunk(np.zeros(1, np.float32), 32000, is_fragment_end=True)
+    second = AudioChunk(np.ones(1, np.float32), 32000, is_fragment_end=True)
+    job.deliver(0, part)
+    job.deliver(1, second)
+    assert received(job) == [part]
+    job.deliver(0, end)
+    assert received(job) == [end, second]
+
+
+def test_equal_seeds_give_equal_draws_and_segments_differ(make_job):
+    first, second = make_job(2), make_job(2)
+    draws = [[job.start_next().rng.random() for _ in range(2)] for job in (first, second)]
+    assert draws[0] == draws[1]
+    assert draws[0][0] != draws[0][1]
+
+
+def test_a_reader_whose_event_loop_is_closed_counts_as_gone(make_job):
+    job = make_job()
+    job.event_loop.close()
+    job.send(None)
+    assert job.is_cancelled
