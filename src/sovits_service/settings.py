@@ -85,7 +85,8 @@ class TtsSettings(BaseModel):
         names = [path.as_posix() for path in missing]
         if all("pretrained_models/demo/" in name for name in names):
             return (
-                "the demo pack comes with the package; get it back with: pip install --force-reinstall sovits-service"
+                "the demo pack comes with the source tree and with the wheel; get it back with: "
+                "git checkout -- pretrained_models/demo (or install the wheel again)"
             )
         published = [name for name in names if "pretrained_models/" in name and "pretrained_models/demo/" not in name]
         advice = []
