@@ -1,0 +1,20 @@
+"""A text of any length in, pieces short enough for a tagger out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+CHUNK_CHARACTERS = 400
+_BREAKS = " \n。．！？!?、，；;：…"
+
+
+def chunks(text: str, limit: int = CHUNK_CHARACTERS) -> Iterator[str]:
+    """Cut a text behind spaces or punctuation where there are any, so that the work per character stays bounded."""
+    start = 0
+    while len(text) - start > limit:
+        end = max(text.rfind(mark, start + limit // 2, start + limit) for mark in _BREAKS) + 1
+        if end == 0:
+            end = start + limit
+        yield text[start:end]
+        start = end
+    yield text[start:]

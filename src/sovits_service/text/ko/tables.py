@@ -1,0 +1,113 @@
+"""Tables of facts for reading Korean: letters, units, counters, words with a pronunciation of their own."""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+LATIN_LETTERS = dict(
+    zip(
+        "abcdefghijklmnopqrstuvwxyz",
+        _words(
+            "에이 비 시 디 이 에프 지 에이치 아이 제이 케이 엘 엠 엔 오 피 큐 아르 에스 티 유 브이 더블유 엑스 "
+            "와이 제트"
+        ),
+        strict=True,
+    )
+)
+
+# Latin words and names that are said as words, not as letters.
+LATIN_WORDS = {
+    "nasa": "나사", "nato": "나토", "unesco": "유네스코", "unicef": "유니세프", "opec": "오펙", "wifi": "와이파이",
+    "wi-fi": "와이파이", "mp3": "엠피쓰리", "mp4": "엠피포", "jpeg": "제이펙", "3d": "쓰리디", "2d": "투디",
+    "4k": "포케이", "8k": "에이트케이", "3g": "쓰리지", "4g": "포지", "5g": "파이브지", "k-pop": "케이팝",
+    "kpop": "케이팝", "vs": "대", "ceo": "시이오", "ok": "오케이", "no": "노", "email": "이메일", "e-mail": "이메일",
+    "app": "앱", "iphone": "아이폰", "ipad": "아이패드", "youtube": "유튜브", "google": "구글", "naver": "네이버",
+    "kakao": "카카오", "samsung": "삼성", "apple": "애플", "windows": "윈도", "android": "안드로이드",
+    "usb": "유에스비", "chatgpt": "챗지피티", "http": "에이치티티피", "https": "에이치티티피에스", "com": "컴",
+    "covid": "코비드", "fifa": "피파", "ikea": "이케아", "lego": "레고", "hello": "헬로", "hi": "하이", "yes": "예스",
+    "github": "깃허브",
+}  # fmt: skip
+
+# Units after a number; the longest spelling wins. Case matters where the letter does (m, M).
+UNITS = {
+    "km/h": "킬로미터", "m/s": "미터", "kg": "킬로그램", "mg": "밀리그램", "g": "그램", "t": "톤", "km": "킬로미터",
+    "cm": "센티미터", "mm": "밀리미터", "nm": "나노미터", "m": "미터", "km²": "제곱킬로미터", "cm²": "제곱센티미터",
+    "m²": "제곱미터", "m³": "세제곱미터", "ha": "헥타르", "L": "리터", "l": "리터", "ml": "밀리리터",
+    "mL": "밀리리터", "cc": "시시", "kcal": "킬로칼로리", "cal": "칼로리", "Hz": "헤르츠", "kHz": "킬로헤르츠",
+    "MHz": "메가헤르츠", "GHz": "기가헤르츠", "W": "와트", "kW": "킬로와트", "kWh": "킬로와트시", "MW": "메가와트",
+    "V": "볼트", "A": "암페어", "mAh": "밀리암페어시", "B": "바이트", "KB": "킬로바이트", "MB": "메가바이트",
+    "GB": "기가바이트", "TB": "테라바이트", "Mbps": "메가비피에스", "Gbps": "기가비피에스", "dB": "데시벨",
+    "hPa": "헥토파스칼", "ppm": "피피엠", "fps": "에프피에스", "px": "픽셀", "°C": "도", "℃": "도", "°F": "화씨",
+    "°": "도", "%p": "퍼센트포인트", "%": "퍼센트", "‰": "퍼밀", "평": "평", "inch": "인치", "ft": "피트",
+    "lb": "파운드", "oz": "온스", "mph": "마일",
+}  # fmt: skip
+
+CURRENCIES = {
+    "$": "달러", "US$": "달러", "₩": "원", "￦": "원", "€": "유로", "£": "파운드", "¥": "엔", "￥": "엔",
+    "元": "위안", "USD": "달러", "KRW": "원", "EUR": "유로", "JPY": "엔", "₿": "비트코인", "฿": "바트", "₫": "동",
+    "₹": "루피",
+}  # fmt: skip
+
+# Counters that take native numerals, hundreds before them in Sino-Korean (삼백예순다섯 개), as in g2pk2.
+MIXED_COUNTERS = frozenset(
+    _words(
+        "군데 권 개 그루 닢 대 마리 모 모금 뭇 발 발짝 방 번 번째 벌 보루 살 술 시 쌈 움큼 정 짝 채 척 첩 축 켤레 톨 통"
+    )
+)
+# Counters that take native numerals below the number given, Sino-Korean ones from there on.
+NATIVE_BELOW = {
+    **dict.fromkeys(
+        _words(
+            "명 사람 시간 잔 병 컵 그릇 송이 곳 가지 장 달 쌍 조각 줄 끼 판 바퀴 방울 봉지 포기 팀 식구 자리 "
+            "칸 걸음 차례 골 숟가락 스푼 묶음 다발 곡 편 마디 해 상자 접시 알 갈래 줄기 꼬치 갑 건 가구 종류 "
+            "그룹 세트 쪽지 문장 단어 글자"
+        ),
+        100,
+    ),
+    "배": 11,
+    "시": 13,
+}
+# Counters that begin like a native one but take Sino-Korean numerals.
+SINO_COUNTERS = _words(
+    "개월 개국 개년 개사 개교 개소 시즌 번지 번길 번가 대대 대학 대로 달러 통화 정거장 정보 배속 배럴 "
+    "명령 장관 건물 가족 해리"
+)
+
+# Nouns after which a number with 번 names one of many, and is Sino-Korean: 3번 출구.
+NUMBERED = (
+    "출구",
+    "버스",
+    "트랙",
+    "문제",
+    "선수",
+    "홀",
+    "국도",
+    "타자",
+    "게이트",
+    "플랫폼",
+    "승강장",
+    "채널",
+    "마을버스",
+    "좌석",
+)
+
+ROMAN = {
+    **{chr(0x2160 + n): n + 1 for n in range(12)},
+    **{chr(0x2170 + n): n + 1 for n in range(12)},
+}
+
+# Signs that carry sense between or beside numbers.
+SIGNS = {
+    "+": "플러스",
+    "×": "곱하기",
+    "÷": "나누기",
+    "=": "은",
+    "±": "플러스마이너스",
+    "√": "루트",
+    "∞": "무한대",
+    "≒": "약",
+}
+SYMBOL_WORDS = {"&": "앤드", "℃": "도", "№": "번호", "㈜": "주식회사", "♥": "하트", "❤": "하트", "→": "에서"}

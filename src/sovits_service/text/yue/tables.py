@@ -1,0 +1,56 @@
+"""Tables of facts for reading Cantonese: units, measure words, characters whose short form is misread."""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+UNITS = {
+    "kg": "公斤", "mg": "毫克", "g": "克", "t": "噸", "km": "公里", "cm": "厘米", "mm": "毫米", "nm": "納米",
+    "m": "米", "km²": "平方公里", "cm²": "平方厘米", "m²": "平方米", "m³": "立方米", "ha": "公頃", "L": "升",
+    "l": "升", "ml": "毫升", "mL": "毫升", "kcal": "千卡", "cal": "卡路里", "Hz": "赫茲", "kHz": "千赫",
+    "MHz": "兆赫", "GHz": "吉赫", "W": "瓦", "kW": "千瓦", "kWh": "千瓦時", "V": "伏", "A": "安培", "dB": "分貝",
+    "hPa": "百帕", "px": "像素", "ft": "呎", "in": "吋", "lb": "磅", "lbs": "磅", "oz": "安士", "mph": "英里",
+    "hr": "小時", "min": "分鐘", "sec": "秒", "°C": "度", "℃": "度", "°": "度", "KB": "千字節", "MB": "兆字節",
+    "GB": "吉字節", "TB": "太字節", "mAh": "毫安時",
+}  # fmt: skip
+
+CURRENCIES = {
+    "HK$": "港元", "HKD": "港元", "US$": "美元", "USD": "美元", "NT$": "新台幣", "A$": "澳元", "$": "元", "￥": "元",
+    "¥": "元", "RMB": "元", "CNY": "元", "€": "歐元", "EUR": "歐元", "£": "英鎊", "GBP": "英鎊", "₩": "韓元",
+    "JPY": "日圓", "₿": "比特幣",
+}  # fmt: skip
+
+# After these a 2 is 兩.
+MEASURES = _words(
+    "個 个 隻 只 條 条 張 张 本 杯 碗 枝 支 件 對 对 雙 双 位 名 人 次 下 日 年 歲 岁 點鐘 點 点 分鐘 "
+    "分钟 小時 小时 秒 星期 蚊 塊 块 元 萬 万 億 亿 千 倍 樣 样 種 种 間 间 架 部 台 臺 盒 包 袋 樽 罐 "
+    "盤 盘 粒 把 套 排 層 层 家 場 场 班 篇 首 封 句 段 份 度 頓 顿 餐 公斤 公里 米 克 升 磅 斤 兩 両 "
+    "噸 呎 吋 厘米 毫米 毫升 平方米 仔 公升 門 门 單 单 宗 齣 幅 輪 轮"
+)
+
+# Characters in short form that ToJyutping, outside the words that it knows, gives the reading of an old homograph
+# (价 gaai3, 医 ai3, 厂 hon3); the full form is unambiguous.
+FULL_FORMS = dict(
+    zip(
+        "儿为样价断钱绳会种窍尽几跃惊专胜请离医涨岭达适么扩痒轻缕宁柜钉蕴矿"
+        "扑购庙档洼据贼坏链鸽炼厂撑蜡瘫韵赢锯肾腊茎袜韦洒溅垫坞渍捞蝎柠蒋肮",
+        "兒為樣價斷錢繩會種竅盡幾躍驚專勝請離醫漲嶺達適麼擴癢輕縷寧櫃釘蘊礦"
+        "撲購廟檔窪據賊壞鏈鴿煉廠撐蠟癱韻贏鋸腎臘莖襪韋灑濺墊塢漬撈蠍檸蔣骯",
+        strict=True,
+    )
+)
+
+# Beginnings of a syllable, in the order in which they are tried. parity: aai is aa + i, uk is uk + k, ng is ng + g.
+INITIALS = (
+    "aa", "aai", "aak", "aap", "aat", "aau", "ai", "au", "ap", "at", "ak", "a", "p", "b", "e", "ts", "t", "dz", "d",
+    "kw", "k", "gw", "g", "f", "h", "l", "m", "ng", "n", "s", "y", "w", "c", "z", "j", "ong", "on", "ou", "oi", "ok",
+    "o", "uk", "ung",
+)  # fmt: skip
+
+SIGNS = {"+": "加", "×": "乘", "÷": "除以", "=": "等於", "±": "正負", "<": "細過", ">": "大過", "≈": "約等於"}
+GREEK = dict(
+    zip("αβγδεθλμπσφω", _words("阿爾法 貝塔 伽瑪 德爾塔 艾普西龍 西塔 拉姆達 繆 派 西格瑪 斐 歐米伽"), strict=True)
+)
