@@ -1,0 +1,268 @@
+"""Compares the models with stored outputs: `python tools/parity.py FOLDER`; exits 1 where one is beyond the bound.
+
+A golden is `NAME.json`, which lists the weights by name, and `NAME.safetensors`, which holds inputs and outputs. The
+weights are a pure function of their names and a salt, so they need no file. The stem of the name picks the check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sovits_service.audio import dsp
+from sovits_service.engine.sampler import SamplingRows, filtered_probabilities, penalise
+from sovits_service.models.checkpoint import Checkpoint
+from sovits_service.models.checkpoint_models import build_vits, fill
+from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.speaker import ERes2NetV2
+from sovits_service.types import ModelVersion
+
+BOUND = 1e-4  # of full scale, in float32
+_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A stored case: `manifest` says which weights and settings, `tensors` are inputs and outputs."""
+
+    name: str
+    manifest: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights, made from their names."""
+        salt = str(self.manifest["salt"])
+        return {
+            key: seeded_tensor(key, shape, dtype, salt) for key, (shape, dtype) in self.manifest["state_dict"].items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How far an output is from the stored one, as a part of full scale; infinite where it must be equal and is not."""
+
+    output: str
+    error: float
+
+    @property
+    def is_within_bound(self) -> bool:
+        return self.error <= BOUND  # false for NaN too
+
+
+Check = Callable[[Golden], Iterable[Result]]
+
+
+def seeded_tensor(name: str, shape: Iterable[int], dtype: str, salt: str) -> Tensor:
+    """Makes a weight out of its name: normal numbers from a generator seeded by the name's CRC-32, in a fit scale.
+
+    Args:
+        name: the key in the state dict; its last part decides the scale.
+        shape: of the tensor.
+        dtype: `float32`, or `int64` and `bool` which are zeros.
+        salt: sets one family of weights apart from another.
+    """
+    size = tuple(shape)
+    if dtype in ("int64", "bool"):
+        return torch.zeros(size, dtype=getattr(torch, dtype))
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(f"{salt}/{name}".encode())))
+    normal = np.asarray(generator.standard_normal(size or None, dtype=np.float32), dtype=np.float32)
+    leaf = name.rsplit(".", 1)[-1]
+    values: npt.NDArray[Any]
+    if leaf in ("inited", "cluster_size"):
+        values = np.ones_like(normal)
+    elif leaf in ("embed", "embed_avg"):
+        values = normal * 0.5
+    elif leaf == "running_var":
+        values = 1.0 + 0.2 * np.abs(normal)
+    elif leaf == "running_mean":
+        values = 0.1 * normal
+    elif leaf in ("weight_g", "original0"):
+        values = 1.0 + 0.05 * normal
+    elif len(size) >= 2:
+        values = normal / np.sqrt(np.prod(size[1:]))
+    elif leaf in ("weight", "gamma"):
+        values = 1.0 + 0.05 * normal
+    else:
+        values = 0.05 * normal
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def compare(output: str, actual: Tensor, stored: Tensor) -> Result:
+    """The largest difference as a part of the largest stored value."""
+    if actual.shape != stored.shape:
+        return Result(f"{output} (shape {tuple(actual.shape)}, stored {tuple(stored.shape)})", float("inf"))
+    return Result(output, float((actual - stored).abs().max() / stored.abs().max()))
+
+
+def require_equal(output: str, actual: Tensor, stored: Tensor) -> Result:
+    return Result(output, 0.0 if torch.equal(actual, stored) else float("inf"))
+
+
+def check_t2s(golden: Golden) -> Iterator[Result]:
+    """Greedy decoding with the end token masked: equal tokens, close logits at stored steps."""
+    state = golden.state()
+    with torch.device("meta"):
+        model = TextToSemantic(GptConfig.from_checkpoint(golden.manifest["config"], state))
+    fill(model, state, "GPT", "cpu", torch.float32)
+    for case in _cases(golden, "x"):
+        text, prompt = golden.tensors[f"x{case}"][0], golden.tensors[f"prompt{case}"][0]
+        stored_tokens, stored_logits = golden.tensors[f"greedy{case}"][0], golden.tensors[f"logits{case}"][0]
+        n_steps, prefix = len(stored_tokens), len(text) + len(prompt)
+        cache = model.new_cache(1, prefix + n_steps)
+        logits = model.prefill(text, golden.tensors[f"bert{case}"][0].t(), prompt, cache, 0)
+        every = [logits]
+        tokens: list[int] = []
+        for step in range(n_steps):
+            tokens.append(int(every[-1][: model.config.end_token].argmax()))
+            position = torch.tensor([len(prompt) + step])
+            decoded = model.decode_step(
+                torch.tensor(tokens[-1:]), position, position + len(text), cache, prefix + step + 1
+            )
+            every.append(decoded[0])
+        stride = n_steps // (len(stored_logits) - 1)
+        yield compare(f"logits{case}", torch.stack(every[::stride]), stored_logits)
+        yield require_equal(f"greedy{case}", torch.tensor(tokens), stored_tokens)
+
+
+def check_sampling(golden: Golden) -> Iterator[Result]:
+    """The distribution that the next token is drawn from."""
+    for case, (top_k, top_p, temperature, repetition_penalty) in enumerate(golden.manifest["cases"]):
+        logits, previous = golden.tensors[f"logits{case}"], golden.tensors[f"prev{case}"]
+        n_rows = logits.shape[0]
+        rows = SamplingRows(
+            torch.full((n_rows,), int(top_k)),
+            torch.full((n_rows,), float(top_p)),
+            torch.full((n_rows,), float(temperature)),
+            torch.full((n_rows,), float(repetition_penalty)),
+            torch.ones(n_rows, dtype=torch.bool),
+        )
+        seen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, previous, True)
+        ordered, tokens = filtered_probabilities(penalise(logits, seen, rows), rows)
+        yield compare(
+            f"probs{case}", torch.zeros_like(ordered).scatter(1, tokens, ordered), golden.tensors[f"probs{case}"]
+        )
+
+
+def check_audio(golden: Golden) -> Iterator[Result]:
+    """Spectra and filter banks of given samples."""
+    tensors = golden.tensors
+    if "spec" in tensors:
+        yield compare("spec", dsp.linear_spectrogram(tensors["wav32k"][None], 2048, 640), tensors["spec"])
+    if "mel_v3" in tensors:
+        yield compare("mel_v3", dsp.mel_spectrogram(tensors["wav24k"][None], 24_000, 1024, 256, 100), tensors["mel_v3"])
+    if "mel_v4" in tensors:
+        yield compare("mel_v4", dsp.mel_spectrogram(tensors["wav32k"][None], 32_000, 1280, 320, 100), tensors["mel_v4"])
+    if "fbank16k" in tensors:
+        yield compare("fbank16k", dsp.fbank(tensors["wav16k"][None])[0], tensors["fbank16k"])
+
+
+def check_speaker(golden: Golden) -> Iterator[Result]:
+    """The speaker embedding of 16 kHz samples."""
+    with torch.device("meta"):
+        model = ERes2NetV2()
+    fill(model, golden.state(), "speaker verification", "cpu", torch.float32, unused=("seg_1.",))
+    samples = golden.tensors["wav16k"].reshape(1, -1)
+    yield compare("embedding", model(dsp.fbank(samples)), golden.tensors["embedding"])
+
+
+def check_vits(golden: Golden) -> Iterator[Result]:
+    """Waveforms without noise, and the semantic tokens of HuBERT features."""
+    version = cast(ModelVersion, golden.manifest["version"])
+    tensors = golden.tensors
+    model = build_vits(Checkpoint(golden.state(), golden.manifest["config"], version))
+    codes = model.extract_codes(tensors["ssl"])
+    yield require_equal("codes_of_ssl", codes, tensors["codes_of_ssl"][0])
+    for name in sorted(name for name in tensors if name.startswith("wav_")):
+        n_refs, speed = _references_and_speed(name)
+        specs = [tensors[f"refer{i}"] for i in range(n_refs)]
+        speakers = [tensors[f"sv{i}"] for i in range(n_refs)] if "sv0" in tensors else None
+        style = model.style_embedding(specs, speakers)
+        prior = model.encode(tensors["codes"][0], tensors["text"], style, speed=speed)
+        latents = model.latents(prior, style, torch.zeros_like(prior.mean), 0.0)
+        yield compare(name, model.vocode(latents, style), tensors[name])
+
+
+def _references_and_speed(name: str) -> tuple[int, float]:
+    """`wav_two_refs` -> 2 references at speed 1; `wav_speed_1_25` -> one at 1.25."""
+    words = name.split("_")
+    n_refs = next((_COUNTS[word] for word in words if word in _COUNTS), 1)
+    return n_refs, float(".".join(words[words.index("speed") + 1 :])) if "speed" in words else 1.0
+
+
+def _cases(golden: Golden, key: str) -> Iterator[int]:
+    case = 0
+    while f"{key}{case}" in golden.tensors:
+        yield case
+        case += 1
+
+
+# The longest stem that the golden's name starts with decides.
+CHECKS: Mapping[str, Check] = {
+    "t2s": check_t2s,
+    "sampling": check_sampling,
+    "audio": check_audio,
+    "sv": check_speaker,
+    "sovits_v1": check_vits,
+    "sovits_v2": check_vits,
+}
+
+
+def find_check(name: str) -> Check | None:
+    stems = sorted((stem for stem in CHECKS if name.startswith(stem)), key=len)
+    return CHECKS[stems[-1]] if stems else None
+
+
+def read_goldens(folder: Path) -> Iterator[Golden]:
+    for path in sorted(folder.glob("*.json")):
+        tensors = path.with_suffix(".safetensors")
+        if tensors.is_file():
+            yield Golden(path.stem, json.loads(path.read_text(encoding="utf-8")), load_file(tensors))
+
+
+def run(golden: Golden) -> list[Result]:
+    """Runs the check that the golden's name picks; none for a name that no check knows."""
+    check = find_check(golden.name)
+    if check is None:
+        return []
+    with torch.inference_mode():
+        return list(check(golden))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Compare the models with stored outputs.")
+    parser.add_argument("folder", type=Path, help="holds NAME.json and NAME.safetensors of each golden")
+    folder: Path = parser.parse_args(arguments).folder
+    is_good, n_goldens = True, 0
+    for golden in read_goldens(folder):
+        n_goldens += 1
+        results = run(golden)
+        if not results:
+            print(f"{golden.name:20s} FAIL: no check knows this name")
+            is_good = False
+            continue
+        worst = max(results, key=lambda result: (result.error != result.error, result.error))
+        failed = [result for result in results if not result.is_within_bound]
+        is_good = is_good and not failed
+        verdict = "ok" if not failed else "FAIL: " + ", ".join(f"{r.output} {r.error:.2e}" for r in failed)
+        print(
+            f"{golden.name:20s} largest error {worst.error:.2e} of full scale ({worst.output})  {verdict}", flush=True
+        )
+    if not n_goldens:
+        print(f"no goldens in {folder}")
+    return 0 if is_good and n_goldens else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
