@@ -23,7 +23,11 @@ _WEEKDAYS = {
 }
 _WEEKDAY_WORDS = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
 _MONTH_WORDS = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_MONTH = rf"({_MONTH_WORDS})\b\.?"
+_FULL_MONTHS = "|".join(name for name in _MONTHS if name.capitalize() in _MONTH_NAMES)
+_SHORT_MONTHS = "|".join(
+    sorted((name for name in _MONTHS if name.capitalize() not in _MONTH_NAMES), key=len, reverse=True)
+)
+_MONTH = rf"((?:{_FULL_MONTHS})\b|(?:{_SHORT_MONTHS})(?:\.|\b))"
 _YEAR = r"(\d{4})(?![\d,:]\d|\d|\w)"
 
 _WEEKDAY = re.compile(rf"\b({_WEEKDAY_WORDS})\.?(?=,? (?:{_MONTH_WORDS}|\d))|\b({_WEEKDAY_WORDS})\.(?=,)")
@@ -42,6 +46,7 @@ _MONTH_ALONE = re.compile(
     r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
 )
 
+_DAY_RANGE = re.compile(rf"\b({_WEEKDAY_WORDS}) ?- ?({_WEEKDAY_WORDS})\b(?:\.(?=,? ?\w))?")
 _MERIDIEM = r"([AaPp])(?:\.\s?[Mm]\b\.?|[Mm]\b\.?)"
 _CLOCK = re.compile(rf"(?<![\w.:])(\d{{1,2}})[:.](\d{{2}})(?::(\d{{2}}))?\s?{_MERIDIEM}")
 _HOUR = re.compile(rf"(?<![\w.:,])(\d{{1,2}})(?: ?- ?(\d{{1,2}}))?\s?{_MERIDIEM}")
@@ -51,7 +56,9 @@ _DURATION = re.compile(
     r"(?<![\w.])(\d{1,3})h ?(\d{1,2})m(?:in)?(?: ?(\d{1,2})s)?(?!\w)|(?<![\w.])(\d{1,3})m(?:in)? ?(\d{1,2})s(?!\w)"
 )
 _AT_TIME = re.compile(r"\b(?:at|from|until|till|by|since|before|after|on|is|was) $", re.IGNORECASE)
-_RANGE = re.compile(r"(?<=\d) ?- ?(?=\d{1,2}:\d{2}(?!\d))")
+_TIME_RANGE = re.compile(
+    r"(?<=\d) ?- ?(?=\d{1,2}:\d{2}(?!\d))|(?<=[0-9 .][AaPp][Mm]) ?- ?(?=\d)|(?<=[ap]\.m\.) ?- ?(?=\d)"
+)
 _ZONE = re.compile(r"(?:(?<=M)|(?<=clock)|(?<=[a-z])) \(?(E[SD]T|P[SD]T|C[SD]T|M[SD]T|GMT|UTC|CET|BST|JST)\b\)?")
 _UTC_OFFSET = re.compile(r"\b(UTC|GMT) ?([+\-]) ?(\d{1,2})(?!\d)")
 
@@ -64,13 +71,14 @@ _ERA = re.compile(r"\b(\d{1,4})(?:st|nd|rd|th)? ?(B\.?C\.?E?\.?|A\.?D\.?|C\.E\.)
 
 def read_dates(text: str) -> str:
     """Dates first, then times, then years that show themselves as such."""
+    text = _DAY_RANGE.sub(lambda m: f"{_WEEKDAYS[m[1]]} to {_WEEKDAYS[m[2]]}", text)
     text = _WEEKDAY.sub(lambda m: _WEEKDAYS[m[1] or m[2]], text)
     text = _ISO_DATE.sub(lambda m: _date(m, m[1], m[3], m[4]), text)
     text = _NUMERIC_DATE.sub(_numeric_date, text)
     text = _YEAR_MONTH.sub(lambda m: f"{_MONTH_NAMES[int(m[2]) - 1]} {year(m[1])}", text)
     text = _DAY_MONTH.sub(_day_month, text)
     text = _MONTH_DAY.sub(_month_day, text)
-    text = _MONTH_YEAR.sub(lambda m: f"{_MONTHS[m[1]]} {year(m[2])}", text)
+    text = _MONTH_YEAR.sub(lambda m: f"{_month(m[1])} {year(m[2])}", text)
     text = _MONTH_ALONE.sub(lambda m: _MONTHS[m[1] or m[2]], text)
     text = _read_times(text)
     text = _ERA.sub(
@@ -86,7 +94,7 @@ def read_dates(text: str) -> str:
 
 def _read_times(text: str) -> str:
     text = _DURATION.sub(_duration, text)
-    text = _RANGE.sub(" to ", text)
+    text = _TIME_RANGE.sub(" to ", text)
     text = _CLOCK.sub(lambda m: _clock(m[1], m[2], m[4]) + _stop(m), text)
     text = _HOUR.sub(
         lambda m: (f"{cardinal(m[1])} to {_clock(m[2], '00', m[3])}" if m[2] else _clock(m[1], "00", m[3])) + _stop(m),
@@ -96,6 +104,11 @@ def _read_times(text: str) -> str:
     text = _TIME.sub(lambda m: _time(m[1], m[2]), text)
     text = _UTC_OFFSET.sub(lambda m: f"{' '.join(m[1])} {'plus' if m[2] == '+' else 'minus'} {cardinal(m[3])}", text)
     return _ZONE.sub(lambda m: " " + " ".join(m[1]), text)
+
+
+def _month(written: str) -> str:
+    bare = written.rstrip(".")
+    return _MONTHS.get(bare) or _MONTHS[bare.capitalize()]
 
 
 def _is_day(month: str | int, day: str | int) -> bool:
@@ -122,7 +135,7 @@ def _month_day(match: re.Match[str]) -> str:
     month, day, last, year_digits = match.groups()
     if not _is_day(1, day):
         return match[0]
-    said = f"{_MONTHS[month]} {ordinal(day)}"
+    said = f"{_month(month)} {ordinal(day)}"
     if last:
         said += f" to {ordinal(last)}"
     return f"{said}, {year(year_digits)}" if year_digits else said
@@ -130,14 +143,13 @@ def _month_day(match: re.Match[str]) -> str:
 
 def _day_month(match: re.Match[str]) -> str:
     article, day, suffix, last, preposition, month, year_digits = match.groups()
-    known = month if month in _MONTHS else month.capitalize()
     if not _is_day(1, day) or (month.islower() and not (suffix and preposition)):
         return match[0]
     lead = article or ("" if suffix else "the ")
     said = f"{lead}{ordinal(day)}"
     if last:
         said += f" to {ordinal(last)}"
-    said += f" {preposition or 'of '}{_MONTHS[known]}"
+    said += f" {preposition or 'of '}{_month(month)}"
     return f"{said}, {year(year_digits)}" if year_digits else said
 
 

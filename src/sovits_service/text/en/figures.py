@@ -18,13 +18,14 @@ _SPELT_AFTER = re.compile(
     r"tel\.?|fax|text|ticket|isbn|license)((?: (?:number|no\.?|code|is|at|on|me))*(?:: ?| ?# ?| )?)(\d{3,20})(?![\w,.\-]?\d)",
     re.IGNORECASE,
 )
-_NUMBER_SIGN = re.compile(r"(?<![\w&#])#(?=\d)|\b(?:No|Nos|no|NO)\.? ?(?=\d)(?<=[. ])")
+_NUMBER_SIGN = re.compile(r"(?<![\w&#])#(?=\d)|\b(?:No|Nos|NO|no|nos)\. ?(?=\d)")
 _LIST_MARK = re.compile(r"(?:^|(?<=[.!?] ))(\d{1,2})[.)] (?=[A-Za-z'\"])")
 _SCORE_RANGE = re.compile(rf"(?<![\w.,\-/])({NUMBER}) ?(?:-|~|-{{2}}) ?({NUMBER})(?![\w\-/]|[.,]\d)")
 _SPOKEN_RANGE = re.compile(r"(?<![\w.,\-])(\d{1,6})-(\d{1,6})(?=-[a-z])")
 _RATIO = re.compile(r"(?<![\w.:/])(\d{1,6}(?:\.\d{1,4})?) ?: ?(\d{1,6}(?:\.\d{1,4})?)(?: ?: ?(\d{1,6}))?(?![\w:]|\.\d)")
 _MIXED_FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6}) (?:and )?(\d{1,3})/(\d{1,4})(?![\w/]|\.\d)")
 _FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?![\w/]|\.\d)")
+_OUT_OF_TEN = re.compile(r"(?<![\w.,/])(\d{1,3}\.\d{1,3})/(\d{1,4})(?![\w/]|\.\d)")
 _SLASHED = re.compile(r"(?<![\w.,/])\d{1,6}(?:/\d{1,6}){2,6}(?![\w/])")
 _FAMOUS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "50/50": "fifty fifty", "20/20": "twenty twenty"}
 _ORDINAL = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
@@ -34,17 +35,20 @@ _OPERAND = r"(?:(?<=[\d.)])|(?<=(?<![A-Za-z])[a-zA-Z]))"
 _AFTER_OPERATOR = r"(?=[\d.(]|[a-zA-Z](?![A-Za-z]))"
 _OPERATORS = (
     (re.compile(r"(?<=[\w)])\^(?:\(?(-?\d{1,4}|[a-z])\)?)"), None),
+    (re.compile(r"(?<=\d)x(?=\d)"), " by "),
     (re.compile(r"(?<=[\d)]) ?[x×*·] ?(?=[\d(]|[a-z](?![a-z]))|(?<=\d) [x×] |(?<=percent) [*] (?=\d)"), " times "),
     (re.compile(r" ?× ?"), " times "),
     (re.compile(r" ?÷ ?"), " divided by "),
     (re.compile(rf"{_OPERAND} ?\+ ?{_AFTER_OPERATOR}|(?<=[A-Za-z]) \+ (?=\w)"), " plus "),
     (re.compile(rf"{_OPERAND} - {_AFTER_OPERATOR}"), " minus "),
-    (re.compile(r"(?<=[\d)]) / (?=[\d(])"), " divided by "),
+    (re.compile(rf"{_OPERAND} / (?=[\d(]|[a-zA-Z](?![A-Za-z]))"), " divided by "),
     (re.compile(r" ?== ?| ?(?<![=<>!])=(?![=>]) ?"), " equals "),
     (re.compile(r" ?!= ?"), " does not equal "),
     (re.compile(r" ?<= ?(?=[\d\w])"), " is at most "),
     (re.compile(r" ?>= ?(?=[\d\w])"), " is at least "),
     (re.compile(r" ?[-=]+> ?"), " to "),
+    (re.compile(r"(?<![^\s(])<(?=\d)"), "less than "),
+    (re.compile(r"(?<![^\s(])>(?=\d)"), "more than "),
     (re.compile(r"(?<=[\w)]) ?< ?(?=[\d\w(])"), " is less than "),
     (re.compile(r"(?<=[\w)]) ?> ?(?=[\d\w(])"), " is greater than "),
     (re.compile(r"(?<=\d)\+(?=\W|$)"), " plus "),
@@ -75,8 +79,8 @@ def read_figures(text: str) -> str:
     text = _SHORT_PHONE.sub(lambda m: f"{_phone_group(m[1])}, {_phone_group(m[2])}", text)
     text = _GROUPS.sub(lambda m: _digit_groups(m[0]), text)
     text = _SPELT_AFTER.sub(lambda m: f"{m[1]}{m[2].replace('#', ' ')}{spell_digits(m[3])}", text)
-    text = _LIST_MARK.sub(lambda m: f"{ordinal(m[1])}, ", text)
     text = _NUMBER_SIGN.sub("number ", text)
+    text = _LIST_MARK.sub(lambda m: f"{ordinal(m[1])}, ", text)
     text = _ABOUT.sub("about ", text)
     text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m[0]), text)
     text = _TIMES_MORE.sub(lambda m: f"{read_number(m[1])} times", text)
@@ -111,6 +115,7 @@ def _digit_groups(groups: str) -> str:
 
 def _read_fractions(text: str) -> str:
     text = _SLASHED.sub(lambda m: " slash ".join(cardinal(part) for part in m[0].split("/")), text)
+    text = _OUT_OF_TEN.sub(lambda m: f"{read_number(m[1])} out of {cardinal(m[2])}", text)
     text = _MIXED_FRACTION.sub(lambda m: _mixed(m), text)
     return _FRACTION.sub(lambda m: _FAMOUS.get(m[0]) or _fraction(m[1], m[2]), text)
 
@@ -137,6 +142,10 @@ def _fraction(top: str, bottom: str) -> str:
 
 
 def _range(match: re.Match[str]) -> str:
+    """A hyphen between figures is `to`, unless it stands apart in a sum."""
+    first, last = (float(n.replace(",", "")) for n in match.groups())
+    if " - " in match[0] and (first > last or re.match(r" ?[=+×÷*]", match.string[match.end() :][:3])):
+        return match[0]
     return f"{_plain_words(match, match[1])} to {_plain_words(match, match[2])}"
 
 
@@ -161,7 +170,7 @@ def _plain_words(match: re.Match[str], number: str) -> str:
     if len(number) == 4 and number.isdigit() and "1000" < number < "3000":
         counted = _COUNTED.match(match.string[match.end() :][:40])
         before = match.string[max(0, match.start() - 12) : match.start()]
-        if counted and not _YEAR_BEFORE.search(before):
+        if counted and not number.endswith("00") and not _YEAR_BEFORE.search(before):
             return cardinal(number)
         return year(number)
     return read_number(number)

@@ -25,11 +25,10 @@ _WORD_SIGNS = (
     (re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])"), " slash "),
     (re.compile(r"\bTCP slash IP\b"), "TCP IP"),
     (re.compile(r"[:;](?=\s|$|[\"'])|(?<=[A-Za-z])[:;](?=[A-Za-z])"), ", "),
-    (re.compile(r"[_/\\|]"), " "),
+    (re.compile(r"[_/\\|()\[\]{}<>\"*~^`=]"), " "),
 )
-_EDGE_HYPHEN = re.compile(r"(?<![A-Za-z])-+(?=[A-Za-z])|(?<=[A-Za-z])-+(?![A-Za-z])")
+_EDGE_HYPHEN = re.compile(r"(?<![A-Za-z\-])-+(?=[A-Za-z])|(?<=[A-Za-z])-+(?![A-Za-z\-])")
 _SPACE_BEFORE_PAUSE = re.compile(r"\s+(?=[,.!?])")
-_PAUSES = re.compile(r"([!?,.])[!?,.\s]*(?=[!?,.])[!?,.]")
 _KEPT = re.compile(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
 
 
@@ -65,5 +64,5 @@ def _normalize_piece(text: str) -> tuple[str, int]:
 
 def _tidy_pauses(text: str) -> str:
     """One mark for each pause, at its word: runs of them make the model echo the reference."""
-    text = _SPACE_BEFORE_PAUSE.sub("", re.sub(r"\s{2,}", " ", text))
+    text = _SPACE_BEFORE_PAUSE.sub("", re.sub(r"\s{2,}", " ", _EDGE_HYPHEN.sub(" ", text)))
     return re.sub(r"([!?,.\-])[!?,.\-]+", r"\1", text)

@@ -18,7 +18,7 @@ from sovits_service.text.en.unit_names import (
     UNITS,
 )
 
-NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?!\d|,\d)|\d{1,40}(?:\.\d{1,30})?|\.\d{1,30})"
+NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?!\d|,\d)|\d+(?:\.\d{1,30})?|\.\d{1,30})"
 
 
 def _one_of(words: Mapping[str, object] | tuple[str, ...]) -> str:
@@ -32,7 +32,7 @@ _PER = rf"(?: ?/ ?(?:a )?({_one_of(PER)})(?![\w]))?"
 _SIGN = rf"(?:((?<![A-Za-z])(?:{_one_of(DOLLAR_OF)}))?([{''.join(CURRENCY_SIGNS)}])) ?"
 
 _MONEY_RANGE = re.compile(
-    rf"(?<![\w.])([{''.join(CURRENCY_SIGNS)}])({NUMBER}) ?(?:-|to) ?\1?({NUMBER}){_MAGNITUDE}{_PER}(?![\d%])"
+    rf"(?<![\w.])([{''.join(CURRENCY_SIGNS)}])({NUMBER})({_LETTER_MAGNITUDE}(?!\w))? ?(?:-|to) ?\1?({NUMBER}){_MAGNITUDE}{_PER}(?![\d%])"
 )
 _MONEY = re.compile(rf"((?<!\w)[+\-])?{_SIGN}(-)?({NUMBER}){_MAGNITUDE}{_PER}")
 _MONEY_AFTER = re.compile(rf"(?<![\w.])(-)?({NUMBER}){_MAGNITUDE} ?([{''.join(CURRENCY_SIGNS)}])(?![\d.]\d|\d){_PER}")
@@ -47,15 +47,17 @@ _ARTICLE = re.compile(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
 
 _PERCENT_RANGE = re.compile(rf"(?<![\w.])({NUMBER})%? ?(?:-|to) ?({NUMBER}) ?%")
 _PERCENT = re.compile(r" ?%")
-_UNIT = rf"(?: ?({_one_of(UNITS)})| ({_one_of(SPACED_LETTER_UNITS)})(?= |[.,;:!?)]|$)|({_one_of(TOUCHING_UNITS)}))"
+_UNIT = rf"(?: ?({_one_of(UNITS)})| ({_one_of(SPACED_LETTER_UNITS)})(?=[ /^.,;:!?)]|$)|({_one_of(TOUCHING_UNITS)}))"
 _MEASURE = re.compile(
-    rf"(?<![\w.,])([+\-])?({NUMBER})(?:( ?(?:-|to|x|×) ?)({NUMBER}))?(-)?{_UNIT}(?![\w°²³])(?:\^([23]))?"
+    rf"(?<![\w.,/])([+\-])?({NUMBER})(?:( ?(?:-|to|x|×) ?)({NUMBER}))?(-)?{_UNIT}(?![\w°²³])(?:\^([23]))?"
     rf"(?:(?: ?/ ?| per )({_one_of(PER)})(?![\w]))?"
 )
+_SQUARE = re.compile(r"(?<=[\d ])(sq|cu)\.? (ft|m|km|mi|in|yd|cm|mm)\b")
+_TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
 _FEET_INCHES = re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)")
 _INCHES = re.compile(rf"(?<![\w.])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)")
 _PLAIN_MAGNITUDE = re.compile(
-    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?= (?!was|has|this|does|always)[a-z]{3,}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
+    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?= (?!was|has|this|does|always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
 )
 _NEGATIVE = {"-": "negative ", "+": "plus ", None: "", "": ""}
 
@@ -80,6 +82,7 @@ def read_quantities(text: str) -> str:
     text = _CODE_BEFORE.sub(lambda m: _code(m, m[2], (m[3], m[4], m[5]), m[1], m[6]), text)
     text = _PERCENT_RANGE.sub(lambda m: f"{read_number(m[1])} to {read_number(m[2])} percent", text)
     text = _PERCENT.sub(" percent", text)
+    text = _SQUARE.sub(lambda m: {"s": "sq", "c": "cu"}[m[1][0]] + m[2], text).replace("mmHg", "millimeters of mercury")
     text = _FEET_INCHES.sub(lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}", text)
     text = _MEASURE.sub(_measure, text)
     text = _INCHES.sub(lambda m: f"{read_number(m[1])} inch{'' if _is_adjective(m) or m[1] == '1' else 'es'}", text)
@@ -112,9 +115,11 @@ def _is_adjective(match: re.Match[str]) -> bool:
 
 
 def _money_range(match: re.Match[str]) -> str:
-    sign, low, high, letter, word, east_asian, per = match.groups()
+    sign, low, low_letter, high, letter, word, east_asian, per = match.groups()
     plural = CURRENCY_SIGNS[sign][1]
-    return f"{read_number(low)} to {_scaled(high, (letter, word, east_asian))} {plural}{_per(per)}"
+    return (
+        f"{_scaled(low, (low_letter, None, None))} to {_scaled(high, (letter, word, east_asian))} {plural}{_per(per)}"
+    )
 
 
 def _money(match: re.Match[str]) -> str:
@@ -181,7 +186,11 @@ def _measure(match: re.Match[str]) -> str:
     amount = read_number(first)
     if between:
         amount += (" by " if "x" in between or "×" in between else " to ") + read_number(second)
-    singular = bool(hyphen) or amount == "one" or (unit not in ("°", "°C", "°F") and _is_adjective(match))
+    singular = bool(hyphen) or amount == "one"
+    if unit and unit.startswith("°"):
+        singular = singular or bool(_TURN.match(match.string[match.end() :][:12]))
+    else:
+        singular = singular or _is_adjective(match)
     return f"{_NEGATIVE[sign]}{amount} {one if singular else many}{_per(per)}"
 
 

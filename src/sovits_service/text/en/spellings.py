@@ -17,6 +17,7 @@ _TITLES = {
     "Rep": "Representative", "Hon": "Honorable", "Pres": "President", "Maj": "Major", "Cmdr": "Commander", "Adm": "Admiral",
 }  # fmt: skip
 _STREETS = {
+    "St": "Street",
     "Ave": "Avenue",
     "Blvd": "Boulevard",
     "Rd": "Road",
@@ -34,11 +35,15 @@ _SHORT_WORDS = {
     "Eq": "Equation", "Tel": "telephone", "tel": "telephone", "ext": "extension", "Ext": "Extension", "Nr": "number",
     "cf": "compare", "viz": "namely", "resp": "respectively", "dir": "director", "Dist": "District",
 }  # fmt: skip
+_SHORT_WORDS |= {word.capitalize(): full for word, full in _SHORT_WORDS.items() if word.islower() and len(word) > 3}
 _TITLE = re.compile(rf"\b({'|'.join(_TITLES)})(?:\. ?|\b(?= [A-Z][a-z]))")
-_DOCTOR = re.compile(r"\bDr\.? ?(?=[A-Z])|(?<!\w)Dr\.(?= *$)")
+_DOCTOR = re.compile(r"\bDr\.? ?(?=[A-Z][a-z])")
 _DRIVE = re.compile(r"(?<=[a-z]) Dr\.?(?=[,;.]|$| [a-z])")
-_SAINT = re.compile(r"\bSt\.? (?=[A-Z][a-z])(?!\w+ (?:Street|St)\b)")
-_STREET = re.compile(r"(?<=[a-z]) (St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)\.?(?=[,;.]|$| [a-z])")
+_STREET = re.compile(
+    r"\b((?!(?:Mount|Mt|Port|Fort|Sault|Lake|East|West|North|South|Old|New|The|In|On|At|From|And|Of)\b)[A-Z][a-z]+|\d{1,3}(?:st|nd|rd|th)) "
+    r"(St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)(?:\.(?=,? ?\w)|\b)"
+)
+_SAINT = re.compile(r"\bSt\.? (?=[A-Z][a-z])")
 _SHORT = re.compile(rf"\b({'|'.join(sorted(_SHORT_WORDS, key=len, reverse=True))})\.(?=(\s+[^\s])|[,;:)]|\s*$)")
 _NO_DOT = re.compile(r"\b(vs|approx|dept|govt)\b(?!\.)")
 _LATIN = (
@@ -48,24 +53,31 @@ _LATIN = (
     (re.compile(r"\bet al\.?(?= |,|$)"), "et al"),
     (re.compile(r"\ba\.?k\.?a\.?(?= )", re.IGNORECASE), "A K A"),
     (re.compile(r"\bw/o\b"), "without"),
-    (re.compile(r"\bw/ ?(?=[a-z])"), "with "),
+    (re.compile(r"\bw/ ?(?=[A-Za-z\d])"), "with "),
     (re.compile(r"\bb/c\b"), "because"),
     (re.compile(r"\band/or\b", re.IGNORECASE), "and or"),
     (re.compile(r"\b[nN]/[aA]\b"), "N A"),
+    (re.compile(r"\bs/he\b"), "she or he"),
+    (re.compile(r"\b([Hh]e|[Hh]is|[Hh]im|[Ss]he|[Hh]ers?)/(s?he|hers?|his|him)\b"), r"\1 or \2"),
+    (re.compile(r"(?<=[a-z])\(e?s\)"), "s"),
+    (re.compile(r"(?<=[A-Z])/(?=[A-Z])"), " "),
     (re.compile(r"\bPh\. ?D\.?(?=[ ,;.]|$)"), "PhD"),
     (re.compile(r"\bp\. (?=\d)"), "page "),
 )
 _INITIALS = re.compile(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,8})(?=('s)\b|[^A-Za-z]|$)")
-_INITIAL = re.compile(r"\b([A-Z])\. (?=[A-Z][a-z])")
+_INITIAL = re.compile(
+    r"\b([A-Z])\.(?= (?!(?:The|It|He|She|They|We|You|This|That|These|In|On|At|But|And|So|If|When|There|A|An|I|My|Our|Then|"
+    r"What|Why|How|As|To|For|Now|No|Yes)\b)[A-Z](?:[a-z]|\.))"
+)
 _AMPERSAND_LETTERS = re.compile(r"(?<![A-Za-z])([A-Z]{1,3})&([A-Z]{1,3})(?![A-Za-z])")
 
-_ROMAN = re.compile(r"(?<![\w'])([IVX]{1,7}|[LC][IVXL]{1,6})(?![\w'.]\w|\w|[+#])")
+_ROMAN = re.compile(r"(?<![\w'])([IVX]{1,7}|[LC][IVXL]{1,6})(?![\w+#]|\.\w|'(?!s\b))")
 _ROMAN_FORM = re.compile(r"(C{0,1})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 _NOT_ROMAN = {"XX", "XXX", "CL", "LI", "CI", "CC", "CV", "XL", "LL", "MIX", "CIV", "LIX"}
 _NUMBERED = re.compile(
     r"\b(?:chapter|part|war|volume|vol\.?|act|scene|section|type|phase|article|book|level|title|class|stage|grade|appendix|bowl|"
-    r"fantasy|figure|table|unit|step|division|category|mark|group|season|episode|version|round|tier|game|module|"
+    r"fantasy|figure|table|unit|step|division|category|(?-i:Mark)|group|season|episode|version|round|tier|game|module|"
     r"world|protocol|windows|element|schedule|rocky|saw|apollo|gemini|saturn|formula|quest|wars|tomb|creed|civilization|iron|pentium|elizabeth class)$",
     re.IGNORECASE,
 )
@@ -74,7 +86,7 @@ _MONARCH = re.compile(
     r"nicholas|napoleon|frederick|friedrich|wilhelm|pius|benedict|leo|gregory|ramses|ramesses|rameses|thutmose|otto|ferdinand|carlos|juan|"
     r"harald|ivan|darius|xerxes|cyrus|artaxerxes|king|queen|pope|emperor|tsar|czar|kaiser|sultan|clement|urban|innocent|john|"
     r"margaret|christian|gustav|olaf|haakon|rama|ptolemy|mehmed|selim|suleiman|murad|constantine|theodosius|justinian|francis|maximilian|"
-    r"joseph|leopold|baldwin|stephen|robert|malcolm|david|pedro|alfonso|isabella|victor emmanuel|boniface|sixtus|julius|celestine|"
+    r"joseph|leopold|baldwin|stephen|robert|david|pedro|alfonso|isabella|victor emmanuel|boniface|sixtus|julius|celestine|"
     r"cleopatra|antiochus|philippa|christina|rudolf|ludwig|albert|harold|adrian|hadrian|naruhito|faisal|hussein|abdullah)$",
     re.IGNORECASE,
 )
@@ -106,15 +118,15 @@ def read_abbreviations(text: str) -> str:
     """Titles, streets, Latin and other short forms whose full stop ends no sentence."""
     for pattern, words in _LATIN:
         text = pattern.sub(words, text)
-    text = _DRIVE.sub(" Drive", text)
     text = _DOCTOR.sub("Doctor ", text)
+    text = _DRIVE.sub(" Drive", text)
+    text = _STREET.sub(lambda m: f"{m[1]} {_STREETS[m[2]]}", text)
     text = _SAINT.sub("Saint ", text)
-    text = _STREET.sub(lambda m: " " + ("Street" if m[1] == "St" else _STREETS[m[1]]), text)
     text = _TITLE.sub(lambda m: f"{_TITLES[m[1]]} ", text)
     text = _SHORT.sub(_short_word, text)
     text = _NO_DOT.sub(lambda m: _SHORT_WORDS[m[1]], text)
     text = _INITIALS.sub(_initials, text)
-    text = _INITIAL.sub(r"\1 ", text)
+    text = _INITIAL.sub(r"\1", text)
     return _AMPERSAND_LETTERS.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}", text)
 
 
@@ -151,7 +163,7 @@ def _roman(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - 30) : match.start()].rstrip()
     if _ERA_NOUN.match(match.string[match.end() :][:12]) and len(letters) > 1:
         return ordinal(value)
-    if _NUMBERED.search(before) and (len(letters) > 1 or letters != "I" or _ends_phrase(match)):
+    if _NUMBERED.search(before) and (letters != "I" or before.endswith("War") or _ends_phrase(match)):
         return cardinal(value)
     if _MONARCH.search(before) and before[-1:].isalpha() and _CAPITAL_WORD.search(before):
         if letters == "I" and not _ends_phrase(match) and not re.match(r" of\b", match.string[match.end() :]):
@@ -187,20 +199,19 @@ def _capital_word(match: re.Match[str], shouted: bool) -> str:
     if inflected and not (word.isupper() and _said_as_word(word.replace("'", ""), shouted)):
         stem, ending = inflected.groups()
         if _said_as_word(stem, shouted):
-            return f"{stem.capitalize()}{ending.lower() if ending != 's' else chr(39) + 's'}"
+            return f"{stem.lower()}{ending.lower() if ending != 's' else chr(39) + 's'}"
         return " ".join(stem) + ("'s" if ending in ("s", "'s", "'S") else ending.replace("'", "'"))
     plain = word.replace("'", "")
     if plain.isupper():
         if len(plain) == 1 or "'" in word:
             return word if len(plain) == 1 else word.lower()
-        return _in_context(match, shouted) if not _said_as_word(plain, shouted, match) else word.capitalize()
+        return _in_context(match, shouted) if not _said_as_word(plain, shouted, match) else word.lower()
     if plain[1:].islower():
         return word
     return _camel(word)
 
 
 def _in_context(match: re.Match[str], shouted: bool) -> str:
-    del shouted
     return " ".join(match[0])
 
 
@@ -252,8 +263,8 @@ def _camel(word: str) -> str:
     words = []
     for piece in pieces:
         inflected = re.fullmatch("([A-Z]{2,})s", piece)
-        if inflected:
-            words.append(" ".join(inflected[1]) + "'s")
+        if inflected or re.fullmatch("[A-Z]s", piece):
+            words.append(" ".join(piece[:-1]) + "'s")
         else:
             words.append(" ".join(piece) if piece.isupper() else piece)
     return " ".join(words) + tail

@@ -75,6 +75,7 @@ _SIGNS = {
     "Ω": " ohms ",
     "‰": " per thousand ",
 }
+_OHM_PREFIX = {"": "", "k": "kil", "K": "kil", "M": "meg"}
 _GREEK = dict(
     zip(
         "αβγδεζηθικλμνξοπρστυφχψω",
@@ -99,6 +100,7 @@ _MARKUP = (
     (re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
     (re.compile(r"`{1,3}([^`\n]{0,300})`{1,3}"), r"\1"),
 )
+_OHMS = re.compile(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]")
 _LINE_END = re.compile(r"[ \t]*(?:\r\n?|\n)\s*")
 _HEART = re.compile(r"(?<=\w) ?❤ ?(?=\w)")
 _STAR_RATING = re.compile(r"(?<=\d) ?[★⭐]")
@@ -122,6 +124,7 @@ def plain_text(text: str) -> str:
     text = _HEART.sub(" love ", text)
     text = _STAR_RATING.sub(" stars ", text)
     text = text.replace("µ", "u").replace("μ", "u") if re.search(r"[0-9][ ]?[µμ]", text) else text
+    text = _OHMS.sub(lambda m: f" {_OHM_PREFIX[m[1]]}ohms", text)
     text = _GREEK_LETTER.sub(_name_greek, text)
     text = unicodedata.normalize("NFKC", text.translate(_TRANSLATION)).translate(_TRANSLATION)
     return _LINE_END.sub(_end_line, text.strip())

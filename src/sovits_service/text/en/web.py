@@ -67,7 +67,7 @@ def read_addresses(text: str) -> str:
     text = _FILE.sub(lambda m: f"{speak(m[1])} dot {_extension(m[2])}", text)
     text = _DOMAIN.sub(lambda m: _with_ending(m[1]), text)
     text = _DOT_NAME.sub(lambda m: f"dot {m[1].lower() if m[1] == 'NET' else m[1]}", text)
-    text = _PATH.sub(lambda m: f" {speak(m[1])} ", text)
+    text = _PATH.sub(lambda m: _with_ending(m[1]), text)
     text = _HASHTAG.sub(lambda m: m[1].replace("_", " "), text)
     return _HANDLE.sub(lambda m: m[1].replace("_", " "), text)
 
