@@ -1,0 +1,168 @@
+"""Cached answers in one SQLite file: bounded in bytes, least recently used out first, whole or not there."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from sovits_service.storage.cache import CacheCounts, CachedAudio, pack_audio, unpack_audio
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+_FORMAT = 1
+_BUSY_TIMEOUT_S = 2.0
+# The value has a table of its own: SQLite writes a row anew when a field changes, and `used` changes at every hit.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    key TEXT PRIMARY KEY, id INTEGER NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS entries_by_use ON entries (used);
+CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
+"""
+
+
+class DiskCache:
+    """The default back end. A write is one transaction, so a process may be killed at any moment of it.
+
+    Args:
+        directory: where `answers.sqlite3` lives; made where it is missing. Several processes of a machine may share it.
+        max_bytes: of the values; the file is a few per cent larger, and keeps its size when values leave.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int = 2 * 2**30) -> None:
+        self.counts = CacheCounts()
+        self._file = directory / "answers.sqlite3"
+        self._max_bytes = max_bytes
+        self._database: sqlite3.Connection | None = None
+        # SQLite calls block; one thread keeps them off the event loop and in order.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk-cache")
+
+    async def get(self, key: str) -> CachedAudio | None:
+        value = await self._run(lambda database: _read(database, key))
+        audio = unpack_audio(key, value) if value is not None else None
+        if value is not None and audio is None:
+            self.counts.failures += 1
+            await self._run(lambda database: _delete(database, key))
+        self.counts.hits += audio is not None
+        self.counts.misses += audio is None
+        return audio
+
+    async def put(self, key: str, audio: CachedAudio) -> None:
+        value = pack_audio(key, audio)
+        if len(value) > self._max_bytes:
+            return
+        evicted = await self._run(lambda database: _write(database, key, value, self._max_bytes))
+        if evicted is not None:
+            self.counts.writes += 1
+            self.counts.evictions += evicted
+
+    async def size_bytes(self) -> int:
+        """What all values take."""
+        return await self._run(_size) or 0
+
+    async def clear(self) -> None:
+        """Forgets every answer."""
+        await self._run(_clear)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        try:
+            database = self._database or self._connect()
+            with database:
+                return work(database)
+        except (sqlite3.OperationalError, OSError) as error:  # full disk, locked for long, no permission
+            self.counts.failures += 1
+            log.warning("disk cache not available", error=type(error).__name__)
+        except sqlite3.DatabaseError as error:
+            self.counts.failures += 1
+            log.warning("disk cache damaged, starting an empty one", error=type(error).__name__)
+            self._discard()
+        return None
+
+    def _connect(self) -> sqlite3.Connection:
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            # Not lost by kill -9; a loss of power may take the last answers, never the file.
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA journal_size_limit = 16777216")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, _FORMAT):
+                raise sqlite3.DatabaseError("written by another version")
+            database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA user_version = {_FORMAT}")
+        except sqlite3.Error:
+            database.close()
+            raise
+        self._database = database
+        return database
+
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _discard(self) -> None:
+        self._disconnect()
+        for suffix in ("", "-wal", "-shm"):
+            self._file.with_name(self._file.name + suffix).unlink(missing_ok=True)
+
+
+def _read(database: sqlite3.Connection, key: str) -> bytes | None:
+    row = database.execute("SELECT value FROM blobs JOIN entries USING (id) WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    database.execute("UPDATE entries SET used = (SELECT max(used) + 1 FROM entries) WHERE key = ?", (key,))
+    value: bytes = row[0]
+    return value
+
+
+def _write(database: sqlite3.Connection, key: str, value: bytes, max_bytes: int) -> int:
+    """Puts a value in; returns how many others had to go."""
+    database.execute("BEGIN IMMEDIATE")
+    _delete(database, key)
+    excess = _size(database) + len(value) - max_bytes
+    evicted = 0
+    for old_key, size in (
+        database.execute("SELECT key, size FROM entries ORDER BY used").fetchall() if excess > 0 else ()
+    ):
+        if excess <= 0:
+            break
+        _delete(database, old_key)
+        excess -= size
+        evicted += 1
+    cursor = database.execute("INSERT INTO blobs (value) VALUES (?)", (value,))
+    database.execute(
+        "INSERT INTO entries VALUES (?, ?, ?, (SELECT coalesce(max(used), 0) + 1 FROM entries))",
+        (key, cursor.lastrowid, len(value)),
+    )
+    return evicted
+
+
+def _delete(database: sqlite3.Connection, key: str) -> None:
+    database.execute("DELETE FROM blobs WHERE id = (SELECT id FROM entries WHERE key = ?)", (key,))
+    database.execute("DELETE FROM entries WHERE key = ?", (key,))
+
+
+def _size(database: sqlite3.Connection) -> int:
+    (total,) = database.execute("SELECT coalesce(sum(size), 0) FROM entries").fetchone()
+    return int(total)
+
+
+def _clear(database: sqlite3.Connection) -> None:
+    database.execute("DELETE FROM blobs")
+    database.execute("DELETE FROM entries")

@@ -1,0 +1,355 @@
+"""What a key is made of; both back ends keep, bound, lose and outlive as they say."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sovits_service.errors import SettingsError
+from sovits_service.storage.cache import CachedAudio, ResultCache, cache_key, pack_audio, unpack_audio
+from sovits_service.storage.disk_cache import DiskCache
+from sovits_service.storage.redis_cache import CircuitBreaker, RedisCache
+from sovits_service.types import SamplingParams, SynthesisRequest
+
+from .conftest import RedisServer
+
+REQUEST = SynthesisRequest(text="你好。", text_lang="zh", ref_audio="a", prompt_text="嗨", prompt_lang="zh", seed=7)
+AUDIO = CachedAudio(b"\0\1RIFF" * 1000, "wav", 32000, 1.5, 7, 2, ("noise: much",))
+
+
+def key(request: SynthesisRequest = REQUEST, **changes: object) -> str:
+    arguments: dict[str, object] = {"media_type": "wav", "reference_hashes": ["r1"], "weights_hashes": ["g", "s"]}
+    return cache_key(request, **(arguments | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": "你好！"},
+        {"text_lang": "auto"},
+        {"prompt_text": "喂"},
+        {"prompt_lang": "en"},
+        {"split_method": "cut0"},
+        {"sampling": SamplingParams(top_k=5)},
+        {"sampling": SamplingParams(top_p=0.9)},
+        {"sampling": SamplingParams(temperature=0.9)},
+        {"sampling": SamplingParams(repetition_penalty=1.0)},
+        {"sampling": SamplingParams(max_new_tokens=9)},
+        {"speed": 1.1},
+        {"pause_s": 0.2},
+        {"seed": 8},
+        {"seed": None},
+        {"streaming_mode": 2},
+        {"streaming_mode": 3},
+        {"cfm_steps": 16},
+        {"super_sampling": True},
+    ],
+)
+def test_whatever_changes_the_sound_changes_the_key(changes: dict[str, object]) -> None:
+    assert key(replace(REQUEST, **changes)) != key()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"media_type": "mp3"},
+        {"reference_hashes": ["r2"]},
+        {"reference_hashes": ["r1", "r2"]},
+        {"weights_hashes": ["g2", "s"]},
+        {"weights_hashes": ["g", "s2"]},
+    ],
+)
+def test_content_counts(changes: dict[str, object]) -> None:
+    assert key(**changes) != key()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ref_audio": "/another/path.wav"},
+        {"aux_ref_audio": ("x",)},
+        {"voice_id": "calm"},
+        {"timeout_s": 3.0},
+        {"text_lang": "ZH"},
+        {"text": " 你好。\n"},
+        {"streaming_mode": 1},
+        {"overlap_tokens": 9},
+        {"speed": 1},
+    ],
+)
+def test_what_does_not_change_the_sound_does_not_count(changes: dict[str, object]) -> None:
+    assert key(replace(REQUEST, **changes)) == key()  # type: ignore[arg-type]
+
+
+def test_a_moved_boundary_between_fields_is_another_key() -> None:
+    one = replace(REQUEST, text="ab", prompt_text="c")
+    assert key(one) != key(replace(one, text="a", prompt_text="bc"))
+    assert key(replace(REQUEST, text='a","seed":1')) != key(replace(REQUEST, text="a"))
+
+
+def test_chunk_sizes_count_where_there_are_chunks() -> None:
+    chunked = replace(REQUEST, streaming_mode=3)
+    assert key(chunked) != key(replace(chunked, min_chunk_tokens=20))
+
+
+def test_a_packed_answer_comes_back() -> None:
+    assert unpack_audio("k", pack_audio("k", AUDIO)) == AUDIO
+    assert AUDIO.etag == replace(AUDIO, seed=1).etag
+    assert AUDIO.etag != replace(AUDIO, data=b"x").etag
+
+
+def test_a_torn_changed_or_misplaced_value_is_nothing() -> None:
+    value = pack_audio("k", AUDIO)
+    assert unpack_audio("other", value) is None
+    for length in (0, 3, 4, 19, 20, 23, 24, len(value) // 2, len(value) - 1):
+        assert unpack_audio("k", value[:length]) is None
+    for position in range(0, len(value), 97):
+        changed = bytearray(value)
+        changed[position] ^= 1
+        assert unpack_audio("k", bytes(changed)) is None
+
+
+async def check_back_end(cache: ResultCache) -> None:
+    assert await cache.get("k") is None
+    await cache.put("k", AUDIO)
+    await cache.put("other", replace(AUDIO, data=b""))
+    assert await cache.get("k") == AUDIO
+    assert await cache.get("other") == replace(AUDIO, data=b"")
+    await cache.put("k", replace(AUDIO, seed=1))
+    found = await cache.get("k")
+    assert found is not None
+    assert found.seed == 1
+    assert (cache.counts.hits, cache.counts.misses, cache.counts.writes, cache.counts.failures) == (3, 1, 3, 0)
+    await cache.close()
+
+
+async def test_disk_keeps_and_replaces(tmp_path: Path) -> None:
+    await check_back_end(DiskCache(tmp_path / "cache"))
+
+
+async def test_redis_keeps_and_replaces(redis_server: RedisServer) -> None:
+    await check_back_end(RedisCache(redis_server.url))
+
+
+async def test_disk_survives_a_restart(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path)
+    await cache.put("k", AUDIO)
+    await cache.close()
+    again = DiskCache(tmp_path)
+    assert await again.get("k") == AUDIO
+    await again.clear()
+    assert await again.get("k") is None
+    await again.close()
+
+
+async def test_disk_stays_within_its_bytes_and_drops_the_least_recently_used(tmp_path: Path) -> None:
+    entry = replace(AUDIO, data=b"x" * 10_000)
+    cache = DiskCache(tmp_path, max_bytes=10 * len(pack_audio("k00", entry)))
+    for number in range(10):
+        await cache.put(f"k{number:02}", entry)
+    assert await cache.get("k00") is not None
+    await cache.put("k10", entry)
+    assert cache.counts.evictions == 1
+    assert await cache.get("k01") is None
+    assert await cache.get("k00") is not None
+    for number in range(200):
+        await cache.put(f"m{number:02}", entry)
+        assert await cache.size_bytes() <= 10 * len(pack_audio("k00", entry))
+    assert (tmp_path / "answers.sqlite3").stat().st_size < 300_000
+    await cache.put("huge", replace(AUDIO, data=b"x" * 200_000))
+    assert await cache.get("huge") is None
+    assert await cache.get("m199") is not None
+    await cache.close()
+
+
+async def test_two_processes_may_share_a_disk_cache(tmp_path: Path) -> None:
+    one, two = DiskCache(tmp_path), DiskCache(tmp_path)
+    await asyncio.gather(*(one.put(f"a{n}", AUDIO) for n in range(20)), *(two.put(f"b{n}", AUDIO) for n in range(20)))
+    for number in range(20):
+        assert await one.get(f"b{number}") == await two.get(f"a{number}") == AUDIO
+    assert one.counts.failures == two.counts.failures == 0
+    await one.close()
+    await two.close()
+
+
+async def test_a_damaged_disk_cache_is_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "answers.sqlite3").write_bytes(b"this is no database" * 1000)
+    cache = DiskCache(tmp_path)
+    assert await cache.get("k") is None
+    assert cache.counts.failures == 1
+    await cache.put("k", AUDIO)
+    assert await cache.get("k") == AUDIO
+    await cache.close()
+
+
+async def test_a_changed_byte_on_the_disk_is_a_miss_and_goes(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path)
+    await cache.put("k", AUDIO)
+    with sqlite3.connect(tmp_path / "answers.sqlite3") as database:
+        (value,) = database.execute("SELECT value FROM blobs").fetchone()
+        database.execute("UPDATE blobs SET value = ?", (value[:-3] + b"???",))
+    database.close()
+    assert await cache.get("k") is None
+    assert await cache.size_bytes() == 0
+    await cache.close()
+
+
+async def test_a_folder_that_cannot_be_written_is_no_failure_of_a_request(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = DiskCache(tmp_path / "file/cache")
+    await cache.put("k", AUDIO)
+    assert await cache.get("k") is None
+    assert cache.counts.failures == 2
+    await cache.close()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from sovits_service.storage.cache import CachedAudio
+from sovits_service.storage.disk_cache import DiskCache
+
+async def main():
+    cache = DiskCache(Path(sys.argv[1]), max_bytes=6_000_000)
+    for i in range(1_000_000):
+        await cache.put(f"key{i % 40}", CachedAudio(bytes([i % 251]) * (i % 40 * 10_000), "wav", 32000, 1.0, i))
+        if i % 5 == 0:
+            print(i, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_kill_9_in_the_middle_of_writes_leaves_whole_answers_only(tmp_path: Path) -> None:
+    for round_ in range(6):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for _ in range(4 + round_ * 3):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        asyncio.run(_check_every_answer_is_whole(tmp_path))
+        with sqlite3.connect(tmp_path / "answers.sqlite3") as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            orphans = database.execute("SELECT count(*) FROM blobs WHERE id NOT IN (SELECT id FROM entries)")
+            assert orphans.fetchone() == (0,)
+        database.close()
+
+
+async def _check_every_answer_is_whole(folder: Path) -> None:
+    cache = DiskCache(folder, max_bytes=6_000_000)
+    found = 0
+    for number in range(40):
+        audio = await cache.get(f"key{number}")
+        if audio is not None:
+            found += 1
+            assert audio.data == bytes([audio.seed % 251]) * (number * 10_000)
+    assert found >= 10
+    assert cache.counts.failures == 0
+    assert await cache.size_bytes() <= 6_000_000
+    await cache.close()
+
+
+async def test_answers_expire_in_redis(redis_server: RedisServer) -> None:
+    from redis.asyncio import Redis
+
+    cache = RedisCache(redis_server.url, ttl_s=3600)
+    await cache.put("k", AUDIO)
+    client = Redis.from_url(redis_server.url)
+    assert 3590 < await client.ttl("sovits:audio:k") <= 3600
+    await client.set("sovits:audio:k", b"torn")
+    assert await cache.get("k") is None
+    await client.flushall()
+    assert await cache.get("k") is None
+    assert cache.counts.failures == 0
+    await client.aclose()
+    await cache.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_stopped_redis_is_bypassed_and_comes_back_by_itself(redis_server: RedisServer) -> None:
+    clock = Clock()
+    cache = RedisCache(redis_server.url, timeout_s=0.3, breaker=CircuitBreaker(3, 5.0, clock))
+    await cache.put("k", AUDIO)
+    redis_server.stop()
+    for _ in range(10):
+        assert await cache.get("k") is None
+    assert cache.counts.failures == 3
+    assert cache.counts.bypassed == 7
+    redis_server.start()
+    assert await cache.get("k") is None  # still within the pause
+    clock.now = 5.1
+    await cache.put("k", AUDIO)
+    assert await cache.get("k") == AUDIO
+    assert cache.counts.failures == 3
+    await cache.close()
+
+
+async def test_a_frozen_redis_costs_a_request_no_more_than_the_timeout(redis_server: RedisServer) -> None:
+    clock = Clock()
+    cache = RedisCache(redis_server.url, timeout_s=0.1, breaker=CircuitBreaker(2, 5.0, clock))
+    await cache.put("k", AUDIO)
+    redis_server.freeze()
+    started = time.monotonic()
+    for _ in range(50):
+        assert await cache.get("k") is None
+    assert time.monotonic() - started < 2
+    assert (cache.counts.failures, cache.counts.bypassed) == (2, 48)
+    redis_server.thaw()
+    clock.now = 6
+    assert await cache.get("k") == AUDIO
+    await cache.close()
+
+
+async def test_a_slow_answer_never_comes_as_the_answer_to_another_key(redis_server: RedisServer) -> None:
+    cache = RedisCache(redis_server.url, timeout_s=0.1, breaker=CircuitBreaker(1000, 5.0))
+    audios = {f"k{n}": replace(AUDIO, seed=n) for n in range(8)}
+    for name, audio in audios.items():
+        await cache.put(name, audio)
+    redis_server.freeze()
+    await asyncio.gather(*(cache.get(name) for name in audios))
+    redis_server.thaw()
+    for _ in range(3):
+        found = await asyncio.gather(*(cache.get(name) for name in audios))
+        assert all(audio is None or audio == audios[name] for name, audio in zip(audios, found, strict=True))
+    assert await cache.get("k3") == audios["k3"]
+    await cache.close()
+
+
+def test_the_breaker_lets_one_try_at_a_time() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(2, 5.0, clock)
+    breaker.fail()
+    assert breaker.allows()
+    breaker.fail()
+    assert [breaker.allows() for _ in range(3)] == [False, False, False]
+    clock.now = 5.0
+    assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    breaker.fail()
+    assert not breaker.allows()
+    clock.now = 10.0
+    assert breaker.allows()
+    breaker.succeed()
+    assert [breaker.allows() for _ in range(3)] == [True, True, True]
+
+
+@pytest.mark.parametrize("url", ["", "localhost", "http://localhost", "redis://localhost:port"])
+def test_a_url_that_is_no_redis_is_a_settings_error_without_the_url(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        RedisCache(url)
+    assert not url or url not in str(caught.value)
