@@ -5,7 +5,7 @@ PORT ?= 9880
 CONFIG ?= configs/tts_infer.yaml
 JOBS ?= 2
 PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p; done))
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p; done; true))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
