@@ -77,9 +77,13 @@ def describe_exception(
     found = event.pop("exc_info", None)
     error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):
-        event["error"] = [type(link).__name__ for link in _causes(error)]
-        event["at"] = _places(error.__traceback__)
+        event.update(describe_error(error))
     return event
+
+
+def describe_error(error: BaseException) -> dict[str, list[str]]:
+    """The types of an exception and of its causes, and where it was raised; not its message."""
+    return {"error": [type(link).__name__ for link in _causes(error)], "at": _places(error.__traceback__)}
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from limits import RateLimitItem, parse
@@ -32,7 +33,7 @@ class AccessControl:
         self._settings = settings
         self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._running: dict[str, int] = {}
+        self._running: Counter[str] = Counter()
 
     def authorize(self, request: Request, scope: KeyScope, *, counted: bool = True) -> str:
         """Lets a request through.
@@ -70,22 +71,35 @@ class AccessControl:
             )
         self.authorize(request, "admin")
 
-    @contextlib.contextmanager
-    def slot(self, kind: str, limit: int) -> Iterator[None]:
-        """Room for one more of `kind` (uploads of the process, streams of a client) while the block runs.
+    def synthesis_slot(self, client: str) -> contextlib.AbstractContextManager[None]:
+        """Room for one more synthesis of a client while the block runs.
 
         Raises:
-            OverloadedError: there are `limit` already.
+            RateLimitedError: on entry: as many as the settings allow are running.
         """
-        if self._running.get(kind, 0) >= limit:
-            raise OverloadedError("too many at once; try again when one has finished", 1.0)
-        self._running[kind] = self._running.get(kind, 0) + 1
+        limit = self._settings.max_concurrent_per_client
+        return self._slot(client, limit, RateLimitedError(f"at most {limit} syntheses at once; let one finish first"))
+
+    def upload_slot(self) -> contextlib.AbstractContextManager[None]:
+        """Room for one more upload of the process while the block runs.
+
+        Raises:
+            OverloadedError: on entry: as many as the settings allow are running.
+        """
+        limit = self._settings.max_concurrent_uploads
+        return self._slot("uploads", limit, OverloadedError("too many uploads at once; try again in a moment"))
+
+    @contextlib.contextmanager
+    def _slot(self, holder: str, limit: int, refusal: Exception) -> Iterator[None]:
+        if limit and self._running[holder] >= limit:
+            raise refusal
+        self._running[holder] += 1
         try:
             yield
         finally:
-            self._running[kind] -= 1
-            if not self._running[kind]:
-                del self._running[kind]
+            self._running[holder] -= 1
+            if not self._running[holder]:
+                del self._running[holder]
 
     def _client(self, request: Request, scope: KeyScope) -> str:
         if not self._settings.api_keys:

@@ -49,12 +49,13 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.context = ApiContext(service, settings, metrics, AccessControl(settings), on_control)
-    for routes in (tts, openai, voices, ops):
-        app.include_router(routes.router)
+    routers = [module.router for module in (tts, openai, voices, ops)]
+    for router in routers:
+        app.include_router(router)
     for path, endpoint in _HEAD_ROUTES:
         app.router.routes.append(Route(path, endpoint, methods=["HEAD"], include_in_schema=False))
     _add_docs(app)
-    install_error_handlers(app, metrics)
+    install_error_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)], metrics)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
-from sovits_service.errors import InvalidRequestError, UploadTooLargeError
+from sovits_service.errors import InvalidRequestError, OverloadedError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
 from sovits_service.telemetry import Metrics
 from sovits_service.types import Voice
@@ -99,6 +99,12 @@ async def drop_body(request: Request) -> None:
     await bounded(request, context_of(request).settings.max_request_bytes).body()
 
 
+def require_ready(service: SpeechService) -> None:
+    """Raises an OverloadedError while the model loads, when the service drains, or when its engine has died."""
+    if not service.is_ready:
+        raise OverloadedError("the service is loading its model or shutting down; try again in a moment", 5.0)
+
+
 async def named_voice(service: SpeechService, voice_id: object) -> Voice | None:
     """The voice template that a request names, if it names one.
 
@@ -109,7 +115,8 @@ async def named_voice(service: SpeechService, voice_id: object) -> Voice | None:
         return None
     if not isinstance(voice_id, str):
         raise InvalidRequestError("voice_id should be a valid string")
-    return await service.get_voice(voice_id)
+    voice: Voice = await service.get_voice(voice_id)
+    return voice
 
 
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import anyio
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from sovits_service.errors import (
     CheckpointError,
@@ -21,6 +24,7 @@ from sovits_service.errors import (
     InvalidRequestError,
     MissingExtraError,
     OverloadedError,
+    QuotaExceededError,
     RateLimitedError,
     SettingsError,
     SovitsError,
@@ -30,7 +34,7 @@ from sovits_service.errors import (
     UnsupportedAudioError,
     UploadTooLargeError,
 )
-from sovits_service.telemetry import Metrics
+from sovits_service.telemetry import Metrics, describe_error
 
 # The nearest class in an error's ancestry decides.
 STATUS: Mapping[type[BaseException], int] = {
@@ -43,6 +47,7 @@ STATUS: Mapping[type[BaseException], int] = {
     UnknownVoiceError: 404,
     UploadTooLargeError: 413,
     UnsupportedAudioError: 415,
+    QuotaExceededError: 429,
     RateLimitedError: 429,
     SettingsError: 500,
     SovitsError: 500,
@@ -53,6 +58,7 @@ STATUS: Mapping[type[BaseException], int] = {
 _SPEECH_PATHS = ("/tts", "/v1/audio/speech")
 _OPENAI_PREFIX = "/v1/"
 _OPENAI_TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_LINGER_BYTES, _LINGER_S = 8 * 1024 * 1024, 5.0
 _INTERNAL = "internal error; the log has more under this request id"
 
 _log = structlog.get_logger(__name__)
@@ -99,6 +105,9 @@ def answer(error: Exception, request: Request) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
+    answer_class = JSONResponse
+    if isinstance(error, UploadTooLargeError):
+        answer_class, headers["Connection"] = _ClosingAnswer, "close"
     if isinstance(error, SynthesisError):
         content = {"message": "tts failed", "Exception": str(error)}
     elif isinstance(error, SovitsError):
@@ -107,29 +116,52 @@ def answer(error: Exception, request: Request) -> Response:
         status, content = 400, {"message": "tts failed", "Exception": _INTERNAL}
     else:
         content = {"message": _INTERNAL, "request_id": request.scope.get("sovits.request_id", "")}
-    return _shape(path, status, content, headers)
+    return answer_class(_shape(path, status, content), status, headers)
 
 
-def _shape(path: str, status: int, content: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+def _shape(path: str, status: int, content: Mapping[str, str]) -> dict[str, Any]:
     if not path.startswith(_OPENAI_PREFIX):
-        return JSONResponse(dict(content), status, dict(headers))
+        return dict(content)
     kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     message = ": ".join(content[key] for key in ("message", "Exception") if key in content)
     body = OpenAiErrorBody(error=OpenAiErrorDetail(message=message, type=kind, param=None, code=None))
-    return JSONResponse(body.model_dump(), status, dict(headers))
+    return body.model_dump()
 
 
-def _allowed_methods(routes: list[BaseRoute], request: Request) -> list[str]:
-    methods: set[str] = set()
+class _ClosingAnswer(JSONResponse):
+    """An answer to a body that has not been read to its end: reads on for a while, then closes the connection.
+
+    Closing at once would reset the connection before a client that is still sending has seen the answer.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left_bytes = _LINGER_BYTES
+        with anyio.move_on_after(_LINGER_S):
+            while left_bytes > 0:
+                message = await receive()
+                left_bytes -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _allowed_methods(routes: Sequence[BaseRoute], request: Request) -> str:
+    methods = {"OPTIONS"}
     for route in routes:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()
-    return sorted(methods | {"OPTIONS"}) if methods else []
+    return ", ".join(sorted(methods))
 
 
-def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Makes every error of a route a JSON answer; what is left over is the edge middleware's."""
+def install_error_handlers(app: FastAPI, routes: Sequence[BaseRoute], metrics: Metrics) -> None:
+    """Makes every error of a route a JSON answer; what is left over is the edge middleware's.
+
+    Args:
+        routes: all of them, for the methods that a path has.
+    """
 
     async def on_domain_error(request: Request, error: Exception) -> Response:
         status = status_of(error, request.scope["path"])
@@ -137,23 +169,24 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         if isinstance(error, (OverloadedError, RateLimitedError, UploadTooLargeError)):
             metrics.rejected.labels(reason=type(error).__name__.removesuffix("Error").lower()).inc()
         if isinstance(error, SynthesisError) or status >= 500:
-            _log.warning("request failed", kind=type(error).__name__, status=status, exc_info=error)
+            _log.warning("request failed", kind=type(error).__name__, status=status, **describe_error(error))
         return answer(error, request)
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         headers = dict(error.headers or {})
         if error.status_code == 405:  # the framework names the methods of the first route of this path alone
-            headers["Allow"] = ", ".join(_allowed_methods(app.routes, request))
+            headers["Allow"] = _allowed_methods(routes, request)
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=headers)
-        return _shape(request.scope["path"], error.status_code, {"message": str(error.detail)}, headers)
+        content = _shape(request.scope["path"], error.status_code, {"message": str(error.detail)})
+        return JSONResponse(content, error.status_code, headers)
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         name = str(first["loc"][-1])
-        return _shape(request.scope["path"], 400, {"message": f"{name}: {first['msg']}"}, {})
+        return JSONResponse(_shape(request.scope["path"], 400, {"message": f"{name}: {first['msg']}"}), 400)
 
     app.add_exception_handler(SovitsError, on_domain_error)
     app.add_exception_handler(HTTPException, on_http_error)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sovits_service.api.errors import answer
 from sovits_service.errors import SovitsError
-from sovits_service.telemetry import Metrics, accept_request_id
+from sovits_service.telemetry import Metrics, accept_request_id, describe_error
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -89,7 +89,7 @@ class RequestEdge:
                 if status != 0 and isinstance(error.__cause__, SovitsError):
                     error = error.__cause__  # the framework's complaint that the answer had begun hides the reason
                 self._metrics.errors.labels(kind=type(error).__name__).inc()
-                _log.error("unhandled error", outcome=outcome, exc_info=error)
+                _log.error("unhandled error", outcome=outcome, **describe_error(error))
                 if status == 0:
                     await answer(error, request)(scope, receive, send_with_id)
             finally:

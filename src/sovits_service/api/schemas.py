@@ -31,7 +31,13 @@ def _as_flag(value: object) -> object:
 def _as_number(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("number", "must be a number")
-    return value.strip() if isinstance(value, str) else value
+    if isinstance(value, str):
+        value = value.strip()
+        if value.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+            raise PydanticCustomError("number", "must be a finite number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("number", "must be a finite number")
+    return value
 
 
 def _as_path_list(value: object) -> object:
@@ -187,6 +193,20 @@ def _template_fields(voice: Voice | None, given: Mapping[str, object]) -> dict[s
     return {**voice.defaults, **({} if given.get("ref_audio_path") else prompt)}
 
 
+def checked_prompt_language(prompt_text: str, prompt_lang: str, version: ModelVersion) -> str:
+    """The language of a voice's transcript in the spelling of the service.
+
+    Raises:
+        InvalidRequestError: the model does not know it, or it is missing.
+    """
+    if prompt_text and not prompt_lang:
+        raise InvalidRequestError("prompt_lang is required")
+    try:
+        return TtsFields.model_validate({"prompt_lang": prompt_lang}, context={"version": version}).prompt_lang
+    except ValidationError as error:
+        raise InvalidRequestError(describe_problem(error)) from None
+
+
 _NOT_DEFAULTS = frozenset({"text", "voice_id", "ref_audio_path", "aux_ref_audio_paths", "prompt_text", "prompt_lang"})
 
 
@@ -264,8 +284,8 @@ def _describe(detail: ErrorDetails) -> str:
     """A pydantic problem as a sentence that names the field."""
     if detail["type"] == "unsupported":
         return detail["msg"]
-    if detail["type"] == "missing":
+    if detail["type"] == "missing" or (detail["type"] == "string_too_short" and detail["ctx"]["min_length"] == 1):
         return f"{detail['loc'][-1]} is required"
     name = ".".join(str(part) for part in detail["loc"])
-    message = detail["msg"].removeprefix("Input ")
+    message = detail["msg"].removeprefix("Input ").removeprefix("String ")
     return f"{name} {message[:1].lower()}{message[1:]}"

@@ -49,7 +49,7 @@ async def speak(
     context = context_of(request)
     timings = timings_of(request)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(context.access.slot(client, context.settings.max_concurrent_per_client))
+        stack.enter_context(context.access.synthesis_slot(client))
         if wanted.streaming_mode == 0:
             return await until_gone(request.receive, _whole(context, wanted, media_type, timings))
         answering = _begin(context, wanted, media_type, timings, make_encoder)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import context_of, named_voice, read_json_object
+from sovits_service.api.deps import context_of, named_voice, read_json_object, require_ready
 from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
 from sovits_service.api.schemas import (
     Real,
@@ -54,6 +54,7 @@ async def create_speech(request: Request) -> Response:
         asked = SpeechFields.model_validate({name: value for name, value in raw.items() if value is not None})
     except ValidationError as error:
         raise InvalidRequestError(describe_problem(error)) from None
+    require_ready(context.service)
     voice_id = asked.voice if isinstance(asked.voice, str) else asked.voice.get("id")
     voice = await named_voice(context.service, voice_id)
     if voice is None:

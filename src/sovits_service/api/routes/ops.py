@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sovits_service.api.deps import ControlCommand, context_of
+from sovits_service.api.deps import ControlCommand, context_of, require_ready
 from sovits_service.api.openapi import failures, query_parameter
 from sovits_service.errors import CheckpointError, ForbiddenError, InvalidRequestError, UnsupportedAudioError
 
@@ -107,6 +107,7 @@ async def set_gpt_weights(request: Request) -> Response:
     path = _required(request, "weights_path", "gpt weight path is required")
     context = context_of(request)
     context.access.authorize_admin(request)
+    require_ready(context.service)
     return await _switch(context.service.set_gpt_weights(path), "change gpt weight failed")
 
 
@@ -122,6 +123,7 @@ async def set_sovits_weights(request: Request) -> Response:
     path = _required(request, "weights_path", "sovits weight path is required")
     context = context_of(request)
     context.access.authorize_admin(request)
+    require_ready(context.service)
     return await _switch(context.service.set_sovits_weights(path), "change sovits weight failed")
 
 
@@ -137,6 +139,7 @@ async def set_refer_audio(request: Request) -> Response:
     path = _required(request, "refer_audio_path", "refer_audio_path is required")
     context = context_of(request)
     context.access.authorize_admin(request)
+    require_ready(context.service)
     return await _switch(context.service.set_default_reference(path), "set refer audio failed")
 
 

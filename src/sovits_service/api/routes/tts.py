@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import context_of, drop_body, named_voice, read_json_object
+from sovits_service.api.deps import context_of, drop_body, named_voice, read_json_object, require_ready
 from sovits_service.api.openapi import SPEECH_ANSWERS, json_body, tts_parameters
 from sovits_service.api.schemas import TtsFields, check_limits, parse_tts, to_synthesis_request
 from sovits_service.api.speech import speak
@@ -40,6 +40,7 @@ async def tts_by_json(request: Request) -> Response:
 async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Response:
     context = context_of(request)
     service = context.service
+    require_ready(service)
     fields = parse_tts(
         raw,
         version=service.version,

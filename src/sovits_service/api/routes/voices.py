@@ -10,9 +10,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import bounded, context_of, read_json_object
+from sovits_service.api.deps import bounded, context_of, read_json_object, require_ready
 from sovits_service.api.openapi import UPLOAD_BODY, VOICE_ID, failures, json_body
-from sovits_service.api.schemas import PathList, Text, describe_problem, voice_defaults
+from sovits_service.api.schemas import PathList, Text, checked_prompt_language, describe_problem, voice_defaults
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
 from sovits_service.types import Voice
 
@@ -90,7 +90,7 @@ async def upload_ref(request: Request) -> UploadAnswer:
     limit_bytes = context.settings.max_upload_bytes
     outcome = "refused"
     try:
-        with context.access.slot("uploads", context.settings.max_concurrent_uploads):
+        with context.access.upload_slot():
             async with bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=8) as form:
                 upload = form.get("file")
                 if not isinstance(upload, UploadFile):
@@ -131,7 +131,7 @@ async def get_voice(request: Request) -> VoiceAnswer:
 
 @router.put(
     "/voices/{voice_id}",
-    responses=failures(400, 404, 413, 415),
+    responses=failures(400, 413, 415, 503),
     openapi_extra={**VOICE_ID, **json_body(VoiceFields)},
 )
 async def put_voice(request: Request) -> VoiceAnswer:
@@ -139,6 +139,7 @@ async def put_voice(request: Request) -> VoiceAnswer:
     context = context_of(request)
     context.access.authorize(request, "upload")
     raw = await read_json_object(request)
+    require_ready(context.service)
     try:
         fields = VoiceFields.model_validate(raw)
     except ValidationError as error:
@@ -147,7 +148,7 @@ async def put_voice(request: Request) -> VoiceAnswer:
         request.path_params["voice_id"],
         ref_audio=fields.ref_audio_path,
         prompt_text=fields.prompt_text,
-        prompt_lang=fields.prompt_lang,
+        prompt_lang=checked_prompt_language(fields.prompt_text, fields.prompt_lang, context.service.version),
         aux_ref_audio=tuple(fields.aux_ref_audio_paths),
         description=fields.description,
         defaults=voice_defaults(fields.defaults, context.service.version),

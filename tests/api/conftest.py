@@ -1,0 +1,72 @@
+"""A real uvicorn on a free loopback port with the fast service behind it, and a real HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from sovits_service.api.app import create_app
+from sovits_service.settings import ServiceSettings
+from sovits_service.types import Voice
+from tests.api.fast_service import FastService
+
+
+@contextlib.asynccontextmanager
+async def serving(service: FastService, settings: ServiceSettings, **options: Any) -> AsyncIterator[str]:
+    """Serves on a loopback port that the system picks; gives the base URL."""
+    app = create_app(service, settings, **options)
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with contextlib.ExitStack() as stack:
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign] # pytest keeps its own
+        stack.callback(listener.close)
+        task = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+@pytest.fixture
+def service() -> FastService:
+    voice = Voice("amy", "amy.wav", "hello there", "en", description="A test.", defaults={"speed_factor": 1.25})
+    return FastService(voices={"amy": voice, "bob": Voice("bob", "bob.wav", "good day", "en")})
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Service settings of a test module or a parametrized test; the defaults otherwise."""
+    return {}
+
+
+@pytest.fixture
+async def base_url(service: FastService, settings: dict[str, Any]) -> AsyncIterator[str]:
+    async with serving(service, ServiceSettings(**settings)) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=base_url, timeout=20.0) as http:
+        yield http
+
+
+@pytest.fixture
+def say() -> Callable[..., dict[str, Any]]:
+    """A valid body of /tts, with changes."""
+
+    def body(text: str = "hello", **changes: Any) -> dict[str, Any]:
+        return {"text": text, "text_lang": "en", "voice_id": "amy", **changes}
+
+    return body

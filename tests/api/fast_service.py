@@ -1,0 +1,233 @@
+"""A small service with the methods of SpeechService, for tests of the HTTP layer.
+
+It speaks: each character is a tone whose pitch comes from the voice and the character, so that a test hears in the
+audio which voice said which text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from sovits_service.errors import (
+    DeadlineExceededError,
+    ForbiddenError,
+    InvalidRequestError,
+    OverloadedError,
+    ReferenceAudioError,
+    SynthesisError,
+    UnknownVoiceError,
+    UnsupportedAudioError,
+)
+from sovits_service.types import AudioChunk, ModelVersion, SynthesisRequest, Voice
+
+RATE_HZ = 32_000
+_FAILURES = {
+    "late": DeadlineExceededError("the request took longer than its deadline; send less text"),
+    "broken": SynthesisError("the model's output is not finite; try again, or with another seed"),
+    "bug": RuntimeError("/home/someone/secret.wav"),
+    "noise": UnsupportedAudioError("the reference is in no audio format that is accepted"),
+}
+CHARACTER_S = 0.05
+CHARACTER_SAMPLES = int(RATE_HZ * CHARACTER_S)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    sample_rate_hz: int
+    seed: int
+    chunks: _Chunks
+    dropped_characters: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredReference:
+    reference_id: str
+    path: str
+    size_bytes: int
+    duration_s: float
+    warnings: tuple[str, ...] = ()
+
+
+def pitch_hz(voice: str, character: str) -> float:
+    """A pitch from 200 to 8,000 Hz, a different one for nearly every pair."""
+    digest = hashlib.sha256(f"{voice}\0{character}".encode()).digest()
+    return 200.0 + int.from_bytes(digest[:4], "big") % 7_800
+
+
+def tone(voice: str, text: str) -> npt.NDArray[np.float32]:
+    times_s = np.arange(CHARACTER_SAMPLES) / RATE_HZ
+    pieces = [0.5 * np.sin(2 * np.pi * pitch_hz(voice, character) * times_s) for character in text]
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def heard(samples: npt.NDArray[np.floating], count: int) -> list[float]:
+    """The pitch of each character of `count`, measured in the audio."""
+    window = np.hanning(CHARACTER_SAMPLES)
+    pitches = []
+    for index in range(count):
+        piece = samples[index * CHARACTER_SAMPLES : (index + 1) * CHARACTER_SAMPLES] * window
+        spectrum = np.abs(np.fft.rfft(piece, 8 * CHARACTER_SAMPLES))
+        pitches.append(float(np.argmax(spectrum)) * RATE_HZ / (8 * CHARACTER_SAMPLES))
+    return pitches
+
+
+class _Chunks:
+    """Chunks of which the first exists already."""
+
+    def __init__(self, rest: AsyncGenerator[AudioChunk, None]) -> None:
+        self._first: AudioChunk | None = None
+        self._rest = rest
+
+    async def begin(self) -> None:
+        try:
+            self._first = await anext(self._rest)
+        except BaseException:
+            await self._rest.aclose()
+            raise
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> AudioChunk:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()
+
+
+@dataclass
+class FastService:
+    """Voices in memory, one chunk per character when streaming.
+
+    Attributes:
+        gate: when set, every chunk after the first waits for one permit, so that a test steps through a stream.
+        places: syntheses that may run at once; one more is refused.
+    """
+
+    version: ModelVersion = "v2"
+    is_ready: bool = True
+    is_alive: bool = True
+    has_default_reference: bool = False
+    gate: asyncio.Semaphore | None = None
+    places: int = 1_000
+    started: int = 0
+    closed: int = 0
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    closed_early: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: list[SynthesisRequest] = field(default_factory=list)
+    voices: dict[str, Voice] = field(default_factory=dict)
+    references: dict[str, bytes] = field(default_factory=dict)
+    switched: list[tuple[str, str]] = field(default_factory=list)
+
+    def stats(self) -> Mapping[str, float]:
+        return {"running_sequences": self.started - self.closed, "semantic_tokens_total": self.started * 25.0}
+
+    async def synthesize(self, request: SynthesisRequest) -> Synthesis:
+        if not self.is_ready or self.started - self.closed >= self.places:
+            raise OverloadedError("the queue is full; try again", 2.5)
+        self.requests.append(request)
+        if (
+            request.ref_audio
+            and request.ref_audio not in self.references
+            and not request.ref_audio.startswith("voices/")
+        ):
+            raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
+        text = request.text
+        if not any(character.isalnum() for character in text):
+            raise InvalidRequestError("text has nothing to read; send words in the language of text_lang")
+        for word, error in _FAILURES.items():
+            if text.startswith(word):
+                raise error
+        self.started += 1
+        self.began.set()
+        chunks = _Chunks(self._chunks(request))
+        await chunks.begin()
+        seed = 1234 if request.seed is None else request.seed
+        warnings = ("the reference is quiet (−40 dB)",) if request.ref_audio == "voices/quiet.wav" else ()
+        return Synthesis(RATE_HZ, seed, chunks, text.count("😀"), warnings)
+
+    async def _chunks(self, request: SynthesisRequest) -> AsyncGenerator[AudioChunk, None]:
+        voice = request.voice_id or request.ref_audio
+        pieces = [request.text] if request.streaming_mode == 0 else list(request.text)
+        finished = False
+        try:
+            for index, piece in enumerate(pieces):
+                if self.gate is not None and (index > 0 or request.streaming_mode == 0):
+                    await self.gate.acquire()
+                await asyncio.sleep(0)
+                if piece == "\N{BOMB}":
+                    raise SynthesisError("the model's output is not finite; try again, or with another seed")
+                yield AudioChunk(tone(voice, piece), RATE_HZ, index == len(pieces) - 1)
+            finished = True
+        finally:
+            self.closed += 1
+            if not finished:
+                self.closed_early.set()
+
+    async def add_reference(self, data: bytes, *, prompt_text: str = "", prompt_lang: str = "") -> StoredReference:
+        if not data.startswith(b"RIFF"):
+            raise UnsupportedAudioError("the file is in no audio format that is accepted")
+        duration_s = (len(data) - 44) / 2 / RATE_HZ
+        if not 3.0 <= duration_s <= 10.0:
+            raise ReferenceAudioError(f"the reference is {duration_s:.1f} s; it must be 3 to 10 s")
+        reference_id = hashlib.sha256(data).hexdigest()
+        self.references[reference_id] = data
+        return StoredReference(reference_id, reference_id, len(data), duration_s, ("the reference is quiet",))
+
+    async def list_voices(self) -> list[Voice]:
+        return list(self.voices.values())
+
+    async def get_voice(self, voice_id: str) -> Voice:
+        if voice_id not in self.voices:
+            raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
+        return self.voices[voice_id]
+
+    async def put_voice(
+        self,
+        voice_id: str,
+        *,
+        ref_audio: str,
+        prompt_text: str = "",
+        prompt_lang: str = "",
+        aux_ref_audio: tuple[str, ...] = (),
+        description: str = "",
+        defaults: Mapping[str, object] | None = None,
+    ) -> Voice:
+        if not voice_id.replace("_", "").replace("-", "").isalnum():
+            raise InvalidRequestError("a voice's id is made of letters, digits, _ and -")
+        if ref_audio not in self.references:
+            raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
+        voice = Voice(voice_id, f"{voice_id}.wav", prompt_text, prompt_lang, aux_ref_audio, description, defaults or {})
+        self.voices[voice_id] = voice
+        return voice
+
+    async def delete_voice(self, voice_id: str) -> None:
+        await self.get_voice(voice_id)
+        if voice_id == "bundled":
+            raise ForbiddenError("a voice of the package cannot be deleted")
+        del self.voices[voice_id]
+
+    async def set_gpt_weights(self, path: str) -> None:
+        await self._switch("gpt", path)
+
+    async def set_sovits_weights(self, path: str) -> None:
+        await self._switch("sovits", path)
+
+    async def set_default_reference(self, path: str) -> None:
+        await self._switch("reference", path)
+        self.has_default_reference = True
+
+    async def _switch(self, what: str, path: str) -> None:
+        if path.startswith("/"):
+            raise InvalidRequestError("not among the registered files")
+        self.switched.append((what, path))

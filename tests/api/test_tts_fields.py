@@ -1,0 +1,261 @@
+"""/tts: which requests are taken, which are refused, and with what words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.fast_service import FastService
+
+REFERENCE = "voices/amy.wav"
+WHOLE = {"ref_audio_path": REFERENCE, "text": "hello", "text_lang": "en", "prompt_text": "hi", "prompt_lang": "en"}
+
+
+def message(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/json"
+    return str(answer.json()["message"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "ref_audio_path is required"),
+        ({"text": "hello", "text_lang": "xx"}, "ref_audio_path is required"),
+        ({"ref_audio_path": ""}, "ref_audio_path is required"),
+        ({"ref_audio_path": REFERENCE}, "text is required"),
+        ({"ref_audio_path": REFERENCE, "text": ""}, "text is required"),
+        ({"ref_audio_path": REFERENCE, "text": "hello"}, "text_lang is required"),
+        ({**WHOLE, "text_lang": "xx"}, "text_lang: xx is not supported in version v2"),
+        ({**WHOLE, "prompt_lang": ""}, "prompt_lang is required"),
+        ({**WHOLE, "prompt_lang": "xx"}, "prompt_lang: xx is not supported in version v2"),
+        ({**WHOLE, "text_lang": "xx", "prompt_lang": "yy"}, "text_lang: xx is not supported in version v2"),
+        ({**WHOLE, "media_type": "xx"}, "media_type: xx is not supported"),
+        ({**WHOLE, "text_split_method": "cut9"}, "text_split_method:cut9 is not supported"),
+        ({**WHOLE, "media_type": "xx", "prompt_lang": ""}, "prompt_lang is required"),
+        ({**WHOLE, "streaming_mode": "4"}, "streaming_mode must be 0, 1, 2 or 3, or true or false"),
+        ({**WHOLE, "streaming_mode": "fast"}, "streaming_mode must be 0, 1, 2 or 3, or true or false"),
+        ({**WHOLE, "top_k": "0"}, "top_k should be greater than or equal to 1"),
+        ({**WHOLE, "top_k": "many"}, "top_k should be a valid integer, unable to parse string as an integer"),
+        ({**WHOLE, "temperature": "nan"}, "temperature must be a finite number"),
+        ({**WHOLE, "top_k": "-Infinity"}, "top_k must be a finite number"),
+        ({**WHOLE, "speed_factor": "0"}, "speed_factor should be greater than or equal to 0.25"),
+        ({**WHOLE, "seed": "-2"}, "seed should be greater than or equal to -1"),
+        ({**WHOLE, "super_sampling": "perhaps"}, "super_sampling should be a valid boolean, unable to interpret input"),
+        ({**WHOLE, "aux_ref_audio_paths": "[1"}, "aux_ref_audio_paths must be a list of strings"),
+    ],
+)
+async def test_the_first_problem_is_told_the_same_in_get_and_post(
+    client: httpx.AsyncClient, service: FastService, fields: dict[str, str], expected: str
+) -> None:
+    for answer in (await client.get("/tts", params=fields), await client.post("/tts", json=fields)):
+        assert (answer.status_code, message(answer)) == (400, expected)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("text", 5, "text should be a valid string"),
+        ("text", ["hello"], "text should be a valid string"),
+        ("text_lang", {}, "text_lang should be a valid string"),
+        ("ref_audio_path", 1, "ref_audio_path should be a valid string"),
+        ("voice_id", 7, "voice_id should be a valid string"),
+        ("top_k", True, "top_k must be a number"),
+        ("top_k", 1.5, "top_k should be a valid integer, got a number with a fractional part"),
+        ("top_p", [], "top_p should be a valid number"),
+        ("aux_ref_audio_paths", {"a": 1}, "aux_ref_audio_paths should be a valid list"),
+        ("aux_ref_audio_paths", [1], "aux_ref_audio_paths.0 should be a valid string"),
+        ("streaming_mode", [], "streaming_mode must be 0, 1, 2 or 3, or true or false"),
+        ("text", "\ud800", "text must be valid Unicode text"),
+    ],
+)
+async def test_json_of_a_wrong_type_is_a_400_with_the_field(
+    client: httpx.AsyncClient, field: str, value: Any, expected: str
+) -> None:
+    body = json.dumps({**WHOLE, field: value})
+    answer = await client.post("/tts", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, message(answer)) == (400, expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "expected"),
+    [
+        (b"", "application/json", "the body is empty; send a JSON object"),
+        (b"{", "application/json", "the body is not valid JSON"),
+        (b"\xff\xfe{}", "application/json", "the body is not valid JSON"),
+        (b"[" * 100_000, "application/json", "the body is not valid JSON"),
+        (b'{"seed": ' + b"9" * 10_000 + b"}", "application/json", "the body is not valid JSON"),
+        (b"[]", "application/json", "the body must be a JSON object, that is, {...}"),
+        (b"null", "application/json", "the body must be a JSON object, that is, {...}"),
+        (
+            b"text=hello",
+            "application/x-www-form-urlencoded",
+            "the body must be JSON: send it with the header Content-Type: application/json",
+        ),
+    ],
+)
+async def test_a_body_that_is_no_json_object_is_a_400(
+    client: httpx.AsyncClient, content: bytes, content_type: str, expected: str
+) -> None:
+    answer = await client.post("/tts", content=content, headers={"Content-Type": content_type})
+    assert (answer.status_code, message(answer)) == (400, expected)
+
+
+async def test_a_get_takes_strings_of_any_case(client: httpx.AsyncClient, service: FastService) -> None:
+    query = {
+        **WHOLE,
+        "text_lang": "EN",
+        "prompt_lang": "Auto",
+        "media_type": "WAV",
+        "text_split_method": "CUT0",
+        "top_k": "5.0",
+        "top_p": "0.9",
+        "speed_factor": "1",
+        "seed": "-1",
+        "streaming_mode": "False",
+        "split_bucket": "TRUE",
+        "parallel_infer": "true",
+        "super_sampling": "FALSE",
+        "batch_size": "1",
+        "batch_threshold": "0.75",
+        "aux_ref_audio_paths": "[]",
+        "temperature": "",
+        "something_else": "ignored",
+    }
+    answer = await client.get("/tts", params=query)
+    assert answer.status_code == 200, answer.text
+    request = service.requests[0]
+    assert (request.text_lang, request.prompt_lang, request.split_method) == ("en", "auto", "cut0")
+    assert (request.sampling.top_k, request.sampling.top_p, request.sampling.temperature) == (5, 0.9, 1.0)
+    assert (request.seed, request.streaming_mode, request.aux_ref_audio) == (None, 0, ())
+
+
+@pytest.mark.parametrize("query", ["aux_ref_audio_paths=a&aux_ref_audio_paths=b", 'aux_ref_audio_paths=["a","b"]'])
+async def test_a_get_takes_several_references(client: httpx.AsyncClient, service: FastService, query: str) -> None:
+    answer = await client.get(f"/tts?text=hello&text_lang=en&voice_id=amy&{query}")
+    assert answer.status_code == 200, answer.text
+    assert service.requests[0].aux_ref_audio == ("a", "b")
+
+
+async def test_json_fields_reach_the_service(client: httpx.AsyncClient, service: FastService) -> None:
+    body = {
+        **WHOLE,
+        "text_lang": "ZH",
+        "aux_ref_audio_paths": ["a", "b"],
+        "top_k": 7,
+        "repetition_penalty": 1.1,
+        "speed_factor": 1.5,
+        "fragment_interval": 0.1,
+        "seed": 99,
+        "streaming_mode": True,
+        "overlap_length": 4,
+        "min_chunk_length": 32,
+        "sample_steps": 8,
+        "super_sampling": True,
+        "timeout_s": 5,
+        "prompt_text": None,
+        "unknown": {"is": "ignored"},
+    }
+    answer = await client.post("/tts", json=body)
+    assert answer.status_code == 200, answer.text
+    request = service.requests[0]
+    assert (request.text, request.text_lang, request.ref_audio) == ("hello", "zh", REFERENCE)
+    assert (request.prompt_text, request.prompt_lang, request.aux_ref_audio) == ("", "en", ("a", "b"))
+    assert (request.sampling.top_k, request.sampling.repetition_penalty) == (7, 1.1)
+    assert (request.speed, request.pause_s, request.seed, request.streaming_mode) == (1.5, 0.1, 99, 1)
+    assert (request.overlap_tokens, request.min_chunk_tokens, request.cfm_steps) == (4, 32, 8)
+    assert (request.super_sampling, request.timeout_s) == (True, 5.0)
+
+
+async def test_a_reference_without_a_transcript_needs_no_language(
+    client: httpx.AsyncClient, service: FastService
+) -> None:
+    answer = await client.post("/tts", json={"ref_audio_path": REFERENCE, "text": "hello", "text_lang": "en"})
+    assert answer.status_code == 200
+    assert service.requests[0].prompt_lang == ""
+
+
+async def test_a_voice_fills_in_what_the_request_leaves_out(client: httpx.AsyncClient, service: FastService) -> None:
+    await client.post("/tts", json={"voice_id": "amy", "text": "hello", "text_lang": "en"})
+    await client.post("/tts", json={"voice_id": "amy", "text": "hello", "text_lang": "en", "speed_factor": 1.0})
+    await client.get("/tts", params={"voice_id": "amy", "text": "hello", "text_lang": "en", "prompt_text": "other"})
+    filled, named, prompted = service.requests
+    assert (filled.voice_id, filled.ref_audio, filled.prompt_text, filled.prompt_lang) == (
+        "amy",
+        "",
+        "hello there",
+        "en",
+    )
+    assert (filled.speed, named.speed) == (1.25, 1.0)
+    assert (prompted.prompt_text, prompted.prompt_lang) == ("other", "en")
+
+
+async def test_another_clip_does_not_get_the_transcript_of_the_voice(
+    client: httpx.AsyncClient, service: FastService
+) -> None:
+    fields = {"voice_id": "amy", "ref_audio_path": "voices/other.wav", "text": "hello", "text_lang": "en"}
+    assert (await client.post("/tts", json=fields)).status_code == 200
+    request = service.requests[0]
+    assert (request.ref_audio, request.prompt_text, request.speed) == ("voices/other.wav", "", 1.25)
+
+
+async def test_an_unknown_voice_is_a_404(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/tts", json={"voice_id": "nobody", "text": "hello", "text_lang": "en"})
+    assert (answer.status_code, message(answer)) == (404, "there is no voice of this id; GET /voices lists them")
+
+
+async def test_v1_models_know_fewer_languages(client: httpx.AsyncClient, service: FastService) -> None:
+    service.version = "v1"
+    answer = await client.post("/tts", json={**WHOLE, "text_lang": "ko"})
+    assert (answer.status_code, message(answer)) == (400, "text_lang: ko is not supported in version v1")
+    assert (await client.post("/tts", json={**WHOLE, "text_lang": "all_ja"})).status_code == 200
+
+
+async def test_a_default_reference_stands_in(client: httpx.AsyncClient, service: FastService) -> None:
+    service.has_default_reference = True
+    assert (await client.post("/tts", json={"text": "hello", "text_lang": "en"})).status_code == 200
+
+
+async def test_an_echo_of_a_value_is_short_and_printable(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/tts", json={**WHOLE, "media_type": "\r\n" + "x" * 5000})
+    assert message(answer) == f"media_type: ??{'x' * 30} is not supported"
+
+
+@pytest.mark.parametrize("text", ["", "。", "😀", "   "])
+async def test_text_with_nothing_to_say_is_a_400(client: httpx.AsyncClient, text: str) -> None:
+    assert (await client.post("/tts", json={**WHOLE, "text": text})).status_code == 400
+
+
+@pytest.mark.parametrize("settings", [{"max_text_characters": 10, "max_aux_references": 2, "max_request_bytes": 2048}])
+async def test_limits_of_the_settings(client: httpx.AsyncClient, service: FastService) -> None:
+    long = await client.post("/tts", json={**WHOLE, "text": "x" * 11})
+    assert (long.status_code, message(long)) == (
+        400,
+        "text has 11 characters; at most 10 are accepted: send it in parts",
+    )
+    many = await client.post("/tts", json={**WHOLE, "aux_ref_audio_paths": ["a", "b", "c"]})
+    assert (many.status_code, message(many)) == (400, "aux_ref_audio_paths has 3 references; at most 2 are accepted")
+    big = await client.post("/tts", json={**WHOLE, "padding": "x" * 3000})
+    assert (big.status_code, message(big)) == (
+        413,
+        "the request's body is too large: at most 2,048 bytes are accepted",
+    )
+    assert (await client.post("/tts", json={**WHOLE, "text": "x" * 10})).status_code == 200
+    assert len(service.requests) == 1
+
+
+async def test_a_body_without_a_length_is_limited_while_it_is_read(client: httpx.AsyncClient) -> None:
+    async def endless() -> Any:
+        for _ in range(1000):
+            yield b" " * 65536
+
+    answer = await client.post("/tts", content=endless(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+async def test_a_deadline_is_never_longer_than_the_settings(client: httpx.AsyncClient, service: FastService) -> None:
+    await client.post("/tts", json={**WHOLE, "timeout_s": 100_000})
+    assert service.requests[0].timeout_s == 300.0

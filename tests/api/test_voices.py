@@ -1,0 +1,184 @@
+"""Uploading references, and writing, listing and deleting voice templates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import wave
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.api.fast_service import RATE_HZ, FastService
+
+
+def clip(duration_s: float = 4.0) -> bytes:
+    sink = io.BytesIO()
+    with wave.open(sink, "wb") as file:
+        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
+        file.writeframes(bytes(int(duration_s * RATE_HZ) * 2))
+    return sink.getvalue()
+
+
+async def upload(client: httpx.AsyncClient, data: bytes, name: str = "clip.wav", **fields: str) -> httpx.Response:
+    return await client.post("/upload_ref", files={"file": (name, data)}, data=fields)
+
+
+async def test_an_upload_is_stored_and_can_be_spoken_with(client: httpx.AsyncClient, service: FastService) -> None:
+    answer = await upload(client, clip(), prompt_text="hello", prompt_lang="en")
+    assert answer.status_code == 200
+    stored = answer.json()
+    assert set(stored) == {"path", "id", "message", "size", "duration_s", "warnings"}
+    assert (stored["message"], stored["size"], stored["duration_s"]) == ("success", len(clip()), 4.0)
+    assert stored["warnings"] == ["the reference is quiet"]
+    spoken = await client.post("/tts", json={"ref_audio_path": stored["path"], "text": "hi", "text_lang": "en"})
+    assert spoken.status_code == 200
+    assert service.requests[0].ref_audio == stored["path"]
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a" * 4096, "x\u202ewav.exe", "con", "."])
+async def test_the_name_of_an_upload_is_never_the_clients(client: httpx.AsyncClient, name: str) -> None:
+    answers = [await upload(client, clip(), name), await upload(client, clip(), "clip.wav")]
+    assert answers[0].json()["path"] == answers[1].json()["path"]
+
+
+async def test_uploads_that_are_refused(client: httpx.AsyncClient, service: FastService) -> None:
+    short = await upload(client, clip(1.8))
+    assert (short.status_code, short.json()) == (400, {"message": "the reference is 1.8 s; it must be 3 to 10 s"})
+    page = await upload(client, b"<html>", "clip.wav")
+    assert (page.status_code, page.json()) == (415, {"message": "the file is in no audio format that is accepted"})
+    missing = "file is required: send the clip as multipart/form-data, field file"
+    for answer in (
+        await client.post("/upload_ref"),
+        await client.post("/upload_ref", json={"file": "x"}),
+        await client.post("/upload_ref", data={"file": "text"}),
+        await client.post("/upload_ref", files={"other": b"x"}),
+    ):
+        assert (answer.status_code, answer.json()) == (400, {"message": missing})
+    broken = await client.post(
+        "/upload_ref", content=b"nonsense", headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert broken.status_code == 400
+    two = await client.post("/upload_ref", files=[("file", clip()), ("file", clip())])
+    assert two.status_code == 400
+    text_as_file = await client.post("/upload_ref", files={"file": clip(), "prompt_text": ("a.txt", b"x")})
+    assert text_as_file.status_code == 400
+    assert service.references == {}
+
+
+@pytest.mark.parametrize("settings", [{"max_upload_bytes": 300_000}])
+async def test_an_upload_beyond_the_limit_is_a_413(client: httpx.AsyncClient, service: FastService) -> None:
+    assert (await upload(client, clip(4.0))).status_code == 200
+    for data in (b"RIFF" + bytes(300_000), b"RIFF" + bytes(5_000_000)):
+        answer = await upload(client, data)
+        assert answer.status_code == 413
+        assert "at most" in answer.json()["message"]
+    assert len(service.references) == 1
+
+
+@pytest.mark.parametrize("settings", [{"max_upload_bytes": 300_000}])
+async def test_a_body_without_an_end_is_answered_and_cut_off(base_url: str) -> None:
+    address = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(
+        b"POST /upload_ref HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+
+    async def send_for_ever() -> None:
+        part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+                await writer.drain()
+                part = bytes(65536)
+
+    sending = asyncio.create_task(send_for_ever())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    await asyncio.wait_for(sending, 10)  # the server hangs up
+
+
+@pytest.mark.parametrize("settings", [{"max_concurrent_uploads": 1}])
+async def test_uploads_at_once_are_limited(base_url: str, client: httpx.AsyncClient) -> None:
+    address = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(
+        b"POST /upload_ref HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    )
+    await reader.readuntil(b"100 Continue")  # the server has begun to read this one
+    refused = await upload(client, clip())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    writer.close()
+    await writer.wait_closed()
+    statuses = [(await upload(client, clip())).status_code for _ in range(3)]
+    assert statuses[-1] == 200
+
+
+async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, service: FastService) -> None:
+    reference = (await upload(client, clip())).json()["id"]
+    body = {
+        "ref_audio_path": reference,
+        "prompt_text": "good evening",
+        "prompt_lang": "EN",
+        "description": "An evening voice.",
+        "defaults": {"speed_factor": "0.9", "top_k": 5},
+    }
+    written = await client.put("/voices/eve", json=body)
+    assert written.status_code == 200, written.text
+    assert written.json() == {
+        "voice_id": "eve",
+        "description": "An evening voice.",
+        "ref_audio_path": "eve.wav",
+        "aux_ref_audio_paths": [],
+        "prompt_text": "good evening",
+        "prompt_lang": "en",
+        "defaults": {"speed_factor": 0.9, "top_k": 5},
+    }
+    assert (await client.get("/voices/eve")).json() == written.json()
+    listed = (await client.get("/voices")).json()["voices"]
+    assert [voice["voice_id"] for voice in listed] == ["amy", "bob", "eve"]
+    spoken = await client.post("/tts", json={"voice_id": "eve", "text": "hi", "text_lang": "en", "top_k": 9})
+    assert spoken.status_code == 200
+    request = service.requests[0]
+    assert (request.speed, request.sampling.top_k, request.prompt_text) == (0.9, 9, "good evening")
+    deleted = await client.delete("/voices/eve")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (await client.get("/voices/eve")).status_code == 404
+    assert (await client.delete("/voices/eve")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, "ref_audio_path is required"),
+        ({"ref_audio_path": ""}, "ref_audio_path is required"),
+        ({"ref_audio_path": 5}, "ref_audio_path should be a valid string"),
+        ({"ref_audio_path": "nowhere"}, "ref_audio_path is not a file under an allowed root, nor an upload"),
+        ({"ref_audio_path": "x", "prompt_text": "hi"}, "prompt_lang is required"),
+        ({"ref_audio_path": "x", "prompt_lang": "xx"}, "prompt_lang: xx is not supported in version v2"),
+        ({"ref_audio_path": "x", "defaults": []}, "defaults should be a valid dictionary"),
+        ({"ref_audio_path": "x", "defaults": {"top_k": 0}}, "defaults: top_k should be greater than or equal to 1"),
+        ({"ref_audio_path": "x", "description": "x" * 2001}, "description should have at most 2000 characters"),
+    ],
+)
+async def test_a_template_that_cannot_be_used_is_a_400(
+    client: httpx.AsyncClient, body: dict[str, Any], expected: str
+) -> None:
+    answer = await client.put("/voices/new", json=body)
+    assert (answer.status_code, answer.json()) == (400, {"message": expected})
+
+
+async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncClient) -> None:
+    for name in ("text", "voice_id", "nonsense"):
+        answer = await client.put("/voices/new", json={"ref_audio_path": "x", "defaults": {name: "hi"}})
+        assert answer.status_code == 400
+        assert answer.json()["message"].startswith(f"defaults: {name} cannot be set; these can: ")
+
+
+async def test_a_voice_of_the_package_stays(client: httpx.AsyncClient, service: FastService) -> None:
+    service.voices["bundled"] = service.voices["amy"]
+    assert (await client.delete("/voices/bundled")).status_code == 403
