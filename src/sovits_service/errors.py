@@ -79,6 +79,18 @@ class RateLimitedError(SovitsError):
         self.retry_after_s = retry_after_s
 
 
+class StorageError(SovitsError):
+    """A store that files are kept in does not answer, or refuses."""
+
+
+class ScanUnavailableError(SovitsError):
+    """The virus scanner that the settings ask for does not answer: nothing is accepted unscanned."""
+
+
+class InfectedUploadError(SovitsError):
+    """An upload in which the virus scanner found something."""
+
+
 class DeadlineExceededError(SovitsError):
     """The request's deadline passed before its work was done."""
 

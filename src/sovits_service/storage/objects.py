@@ -1,0 +1,186 @@
+"""Files by key, with links that expire: in a folder of this machine, or in a bucket behind the S3 protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+import structlog
+
+from sovits_service.errors import ForbiddenError, StorageError
+from sovits_service.storage.files import remove_leftovers, write_atomic
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+_KEY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_SECRET_FILE = ".signing-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing says of a file.
+
+    Attributes:
+        modified_s: when it was written, in seconds since the epoch.
+    """
+
+    key: str
+    size_bytes: int
+    modified_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A file with what a listing says of it."""
+
+    data: bytes
+    info: ObjectInfo
+
+
+class ObjectStore(Protocol):
+    """What both back ends do. A file is there whole or not at all; every method may raise a StorageError."""
+
+    async def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None: ...
+    async def get(self, key: str) -> StoredObject | None: ...
+    async def delete(self, key: str) -> None: ...
+    async def entries(self, prefix: str) -> list[ObjectInfo]: ...
+
+    async def url(self, key: str, expires_s: float) -> str:
+        """A link that anybody may read the file by until it expires."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """Refuses keys that mean another place in some file system.
+
+    Raises:
+        ValueError: not letters, digits, `_`, `.` and `-` between single slashes, or more than 512 bytes.
+    """
+    if not _KEY.fullmatch(key) or len(key.encode(errors="replace")) > 512:
+        raise ValueError("not a key of an object")
+    return key
+
+
+class LocalObjects:
+    """A folder, whose links are of this service and signed by it.
+
+    Args:
+        folder: where the files live; made where it is missing. Replicas that share it share the secret in it.
+        link_base: what links begin with, `https://speech.example/objects` or a path of this service.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, folder: Path, link_base: str = "/objects", clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._link_base = link_base.rstrip("/")
+        self._clock = clock
+
+    async def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        await self._run(lambda: write_atomic(self._file(key), data))
+
+    async def get(self, key: str) -> StoredObject | None:
+        return await self._run(lambda: self._read(key))
+
+    async def delete(self, key: str) -> None:
+        await self._run(lambda: self._file(key).unlink(missing_ok=True))
+
+    async def entries(self, prefix: str) -> list[ObjectInfo]:
+        return await self._run(lambda: self._scan(prefix))
+
+    async def url(self, key: str, expires_s: float) -> str:
+        check_key(key)
+        expires = str(int(self._clock() + expires_s))
+        signature = await self._run(lambda: self._signature(key, expires))
+        return f"{self._link_base}/{quote(key)}?{urlencode({'expires': expires, 'signature': signature})}"
+
+    def verify(self, key: str, expires: str, signature: str) -> Path:
+        """The file that a link stands for.
+
+        Raises:
+            ForbiddenError: another key, another time, a time that has passed, or no such file.
+        """
+        refused = ForbiddenError("the link is not valid or has expired; ask for the audio again")
+        if not _KEY.fullmatch(key) or not re.fullmatch(r"[0-9]{1,12}", expires):
+            raise refused
+        if not hmac.compare_digest(self._signature(key, expires).encode(), signature.encode(errors="replace")):
+            raise refused
+        file = self._file(key)
+        if int(expires) <= self._clock() or not file.is_file():
+            raise refused
+        return file
+
+    def sweep(self, prefix: str, older_than_s: float) -> int:
+        """Deletes the files under `prefix` that were written longer ago, and leftovers; returns how many files."""
+        removed = 0
+        for info in self._scan(prefix):
+            if info.modified_s + older_than_s <= self._clock():
+                self._file(info.key).unlink(missing_ok=True)
+                removed += 1
+        for folder in [self._folder, *(path for path in self._folder.rglob("*") if path.is_dir())]:
+            remove_leftovers(folder)
+        return removed
+
+    def _file(self, key: str) -> Path:
+        return self._folder / check_key(key)
+
+    def _read(self, key: str) -> StoredObject | None:
+        file = self._file(key)
+        try:
+            with file.open("rb") as opened:
+                modified = os.fstat(opened.fileno()).st_mtime
+                data = opened.read()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        return StoredObject(data, ObjectInfo(key, len(data), modified))
+
+    def _scan(self, prefix: str) -> list[ObjectInfo]:
+        found = []
+        for file in sorted(self._folder.rglob("*")):
+            key = file.relative_to(self._folder).as_posix()
+            if key.startswith(prefix) and _KEY.fullmatch(key) and file.is_file():
+                status = file.stat()
+                found.append(ObjectInfo(key, status.st_size, status.st_mtime))
+        return found
+
+    def _signature(self, key: str, expires: str) -> str:
+        message = f"GET\n{key}\n{expires}".encode()
+        digest = hmac.new(self._secret(), message, hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def _secret(self) -> bytes:
+        file = self._folder / _SECRET_FILE
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        # A link appears with its content, and not where a replica was faster.
+        candidate = self._folder / f".{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(secrets.token_bytes(32))
+        try:
+            os.link(candidate, file)
+        except FileExistsError:
+            pass
+        finally:
+            candidate.unlink()
+        return file.read_bytes()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            log.warning("object_folder_not_usable", error=type(error).__name__, errno=error.errno)
+            raise StorageError("the object store cannot be used; try again later") from error
