@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from sovits_service.api.errors import ErrorBody, OpenAiErrorBody
-from sovits_service.api.schemas import TtsFields
+from sovits_service.api.schemas import SPLIT_METHODS, TtsFields
 from sovits_service.audio.encode import MEDIA_TYPES, content_type
+from sovits_service.text.frontend import SUPPORTED_LANGUAGES
 
 _MEANING = {
     400: "A field is missing or cannot be used, or the synthesis failed before its first sound.",
@@ -21,6 +22,7 @@ _MEANING = {
     503: "The queue is full, or the service is loading or draining; Retry-After tells when to come back.",
     504: "The request's deadline passed.",
 }
+TTS_EXAMPLE = {"text": "你好，世界。", "text_lang": "zh", "voice_id": "female_calm"}
 _AUDIO = {"schema": {"type": "string", "format": "binary"}}
 _SPEECH_HEADERS = {
     "X-Seed": {"description": "The seed that was used.", "schema": {"type": "string"}},
@@ -51,24 +53,54 @@ SPEECH_ANSWERS: Answers = {200: speech(), **failures(400, 404, 413, 503, 504)}
 OPENAI_ANSWERS: Answers = {200: speech(), **failures(400, 404, 413, 503, 504, model=OpenAiErrorBody)}
 
 
-def tts_parameters() -> list[dict[str, Any]]:
-    """The fields of `/tts` as query parameters."""
+def _tts_schema() -> dict[str, Any]:
+    """The fields of `/tts` with the words that they take; any case is fine, and so are further fields."""
     schema = TtsFields.model_json_schema()
-    return [
+    words: dict[str, tuple[str, ...]] = {
+        "text_lang": SUPPORTED_LANGUAGES["v2"],
+        "media_type": MEDIA_TYPES,
+        "text_split_method": SPLIT_METHODS,
+    }
+    for name, values in words.items():
+        schema["properties"][name]["enum"] = list(values)
+    for name in ("text", "text_lang"):
+        del schema["properties"][name]["default"]
+    schema["properties"]["text"]["minLength"] = 1
+    schema["properties"]["prompt_lang"]["enum"] = ["", *SUPPORTED_LANGUAGES["v2"]]
+    schema["properties"]["streaming_mode"] = {
+        **schema["properties"]["streaming_mode"],
+        "enum": [0, 1, 2, 3, False, True],
+    }
+    del schema["properties"]["streaming_mode"]["type"]
+    return {**schema, "required": ["text", "text_lang"]}
+
+
+def tts_parameters() -> dict[str, Any]:
+    """The fields of `/tts` as query parameters."""
+    schema = _tts_schema()
+    parameters = [
         {
             "name": name,
             "in": "query",
-            "required": False,
-            "description": property_schema.get("description", ""),
-            "schema": {key: value for key, value in property_schema.items() if key != "description"},
+            "required": name in schema["required"],
+            "description": field.get("description", ""),
+            "schema": {key: value for key, value in field.items() if key != "description"},
+            **({"example": TTS_EXAMPLE[name]} if name in TTS_EXAMPLE else {}),
         }
-        for name, property_schema in schema["properties"].items()
+        for name, field in schema["properties"].items()
     ]
+    return {"parameters": parameters}
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
+def json_body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     """The `openapi_extra` of a route that reads a JSON object by itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+    content = {"schema": schema, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def tts_body() -> dict[str, Any]:
+    """The fields of `/tts` as a JSON object."""
+    return json_body(_tts_schema(), TTS_EXAMPLE)
 
 
 def query_parameter(name: str, description: str) -> dict[str, Any]:

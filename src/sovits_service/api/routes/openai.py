@@ -25,6 +25,7 @@ from sovits_service.errors import InvalidRequestError
 
 router = APIRouter(tags=["speech"])
 
+_EXAMPLE = {"model": "gpt-sovits", "input": "你好，世界。", "voice": "female_calm", "response_format": "mp3"}
 _PCM_RATE_HZ = 24_000  # what OpenAI's clients take for granted
 
 
@@ -43,7 +44,10 @@ class SpeechFields(BaseModel):
 
 
 @router.post(
-    "/v1/audio/speech", response_class=Response, responses=OPENAI_ANSWERS, openapi_extra=json_body(SpeechFields)
+    "/v1/audio/speech",
+    response_class=Response,
+    responses=OPENAI_ANSWERS,
+    openapi_extra=json_body(SpeechFields.model_json_schema(), _EXAMPLE),
 )
 async def create_speech(request: Request) -> Response:
     """Says a text in a template's voice, for OpenAI's clients."""

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sovits_service.api.deps import context_of, drop_body, named_voice, read_json_object, require_ready
-from sovits_service.api.openapi import SPEECH_ANSWERS, json_body, tts_parameters
-from sovits_service.api.schemas import TtsFields, check_limits, parse_tts, to_synthesis_request
+from sovits_service.api.openapi import SPEECH_ANSWERS, tts_body, tts_parameters
+from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
 from sovits_service.api.speech import speak
 
 router = APIRouter(tags=["speech"])
 
 
-@router.get("/tts", response_class=Response, responses=SPEECH_ANSWERS, openapi_extra={"parameters": tts_parameters()})
+@router.get("/tts", response_class=Response, responses=SPEECH_ANSWERS, openapi_extra=tts_parameters())
 async def tts_by_query(request: Request) -> Response:
     """Says a text; every field comes as a string, in any case."""
     client = context_of(request).access.authorize(request, "synth")
@@ -30,7 +30,7 @@ async def tts_by_query(request: Request) -> Response:
     return await _say(request, raw, client)
 
 
-@router.post("/tts", response_class=Response, responses=SPEECH_ANSWERS, openapi_extra=json_body(TtsFields))
+@router.post("/tts", response_class=Response, responses=SPEECH_ANSWERS, openapi_extra=tts_body())
 async def tts_by_json(request: Request) -> Response:
     """Says a text."""
     client = context_of(request).access.authorize(request, "synth")

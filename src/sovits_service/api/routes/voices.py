@@ -18,6 +18,11 @@ from sovits_service.types import Voice
 
 router = APIRouter(tags=["voices"])
 
+_EXAMPLE = {
+    "ref_audio_path": "<the path that /upload_ref answered>",
+    "prompt_text": "What it says.",
+    "prompt_lang": "en",
+}
 _FORM_OVERHEAD_BYTES = 64 * 1024  # part headers and the text fields beside the file
 
 
@@ -132,7 +137,7 @@ async def get_voice(request: Request) -> VoiceAnswer:
 @router.put(
     "/voices/{voice_id}",
     responses=failures(400, 413, 415, 503),
-    openapi_extra={**VOICE_ID, **json_body(VoiceFields)},
+    openapi_extra={**VOICE_ID, **json_body(VoiceFields.model_json_schema(), _EXAMPLE)},
 )
 async def put_voice(request: Request) -> VoiceAnswer:
     """Writes a voice template; the reference is copied beside it."""

@@ -1,0 +1,35 @@
+"""openapi.json against what really comes back, with requests made up from it: right ones and wrong ones."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from sovits_service.types import Voice
+from tests.api.fast_service import FastService
+
+_CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+)
+
+
+@pytest.mark.parametrize("settings", [{"admin": {"enabled": True}}])
+async def test_no_500_and_no_undocumented_answer(base_url: str, service: FastService) -> None:
+    service.voices["female_calm"] = Voice("female_calm", "female_calm.wav", "hello", "en")
+    fuzzer = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "schemathesis"),
+        *("run", f"{base_url}/openapi.json", "--checks", ",".join(_CHECKS), "--phases", "examples,coverage,fuzzing"),
+        *("--max-examples", "10", "--seed", "1", "--no-color"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await fuzzer.communicate()
+    assert fuzzer.returncode == 0, output.decode()[-4000:]
+    assert service.started > 20  # the made-up requests got as far as speech
