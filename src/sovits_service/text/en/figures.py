@@ -68,6 +68,7 @@ _YEAR_BEFORE = re.compile(
     r"and|to|class|the|January|February|March|April|May|June|July|August|September|October|November|December),? $",
     re.IGNORECASE,
 )
+_MODEL_BEFORE = re.compile(r"\b[A-Z]{2,5} $")
 _ALNUM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]+(?:-[A-Za-z\d]+)*")
 _ALNUM_PIECE = re.compile(r"[A-Za-z]+|\d+|-")
 
@@ -172,6 +173,13 @@ def _plain_words(match: re.Match[str], number: str) -> str:
         before = match.string[max(0, match.start() - 12) : match.start()]
         if counted and not number.endswith("00") and not _YEAR_BEFORE.search(before):
             return cardinal(number)
+        return year(number)
+    if (
+        len(number) == 4
+        and number.isdigit()
+        and not number.endswith("00")
+        and _MODEL_BEFORE.search(match.string[: match.start()][-8:])
+    ):
         return year(number)
     return read_number(number)
 

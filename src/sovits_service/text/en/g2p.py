@@ -89,6 +89,8 @@ def read_word(token: str) -> Phonemes:
         return stem + _ending(contraction[2], stem)
     if len(word) <= 3:
         return tuple(sound for letter in word for sound in _letter_of_word(letter))
+    if word.startswith("re-") and len(word) > 4:
+        return ("R", "IY0", *read_word(word[3:]))
     pieces = [piece for piece in re.split("['\\-]", word) if piece]
     if len(pieces) > 1 and all(_is_known(piece) for piece in pieces):
         return tuple(sound for piece in pieces for sound in read_word(piece))

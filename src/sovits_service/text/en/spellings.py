@@ -217,7 +217,7 @@ def _in_context(match: re.Match[str], shouted: bool) -> str:
 
 def _said_as_word(word: str, shouted: bool, match: re.Match[str] | None = None) -> bool:
     kind = acronyms().get(word)
-    if kind == "letters":
+    if kind == "letters" or (kind == "letters unless shouted" and not shouted):
         return False
     if kind in ("words", "short words"):
         return match is None or not _is_initials_here(word, match, shouted)
