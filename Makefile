@@ -8,6 +8,9 @@ PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p; done; true))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEBIAN := .venv/.debian
+# command:package, of programs that tests talk to; tests of one that cannot be had are skipped
+PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon
 
 .PHONY: help serve test check bench constraints clean
 help:
@@ -19,7 +22,7 @@ help:
 serve: $(INSTALLED)
 	$(BIN)/sovits-service serve -c $(CONFIG) -a $(HOST) -p $(PORT)
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(DEBIAN)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 check: $(INSTALLED)
@@ -45,4 +48,14 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+$(DEBIAN): Makefile | .venv/bin/pip
+	@missing=""; for entry in $(PROGRAMS); do \
+		PATH="$$PATH:/usr/sbin" command -v "$${entry%%:*}" > /dev/null || missing="$$missing $${entry##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing" >&2; \
+		(apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing) || \
+			echo "not installed, and the tests that need them are skipped:$$missing" >&2; \
+	fi
 	@touch $@
