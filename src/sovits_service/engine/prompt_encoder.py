@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence as Row
 
+import numpy as np
 import torch
 
 from sovits_service.audio.dsp import fbank, linear_spectrogram, resample
+from sovits_service.engine.host import to_host
 from sovits_service.errors import SynthesisError
 from sovits_service.models.hubert import SAMPLE_RATE_HZ, Hubert
 from sovits_service.models.sovits.vits import Vits
@@ -69,7 +71,7 @@ class PromptEncoder:
                 for reference in references
             ]
         style = self._vits.style_embedding(spectra, speakers)
-        if not torch.isfinite(style).all():
+        if not np.isfinite(to_host(style.float())).all():
             raise SynthesisError("the reference gave a non-finite style; try another clip")
         return VoicePrompt(prompt_tokens=tokens, style_embedding=style)
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from sovits_service.engine.decode_graph import DecodeGraphs
+from sovits_service.engine.host import to_host
 from sovits_service.engine.sampler import SamplingRows, sample
 from sovits_service.engine.sequence import Sequence
 from sovits_service.errors import InvalidRequestError, SynthesisError
@@ -89,7 +90,7 @@ class SemanticRunner:
         self._uniforms[slot] = float(sequence.rng.random(dtype=np.float32))
         row = slice(slot, slot + 1)
         drawn = self._draw(logits[None], row)
-        self._take(sequence, drawn.tolist()[0])
+        self._take(sequence, to_host(drawn).tolist()[0])
 
     @torch.inference_mode()
     def step(self, sequences: Row[Sequence], rows: int) -> list[Sequence]:
@@ -118,7 +119,7 @@ class SemanticRunner:
         self._copy(self._positions, positions)
         self._copy(self._sampling.may_end, may_end)
         self._batch_rows = rows
-        drawn = self._decode(self._bound(longest)).tolist()
+        drawn = to_host(self._decode(self._bound(longest))).tolist()
         return [s for s in sequences if s.slot is not None and not self._accept(s, drawn[s.slot])]
 
     def clear(self, slot: int) -> None:

@@ -55,4 +55,4 @@ class TextFeatures:
             return torch.zeros(len(run.phoneme_ids), BERT_WIDTH, device=self._device, dtype=self._dtype)
         self._remembered.move_to_end(run.norm_text)
         characters = self._remembered[run.norm_text].to(self._device, self._dtype)
-        return characters.repeat_interleave(torch.tensor(run.word2ph, device=self._device), dim=0)
+        return characters.repeat_interleave(torch.tensor(run.word2ph).to(self._device), dim=0)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from sovits_service.audio.join import cross_fade
+from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
 from sovits_service.engine.streaming import quietest_frame
 from sovits_service.errors import SynthesisError
@@ -117,7 +118,7 @@ class VitsWaveDecoder:
         return VitsStream(
             sequence=sequence,
             style=prompt.style_embedding,
-            phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64, device=self._device),
+            phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64).to(self._device),
             noise_rng=np.random.default_rng([options.seed, sequence.index, _NOISE_STREAM]),
             noise=np.zeros((0, self.model.config.inter_channels), dtype=np.float32),
         )
@@ -168,7 +169,7 @@ class VitsWaveDecoder:
         return max(1, round(options.overlap_tokens * self.model.frames_per_token / options.speed))
 
     def _draw_latents(self, stream: VitsStream) -> torch.Tensor:
-        tokens = torch.tensor([stream.fed], dtype=torch.int64, device=self._device)
+        tokens = torch.tensor([stream.fed], dtype=torch.int64).to(self._device)
         speed = stream.sequence.job.options.speed
         prior = self.model.encode(tokens, stream.phoneme_ids, stream.style, speed=speed)
         noise = torch.from_numpy(stream.noise_for(prior.mean.shape[2]).copy())[None]
@@ -177,7 +178,7 @@ class VitsWaveDecoder:
     def _vocode(self, stream: VitsStream, start: int, stop: int) -> FloatArray:
         assert stream.latents is not None
         wave = self.model.vocode_window(stream.latents, stream.style, start, stop)[0, 0]
-        samples: FloatArray = wave.float().cpu().numpy()
+        samples: FloatArray = to_host(wave.float())
         if not np.isfinite(samples).all():
             raise SynthesisError("the decoder gave a non-finite output for this request")
         return samples.copy()

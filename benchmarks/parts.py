@@ -1,0 +1,75 @@
+"""The models by themselves: prefill, decode, waveform, prompt encoding."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from sovits_service.model_store import Model
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.vits import Vits
+from sovits_service.types import ReferenceAudio
+
+PROMPT_TOKENS, PROMPT_PHONEMES, TEXT_PHONEMES = 125, 45, 50  # a reference of 5 s, a sentence of 25 characters
+DECODE_CONTEXT_TOKENS = 300
+
+
+def median_s(run: Callable[[], object], repeats: int) -> float:
+    """Median duration after one run that warms up."""
+    run()
+    times_s = []
+    for _ in range(repeats):
+        start_s = time.perf_counter()
+        run()
+        times_s.append(time.perf_counter() - start_s)
+    return statistics.median(times_s)
+
+
+@torch.inference_mode()
+def measure_gpt(model: Model) -> dict[str, float]:
+    """Prefill in ms, decode in tokens per second by batch size."""
+    gpt = model.gpt
+    cache = gpt.new_cache(16, 512)
+    ids = torch.arange(PROMPT_PHONEMES + TEXT_PHONEMES)
+    bert = torch.zeros(len(ids), 1024)
+    prompt = torch.arange(PROMPT_TOKENS)
+    results = {"gpt_prefill_ms": 1e3 * median_s(lambda: gpt.prefill(ids, bert, prompt, cache, 0), 7)}
+    for batch in (1, 4, 8, 16):
+        tokens = torch.zeros(batch, dtype=torch.int64)
+        positions = torch.full((batch,), DECODE_CONTEXT_TOKENS)
+        step_s = median_s(lambda t=tokens, p=positions: gpt.decode_step(t, p, p, cache, 320), 25)  # type: ignore[misc]
+        results[f"gpt_decode_tokens_per_s_batch_{batch}"] = batch / step_s
+    return results
+
+
+@torch.inference_mode()
+def measure_sovits(vits: Vits, seconds: float = 5.0) -> dict[str, float]:
+    """Seconds of work per second of audio, all stages from tokens to samples."""
+    tokens = torch.randint(0, 1024, (1, int(25 * seconds)), generator=torch.Generator().manual_seed(0))
+    phonemes = torch.arange(TEXT_PHONEMES)[None]
+    style = vits.style_embedding([torch.rand(1, vits.config.ref_spec_bins, 250)])
+
+    def run() -> torch.Tensor:
+        prior = vits.encode(tokens, phonemes, style)
+        return vits.vocode(vits.latents(prior, style, torch.randn_like(prior.mean)), style)
+
+    return {"sovits_s_per_audio_s": median_s(run, 3) / seconds}
+
+
+@torch.inference_mode()
+def measure_prompt(model: Model, hubert: Hubert) -> dict[str, float]:
+    """A new voice of 5 s: codes and style; the second time it costs nothing."""
+    from sovits_service.engine.prompt_encoder import PromptEncoder
+
+    samples = np.random.default_rng(0).standard_normal(5 * 32_000).astype(np.float32) * 0.1
+    names = iter(range(1000))
+    encoder = PromptEncoder(model.vits, hubert, None)
+
+    def run() -> object:
+        return encoder.encode([ReferenceAudio(samples, 32_000, str(next(names)))])
+
+    return {"prompt_encoding_ms": 1e3 * median_s(run, 3)}

@@ -1,0 +1,86 @@
+"""Whole requests over HTTP, on a real server with full-size weights and a fixed number of tokens a character."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import uvicorn
+
+from sovits_service.api.app import create_app
+from sovits_service.engine import semantic_runner
+from sovits_service.engine.sequence import Sequence
+from sovits_service.service import SpeechService
+from sovits_service.settings import ServiceSettings
+
+TOKENS_PER_CHARACTER = 5  # five characters a second
+SENTENCE = "清晨的阳光洒在安静的湖面上几只白鹭从远处慢慢飞来"  # 24 characters, and the full stop of the reading
+PARAGRAPH = "。".join(SENTENCE[: 20 + 5 * (i % 2)] for i in range(8)) + "。"
+REQUEST = {"text_lang": "zh", "voice_id": "female_calm", "seed": 1, "fragment_interval": 0.0}
+
+
+def fix_token_counts() -> None:
+    """Random weights would end anywhere: every sequence gets five tokens for each character."""
+
+    def limit(_: semantic_runner.SemanticRunner, sequence: Sequence) -> int:
+        return TOKENS_PER_CHARACTER * len(sequence.segment.norm_text)
+
+    semantic_runner.SemanticRunner._new_token_limit = limit  # type: ignore[method-assign]
+    semantic_runner.MIN_NEW_TOKENS = 10**9
+
+
+@asynccontextmanager
+async def serving(service: SpeechService, settings: ServiceSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the service behind a real server on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(create_app(service, settings), log_level="warning"))
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
+            yield client
+        server.should_exit = True
+        await running
+
+
+async def speak(client: httpx.AsyncClient, text: str, seed: int = 1) -> tuple[float, float]:
+    """Seconds that a whole answer took, and the seconds of audio in it."""
+    start_s = time.perf_counter()
+    answer = await client.post("/tts", json={**REQUEST, "text": text, "seed": seed, "cache": False})
+    answer.raise_for_status()
+    audio_s = (len(answer.content) - 44) / 2 / int(answer.headers["x-sample-rate"])
+    return time.perf_counter() - start_s, audio_s
+
+
+async def first_chunk_s(client: httpx.AsyncClient, mode: int) -> float:
+    """Seconds to the first samples of a streamed sentence."""
+    start_s = time.perf_counter()
+    body = {**REQUEST, "text": SENTENCE, "streaming_mode": mode, "media_type": "raw", "cache": False}
+    async with client.stream("POST", "/tts", json=body) as answer:
+        answer.raise_for_status()
+        async for block in answer.aiter_bytes():
+            if block:
+                return time.perf_counter() - start_s
+    raise RuntimeError("the stream was empty")
+
+
+async def measure_requests(client: httpx.AsyncClient) -> dict[str, float]:
+    results: dict[str, float] = {}
+    await speak(client, SENTENCE)  # the voice is encoded, all is warm
+    for name, text in (("sentence", SENTENCE), ("paragraph", PARAGRAPH)):
+        took_s, audio_s = await speak(client, text)
+        results[f"{name}_s"], results[f"{name}_audio_s"] = took_s, audio_s
+        results[f"{name}_real_time_factor"] = took_s / audio_s
+    for mode in (2, 3):
+        results[f"first_chunk_ms_mode_{mode}"] = 1e3 * min([await first_chunk_s(client, mode) for _ in range(2)])
+    for clients in (1, 4, 8):
+        start_s = time.perf_counter()
+        answers = await asyncio.gather(*(speak(client, SENTENCE, seed) for seed in range(clients)))
+        wall_s = time.perf_counter() - start_s
+        results[f"audio_s_per_s_{clients}_clients"] = sum(audio_s for _, audio_s in answers) / wall_s
+    return results

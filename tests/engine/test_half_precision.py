@@ -1,0 +1,194 @@
+"""FP16 on CUDA without a GPU: where tensors live and what they are made of, and what half precision costs in accuracy."""
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from sovits_service.engine import prompt_encoder, semantic_runner, wave_decoder
+from sovits_service.engine.decode_graph import DecodeGraphs
+from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.sequence import Job
+from sovits_service.engine.text_features import TextFeatures
+from sovits_service.engine.wave_decoder import VitsWaveDecoder
+from sovits_service.models.gpt import TextToSemantic
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.vits import Vits
+
+from .conftest import GPT, HUBERT, VITS, options, segment, voice
+
+CUDA = torch.device("meta")  # stands for CUDA: the CPU build cannot place even fake tensors there
+
+
+@pytest.fixture
+def fake_device(monkeypatch):
+    """Fake tensors: mixing devices raises as on a GPU. What is read back is checked, and replaced by plain values."""
+    read_back = []
+
+    def to_host(tensor):
+        assert tensor.device == CUDA, "computed on the CPU by mistake"
+        read_back.append(tuple(tensor.shape))
+        if tensor.dtype == torch.int64:  # drawn tokens: 7, not over, finite
+            return np.tile(np.array([7, 0, 1]), (tensor.shape[0], 1))
+        return np.zeros(tuple(tensor.shape), np.float32)
+
+    for module in (semantic_runner, wave_decoder, prompt_encoder):
+        monkeypatch.setattr(module, "to_host", to_host)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield read_back
+
+
+def on_device(build) -> torch.nn.Module:
+    """As the loader leaves a model: weights in half precision, these and the computed buffers on the device."""
+    torch.set_default_dtype(torch.float16)
+    try:
+        with CUDA:
+            model = build()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = buffer.to(CUDA)
+    for module in model.modules():
+        module.register_forward_hook(check_tensors)
+    return model.requires_grad_(False).eval()
+
+
+def check_tensors(module, inputs, output):
+    """Fake tensors forgive some mixtures that a GPU does not, so each module is asked what it saw."""
+    held = [*module._parameters.values(), *module._buffers.values()]
+    for tensor in (*inputs, *held, *(output if isinstance(output, tuple) else (output,))):
+        if isinstance(tensor, torch.Tensor):
+            assert tensor.device == CUDA, f"{type(module).__name__} has a tensor on the CPU"
+            assert tensor.dtype != torch.float32 or tensor is module._buffers.get("table"), (
+                f"{type(module).__name__} has a tensor in float32"
+            )
+
+
+def half_pipeline():
+    gpt = on_device(lambda: TextToSemantic(GPT))
+    vits = on_device(lambda: Vits(VITS, weight_norm=False))
+    hubert = on_device(lambda: Hubert(HUBERT))
+    return (
+        SemanticRunner(gpt, 4, 200),
+        TextFeatures(None, CUDA, torch.float16),
+        PromptEncoder(vits, hubert, None),
+        VitsWaveDecoder(vits, VITS.sampling_rate),
+    )
+
+
+def new_job(loop, **kwargs):
+    return Job([segment(1)], segment(2), [voice(1)], options(**kwargs), float("inf"), 8, loop)
+
+
+def run_all(runner, features, prompts, decoder, **kwargs):
+    """One sequence from reference to samples."""
+    job = new_job(None, **kwargs)
+    sequence = job.start_next()
+    sequence.slot = 1
+    prompt = prompts.encode(job.references)
+    assert prompt.prompt_tokens.device == CUDA
+    assert prompt.style_embedding.dtype == torch.float16
+    bert = features.features([job.prompt_segment, sequence.segment])
+    runner.prefill(sequence, bert, prompts.prompt_tokens(prompt, job.prompt_segment))
+    for _ in range(20):
+        assert runner.step([sequence], 2) == []
+    stream = decoder.open(sequence, prompt)
+    stream.feed(sequence.tokens, is_final=True)
+    samples = decoder.advance([stream])[0]
+    return sequence, samples
+
+
+def test_every_stage_stays_on_the_device_in_half_precision(fake_device):
+    runner, features, prompts, decoder = half_pipeline()
+    assert runner.cache.keys.dtype == torch.float16
+    sequence, samples = run_all(runner, features, prompts, decoder)
+    assert len(sequence.tokens) == 21
+    assert len(samples) == 21 * 2 * VITS.hop_length
+    # One read per voice, one per token, one per piece of speech: the device is not waited for more often.
+    assert len(fake_device) == 1 + 21 + 1
+
+
+@pytest.mark.parametrize("part", ["bert", "bert on the CPU", "style", "weights"])
+def test_the_test_sees_a_tensor_that_is_left_behind(fake_device, part):
+    runner, features, prompts, decoder = half_pipeline()
+    if part == "bert":
+        features.features = lambda segments: torch.zeros(24, 1024)
+        runner._bert_dtype = torch.float32
+    elif part == "bert on the CPU":
+        features.features = lambda segments: torch.zeros(24, 1024)
+        runner.device = torch.device("cpu")
+    elif part == "style":
+        decoder._dtype = torch.float32
+    else:
+        layer = prompts._vits.dec.conv_pre
+        layer._parameters["bias"] = torch.nn.Parameter(torch.zeros_like(layer.bias, device="cpu"))
+    with pytest.raises((RuntimeError, AssertionError)):
+        run_all(runner, features, prompts, decoder)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_half_precision_stays_near_float32(gpt, vits, dtype, bound):
+    """Logits and waveform, relative to the largest value: 2 % in fp16, 10 % in bf16, which has 8 bits."""
+    ids, prompt = torch.arange(20), torch.arange(10)
+    bert = torch.zeros(20, 1024)
+    style = torch.randn(1, VITS.gin_channels, 1, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(1, VITS.inter_channels, 20, generator=torch.Generator().manual_seed(2))
+
+    def outputs(gpt, vits, dtype):
+        cache = gpt.new_cache(1, 64)
+        logits = gpt.prefill(ids, bert.to(dtype), prompt, cache, 0)
+        prior = vits.encode(prompt[None], ids[None], style.to(dtype))
+        wave = vits.vocode(vits.latents(prior, style.to(dtype), noise.to(dtype)), style.to(dtype))
+        return logits.float(), wave.float()
+
+    import copy
+
+    expected = outputs(gpt, vits, torch.float32)
+    actual = outputs(copy.deepcopy(gpt).to(dtype), copy.deepcopy(vits).to(dtype), dtype)
+    for half, full in zip(actual, expected, strict=True):
+        assert (half - full).abs().max() / full.abs().max() < bound
+
+
+def test_without_cuda_the_decode_step_runs_as_it_is():
+    calls = []
+    graphs = DecodeGraphs(lambda bound: calls.append(bound) or torch.ones(1), torch.device("cpu"))
+    assert not graphs.is_enabled
+    graphs(64)
+    graphs(64)
+    assert calls == [64, 64]
+
+
+def test_a_capture_that_fails_falls_back_to_the_plain_step_for_good(monkeypatch):
+    calls, attempts = [], []
+    graphs = DecodeGraphs(lambda bound: calls.append(bound) or torch.ones(1), torch.device("cuda"))
+    assert graphs.is_enabled
+
+    def capture(bound):
+        attempts.append(bound)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphs, "_capture", capture)
+    for _ in range(3):
+        graphs(256)
+    assert calls == [256, 256, 256]
+    assert attempts == [256]
+    assert not graphs.is_enabled
+
+
+def test_on_cuda_a_captured_step_is_replayed_for_its_bound_alone(monkeypatch):
+    class Graph:
+        replays = 0
+
+        def replay(self):
+            self.replays += 1
+
+    captured = {}
+    graphs = DecodeGraphs(lambda bound: torch.ones(1), torch.device("cuda"))
+    monkeypatch.setattr(
+        graphs, "_capture", lambda bound: captured.setdefault(bound, (Graph(), torch.full((1,), bound)))
+    )
+    outputs = [graphs(bound).item() for bound in (256, 256, 512, 256)]
+    assert outputs == [256, 256, 512, 256]
+    assert {bound: graph.replays for bound, (graph, _) in captured.items()} == {256: 3, 512: 1}
