@@ -1,4 +1,4 @@
-"""FP16 on CUDA without a GPU: where tensors live and what they are made of, and what half precision costs in accuracy."""
+"""FP16 on CUDA without a GPU: where tensors live, what they are made of, and what half precision costs."""
 
 import numpy as np
 import pytest
