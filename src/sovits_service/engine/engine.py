@@ -73,7 +73,8 @@ class Engine:
         self._is_quiet.wait(deadline_s)
         self._is_stopping = True
         self._wake.set()
-        self._thread.join()
+        if self.is_alive:
+            self._thread.join()
 
     def stats(self) -> EngineStats:
         """Numbers as they are now; read from another thread, each is right but they may be a step apart."""
