@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import importlib.metadata
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from collections.abc import Sequence as Row
@@ -18,10 +20,13 @@ from sovits_service.audio.load import AudioLimits, decode_reference, validate_re
 from sovits_service.config_file import find_path
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.sequence import JobOptions
-from sovits_service.errors import InvalidRequestError, OverloadedError
+from sovits_service.errors import InvalidRequestError, OverloadedError, ReferenceAudioError
 from sovits_service.model_store import Model, ModelStore
 from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.storage.cache import ResultCache
+from sovits_service.storage.objects import ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon, load_lexicon
@@ -50,6 +55,19 @@ class Synthesis:
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What an answer depends on beside its request.
+
+    Attributes:
+        reference_hashes: of the content of the reference, then of the further ones.
+        model_hashes: of the weights, and of the settings and the lexicon that the service runs with.
+    """
+
+    reference_hashes: tuple[str, ...]
+    model_hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredReference:
     """An upload: `path` and `reference_id` both name it in later requests."""
 
@@ -71,13 +89,19 @@ class SpeechService:
         frontend: Frontend,
         voices: VoiceStore,
         references: ReferenceStore,
+        results: ResultCache | None = None,
+        objects: ObjectStore | None = None,
+        configuration_hash: str = "",
     ) -> None:
+        self.results = results
+        self.objects = objects
         self._settings = settings
         self._models = models
         self._engine = engine
         self._frontend = frontend
         self._voices = voices
         self._references = references
+        self._configuration_hash = configuration_hash
         self._limits = AudioLimits(max_bytes=settings.max_upload_bytes)
         self._is_ready = False
         self._default_reference: str | None = None
@@ -98,6 +122,8 @@ class SpeechService:
         """Refuse new requests, let those that run finish within the deadline, end the rest."""
         self._is_ready = False
         await asyncio.to_thread(self._engine.stop, deadline_s)
+        if self.results is not None:
+            await self.results.close()
 
     @property
     def is_alive(self) -> bool:
@@ -132,6 +158,16 @@ class SpeechService:
             "failed_total": counters.failed,
             "rejected_total": stats.rejected,
         }
+
+    async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
+        """What shapes the speech of a request beside its own fields, for the cache of finished answers.
+
+        Raises:
+            InvalidRequestError: there is no such reference.
+            UnknownVoiceError: no such voice.
+        """
+        hashes = await asyncio.to_thread(lambda: tuple(map(_content_hash, self._reference_paths(request))))
+        return Fingerprint(hashes, (self._models.current.weights_hash, self._configuration_hash))
 
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
         """Speak a request; returns when its first chunk exists.
@@ -289,6 +325,13 @@ class SpeechService:
         self._default_reference = path
 
 
+def _content_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ReferenceAudioError("the reference cannot be read any more; upload it again") from error
+
+
 async def _with_pauses(
     first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], segments: Row[Segment], pause_s: float
 ) -> AsyncGenerator[AudioChunk, None]:
@@ -325,6 +368,9 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
     lexicon = load_lexicon(lexicon_path) if lexicon_path.exists() else Lexicon()
     g2pw_dir = tts.g2pw_path if tts.g2pw_path.exists() else None
     roots = settings.all_voices_roots
+    digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())
+    digest.update(tts.model_dump_json().encode())
+    digest.update(lexicon_path.read_bytes() if lexicon_path.exists() else b"")
     return SpeechService(
         settings=settings,
         models=ModelStore(tts, settings, engine.counters),
@@ -332,4 +378,7 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         frontend=Frontend(lexicon=lexicon, g2pw_dir=g2pw_dir),
         voices=VoiceStore(roots),
         references=ReferenceStore(settings.upload_dir, [*roots, *settings.reference_roots]),
+        results=open_cache(settings.cache),
+        objects=open_objects(settings.objects),
+        configuration_hash=digest.hexdigest(),
     )

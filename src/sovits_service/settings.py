@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sovits_service.config_file import bundled_root, describe_problems, find_path, nearest, read_yaml, refuse_unknown
@@ -184,6 +184,52 @@ class ApiKeySettings(BaseModel):
     scopes: tuple[KeyScope, ...] = ("synth", "upload")
 
 
+class CacheSettings(BaseModel):
+    """Where finished answers are kept.
+
+    Attributes:
+        backend: `disk` for this machine, `redis` for replicas together, `off`.
+        max_bytes: of the disk; what was used longest ago goes first.
+        redis_url: `redis://[:password@]host[:port][/number]`.
+        ttl_s: life of an answer in Redis.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Literal["disk", "redis", "off"] = "disk"
+    dir: Path = Path("cache")
+    max_bytes: int = Field(default=2 * 2**30, ge=2**20)
+    redis_url: SecretStr = SecretStr("")
+    ttl_s: float = Field(default=24 * 3600.0, gt=0)
+
+
+class ObjectSettings(BaseModel):
+    """Where the audio of `response: url` is kept, and what its links look like.
+
+    Attributes:
+        backend: `local` for a folder whose links this service answers, `s3` for a bucket, `off`.
+        public_url: what links begin with: of this service as clients reach it (local), or of the store (s3).
+        link_ttl_s: life of a link.
+        endpoint_url: of an S3 store that is not AWS.
+        access_key_id, secret_access_key: where empty, from `AWS_*` variables or the machine's role.
+        virtual_hosted: whether the bucket is part of the host's name, as Aliyun OSS asks for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Literal["local", "s3", "off"] = "local"
+    dir: Path = Path("objects")
+    public_url: str = ""
+    link_ttl_s: float = Field(default=3600.0, gt=0)
+    bucket: str = ""
+    prefix: str = ""
+    endpoint_url: str = ""
+    region: str = "us-east-1"
+    access_key_id: str = ""
+    secret_access_key: SecretStr = SecretStr("")
+    virtual_hosted: bool = False
+
+
 class ServiceSettings(BaseSettings):
     """`service.yaml` and SOVITS_* variables; a variable wins over the file (`SOVITS_ADMIN__ENABLED=true`).
 
@@ -238,6 +284,8 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     admin: AdminSettings = AdminSettings()
+    cache: CacheSettings = CacheSettings()
+    objects: ObjectSettings = ObjectSettings()
 
     @classmethod
     def settings_customise_sources(

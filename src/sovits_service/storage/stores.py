@@ -1,0 +1,56 @@
+"""Settings in, the configured cache and object store out; an optional client is imported only where it is asked for."""
+
+from __future__ import annotations
+
+from sovits_service.errors import MissingExtraError, SettingsError
+from sovits_service.settings import CacheSettings, ObjectSettings
+from sovits_service.storage.cache import ResultCache
+from sovits_service.storage.disk_cache import DiskCache
+from sovits_service.storage.objects import LocalObjects, ObjectStore
+
+
+def open_cache(settings: CacheSettings) -> ResultCache | None:
+    """The cache for finished answers; None where it is off.
+
+    Raises:
+        MissingExtraError: Redis is asked for, and its client is not installed.
+        SettingsError: no usable URL.
+    """
+    if settings.backend == "off":
+        return None
+    if settings.backend == "disk":
+        return DiskCache(settings.dir, settings.max_bytes)
+    try:
+        from sovits_service.storage.redis_cache import RedisCache
+    except ModuleNotFoundError:
+        raise MissingExtraError("cache.backend redis needs its client: pip install 'sovits-service[redis]'") from None
+    return RedisCache(settings.redis_url.get_secret_value(), ttl_s=settings.ttl_s)
+
+
+def open_objects(settings: ObjectSettings) -> ObjectStore | None:
+    """The store for files that are handed out by link; None where it is off.
+
+    Raises:
+        MissingExtraError: S3 is asked for, and its client is not installed.
+        SettingsError: unusable settings.
+    """
+    if settings.backend == "off":
+        return None
+    if settings.backend == "local":
+        return LocalObjects(settings.dir, f"{settings.public_url.rstrip('/')}/objects")
+    if not settings.bucket:
+        raise SettingsError("objects.backend s3 needs objects.bucket")
+    try:
+        from sovits_service.storage.s3_objects import S3Objects
+    except ModuleNotFoundError:
+        raise MissingExtraError("objects.backend s3 needs its client: pip install 'sovits-service[s3]'") from None
+    return S3Objects(
+        settings.bucket,
+        endpoint_url=settings.endpoint_url,
+        public_url=settings.public_url,
+        region=settings.region,
+        access_key_id=settings.access_key_id,
+        secret_access_key=settings.secret_access_key.get_secret_value(),
+        prefix=settings.prefix,
+        virtual_hosted=settings.virtual_hosted,
+    )
