@@ -69,7 +69,7 @@ def decode_reference(data: bytes | Path, *, limits: AudioLimits = DEFAULT_LIMITS
     Raises:
         UploadTooLargeError: more bytes than `limits` allow.
         UnsupportedAudioError: the content is in none of the accepted formats, or has no sound in it.
-        ReferenceAudioError: damaged, empty, too long, or with a rate or channels that are not accepted.
+        ReferenceAudioError: gone, damaged, empty, too long, or with a rate or channels that are not accepted.
     """
     content = _read_bounded(data, limits.max_bytes)
     payload = content[_id3_end(content) :]
@@ -162,8 +162,11 @@ def trim_reference(reference: ReferenceAudio) -> ReferenceAudio:
 
 def _read_bounded(data: bytes | Path, max_bytes: int) -> bytes:
     if isinstance(data, Path):
-        with data.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        try:
+            with data.open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise ReferenceAudioError("the reference cannot be read any more; upload it again") from error
     if len(data) > max_bytes:
         raise UploadTooLargeError(f"the audio file is larger than {max_bytes / 2**20:.0f} MiB; cut it to 3 to 10 s")
     return data

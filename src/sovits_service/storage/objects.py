@@ -34,11 +34,13 @@ class ObjectInfo:
 
     Attributes:
         modified_s: when it was written, in seconds since the epoch.
+        tag: another one after each change.
     """
 
     key: str
     size_bytes: int
     modified_s: float
+    tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +141,18 @@ class LocalObjects:
         file = self._file(key)
         try:
             with file.open("rb") as opened:
-                modified = os.fstat(opened.fileno()).st_mtime
+                status = os.fstat(opened.fileno())
                 data = opened.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
-        return StoredObject(data, ObjectInfo(key, len(data), modified))
+        return StoredObject(data, _info(key, status))
 
     def _scan(self, prefix: str) -> list[ObjectInfo]:
         found = []
         for file in sorted(self._folder.rglob("*")):
             key = file.relative_to(self._folder).as_posix()
             if key.startswith(prefix) and _KEY.fullmatch(key) and file.is_file():
-                status = file.stat()
-                found.append(ObjectInfo(key, status.st_size, status.st_mtime))
+                found.append(_info(key, file.stat()))
         return found
 
     def _signature(self, key: str, expires: str) -> str:
@@ -184,3 +185,9 @@ class LocalObjects:
         except OSError as error:
             log.warning("object_folder_not_usable", error=type(error).__name__, errno=error.errno)
             raise StorageError("the object store cannot be used; try again later") from error
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    # The inode too: a rename gives another one, even within the resolution of the clock.
+    tag = f"{status.st_mtime_ns}-{status.st_ino}-{status.st_size}"
+    return ObjectInfo(key, status.st_size, status.st_mtime, tag)

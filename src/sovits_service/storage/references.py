@@ -111,6 +111,41 @@ class ReferenceStore:
             os.utime(file, (now, now))
         return StoredUpload(reference_id, f"{UPLOADS_PREFIX}{file.name}", file, len(data))
 
+    def adopt(self, data: bytes, details: bytes | None, uploaded_at_s: float) -> None:
+        """Keeps a copy of what another replica took in, with the life that is left to it.
+
+        Args:
+            details: the other replica's details file.
+        """
+        reference_id = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            if details is not None:
+                write_atomic(self._details_file(reference_id), details)
+            file = self._upload_dir / f"{reference_id}.wav"
+            write_atomic(file, data)
+            os.utime(file, (uploaded_at_s, uploaded_at_s))
+
+    def details_file(self, reference_id: str) -> bytes | None:
+        """What all owners said of an upload, as `adopt` takes it."""
+        try:
+            return self._details_file(reference_id).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def shrink(self, max_bytes: int) -> int:
+        """Deletes the oldest uploads until the rest takes no more than `max_bytes`; returns how many went."""
+        files = [(file.stat().st_mtime, file.stat().st_size, file) for file in self._upload_files()]
+        excess = sum(size for _, size, _ in files) - max_bytes
+        removed = 0
+        for _, size, file in sorted(files):
+            if excess <= 0:
+                break
+            file.unlink(missing_ok=True)
+            self._details_file(file.stem).unlink(missing_ok=True)
+            excess -= size
+            removed += 1
+        return removed
+
     def details(self, reference_id: str, owner: str = "") -> UploadDetails:
         """What `owner` said of an upload; empty where nothing was said."""
         match = _UPLOAD_NAME.fullmatch(reference_id)
@@ -215,6 +250,12 @@ def find_under(name: str, roots: Sequence[Path]) -> Path | None:
             if found is not None:
                 return found
     return None
+
+
+def upload_id(name: str) -> str | None:
+    """The id in what may be the name of an upload."""
+    match = _UPLOAD_NAME.fullmatch(name)
+    return match[1] if match is not None else None
 
 
 def _is_harmless(name: str) -> bool:

@@ -14,6 +14,7 @@ from sovits_service.errors import SettingsError, StorageError
 from sovits_service.storage.objects import ObjectInfo, StoredObject, check_key
 
 if TYPE_CHECKING:  # obstore has these names for type checkers alone
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class S3Objects:
             return None
         except _FAILURES as error:
             raise _storage_error() from error
-        return StoredObject(data, ObjectInfo(key, len(data), result.meta["last_modified"].timestamp()))
+        return StoredObject(data, _info(key, result.meta))
 
     async def delete(self, key: str) -> None:
         path = self._path(key)
@@ -92,10 +93,7 @@ class S3Objects:
             entries = await obstore.list(self._store, folder or None).collect_async()
         except _FAILURES as error:
             raise _storage_error() from error
-        infos = [
-            ObjectInfo(entry["path"][len(self._prefix) :], entry["size"], entry["last_modified"].timestamp())
-            for entry in entries
-        ]
+        infos = [_info(entry["path"][len(self._prefix) :], entry) for entry in entries]
         return sorted((info for info in infos if info.key.startswith(prefix)), key=lambda info: info.key)
 
     async def url(self, key: str, expires_s: float) -> str:
@@ -105,6 +103,11 @@ class S3Objects:
 
     def _path(self, key: str) -> str:
         return self._prefix + check_key(key)
+
+
+def _info(key: str, meta: ObjectMeta) -> ObjectInfo:
+    modified_s = meta["last_modified"].timestamp()
+    return ObjectInfo(key, meta["size"], modified_s, meta["e_tag"] or str(modified_s))
 
 
 def _connect(config: S3Config, endpoint_url: str, client: ClientConfig, retry: RetryConfig) -> S3Store:

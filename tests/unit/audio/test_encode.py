@@ -58,7 +58,7 @@ def _read_aac_with_faad(data: bytes, sample_rate_hz: int, folder: Path) -> Float
 
 def _lag_samples(decoded: FloatArray, original: FloatArray, most: int) -> int:
     """The delay of `decoded` that fits `original` best."""
-    excerpt = original[: len(original) // 2].astype(np.float64)
+    excerpt = original[: len(original) // 6].astype(np.float64)
     scores = np.correlate(decoded[: len(excerpt) + most].astype(np.float64), excerpt, mode="valid")
     return int(np.argmax(scores))
 

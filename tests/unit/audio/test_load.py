@@ -250,6 +250,12 @@ def test_an_empty_clip_is_refused(kind: str) -> None:
         decode_reference(_libsndfile(np.zeros(0, dtype=np.float32), RATE, kind))
 
 
+def test_a_file_that_has_gone_is_an_error_without_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ReferenceAudioError, match="upload it again") as caught:
+        decode_reference(tmp_path / "gone.wav")
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_samples_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(ReferenceAudioError, match="not numbers"):
         decode_reference(_libsndfile(np.full(RATE, np.nan, dtype=np.float32), RATE, "WAV", "FLOAT"))

@@ -1,0 +1,219 @@
+"""Two replicas with folders of their own and one object store know the same uploads and voices."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from sovits_service.errors import InvalidRequestError, StorageError, UnknownVoiceError
+from sovits_service.storage.objects import LocalObjects, ObjectInfo, ObjectStore, StoredObject
+from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.shared import SharedReferences, SharedVoices
+from sovits_service.storage.voices import VoiceStore
+from sovits_service.types import Voice
+
+from .test_objects import s3_objects
+
+
+@pytest.fixture(params=["folder", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return (
+        LocalObjects(tmp_path / "nfs") if request.param == "folder" else s3_objects(request.getfixturevalue("s3_url"))
+    )
+
+
+def references(folder: Path, objects: ObjectStore, **options: int) -> SharedReferences:
+    return SharedReferences(ReferenceStore(folder, []), objects, **options)
+
+
+class Counting:
+    """A real store that counts its reads, and can be down."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.reads = 0
+        self.is_down = False
+
+    async def put(self, key: str, data: bytes, content_type: str = "") -> None:
+        self._check()
+        await self._store.put(key, data, content_type)
+
+    async def get(self, key: str) -> StoredObject | None:
+        self._check()
+        self.reads += 1
+        return await self._store.get(key)
+
+    async def delete(self, key: str) -> None:
+        self._check()
+        await self._store.delete(key)
+
+    async def entries(self, prefix: str) -> list[ObjectInfo]:
+        self._check()
+        return await self._store.entries(prefix)
+
+    async def url(self, key: str, expires_s: float) -> str:
+        return await self._store.url(key, expires_s)
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise StorageError("down")
+
+
+async def test_an_upload_to_one_replica_is_known_to_the_other(objects: ObjectStore, tmp_path: Path) -> None:
+    one, two = references(tmp_path / "1", objects), references(tmp_path / "2", objects)
+    stored = await one.add(b"clip", owner="key", details=UploadDetails("hi", "en", "agreed"))
+    for name in (stored.path, stored.reference_id):
+        path = await two.resolve(name)
+        assert path.read_bytes() == b"clip"
+        assert path.is_relative_to(tmp_path / "2")
+    assert ReferenceStore(tmp_path / "2", []).details(stored.reference_id, "key").consent == "agreed"
+    with pytest.raises(InvalidRequestError):
+        await two.resolve("0" * 64)
+    with pytest.raises(InvalidRequestError):
+        await two.resolve("../1/" + stored.path)
+
+
+async def test_fifty_requests_fetch_once(objects: ObjectStore, tmp_path: Path) -> None:
+    counting = Counting(objects)
+    stored = await references(tmp_path / "1", objects).add(b"clip")
+    two = references(tmp_path / "2", counting)
+    await asyncio.gather(*(two.resolve(stored.path) for _ in range(50)))
+    assert counting.reads == 2  # the clip and what was said of it
+    counting.is_down = True
+    assert (await two.resolve(stored.path)).read_bytes() == b"clip"
+
+
+async def test_a_copy_does_not_outlive_the_upload(tmp_path: Path) -> None:
+    objects = LocalObjects(tmp_path / "nfs")
+    stored = await references(tmp_path / "1", objects).add(b"clip")
+    half_a_day_ago = time.time() - 12 * 3600
+    os.utime(tmp_path / "nfs" / stored.path, (half_a_day_ago, half_a_day_ago))
+    path = await references(tmp_path / "2", objects).resolve(stored.path)
+    assert path.stat().st_mtime == pytest.approx(half_a_day_ago, abs=1)
+    two_days_ago = time.time() - 48 * 3600
+    for file in (tmp_path / "nfs/uploads").iterdir():
+        os.utime(file, (two_days_ago, two_days_ago))
+    three = references(tmp_path / "3", objects)
+    with pytest.raises(InvalidRequestError):
+        await three.resolve(stored.path)
+    assert await three.sweep() == 1
+    assert await objects.entries("uploads/") == []
+
+
+async def test_the_local_copies_are_bounded(objects: ObjectStore, tmp_path: Path) -> None:
+    one = references(tmp_path / "1", objects)
+    uploads = [await one.add(bytes([number]) * 1000) for number in range(10)]
+    two = references(tmp_path / "2", objects, max_local_bytes=3500)
+    for upload in uploads * 2:
+        assert (await two.resolve(upload.path)).read_bytes() == upload.file.read_bytes()
+        assert len(list((tmp_path / "2").glob("*.wav"))) <= 3
+
+
+async def test_a_store_that_is_down_is_told_when_it_is_needed(tmp_path: Path) -> None:
+    objects = Counting(LocalObjects(tmp_path / "nfs"))
+    one = references(tmp_path / "1", objects)
+    objects.is_down = True
+    with pytest.raises(StorageError):
+        await one.add(b"clip")
+    with pytest.raises(StorageError):
+        await one.resolve("f" * 64)
+
+
+class Replica:
+    def __init__(self, folder: Path, objects: ObjectStore) -> None:
+        self.root = folder
+        self.voices = VoiceStore([folder])
+        self.shared = SharedVoices(self.voices, folder, objects)
+
+    def ids(self) -> list[str]:
+        assert self.voices.problems() == {}
+        return [voice.voice_id for voice in self.voices.list()]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    (tmp_path / "clip.wav").write_bytes(b"clip one")
+    return tmp_path / "clip.wav"
+
+
+async def test_voices_follow_from_replica_to_replica(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+    one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
+    stored = await one.shared.put(Voice("温柔", "u", "hi", "en", ("u",)), {"u": clip})
+    assert await two.shared.pull() == 2
+    assert two.voices.get("温柔") == stored
+    assert two.voices.reference_path(stored).read_bytes() == b"clip one"
+    assert await two.shared.pull() == 0
+
+    clip.write_bytes(b"clip two")
+    changed = await two.shared.put(Voice("温柔", "u", description="new"), {"u": clip})
+    await one.shared.pull()
+    assert one.voices.get("温柔") == changed
+    assert one.voices.reference_path(changed).read_bytes() == b"clip two"
+    assert not (tmp_path / "1" / stored.ref_audio).exists()
+    assert len(await objects.entries("voices/")) == 2
+
+    await one.shared.delete("温柔")
+    await two.shared.pull()
+    await one.shared.put(Voice("short", "u"), {"u": clip})
+    await two.shared.pull()
+    await two.shared.delete("short")
+    await one.shared.pull()
+    assert one.ids() == two.ids() == []
+    assert await objects.entries("voices/") == []
+    with pytest.raises(UnknownVoiceError):
+        await two.shared.delete("温柔")
+
+
+async def test_voices_put_there_by_hand_stay(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+    one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/own.wav").write_bytes(b"own")
+    (tmp_path / "2/own.yaml").write_text("ref_audio: own.wav")
+    await one.shared.put(Voice("shared", "u"), {"u": clip})
+    await two.shared.pull()
+    assert two.ids() == ["own", "shared"]
+    await one.shared.delete("shared")
+    await two.shared.pull()
+    assert two.ids() == ["own"]
+
+
+async def test_a_voice_whose_name_begins_another_is_left_alone(
+    objects: ObjectStore, tmp_path: Path, clip: Path
+) -> None:
+    one = Replica(tmp_path / "1", objects)
+    for voice_id in ("calm", "calm-2", "calm2"):
+        await one.shared.put(Voice(voice_id, "u"), {"u": clip})
+    await one.shared.delete("calm")
+    two = Replica(tmp_path / "2", objects)
+    await two.shared.pull()
+    assert two.ids() == ["calm-2", "calm2"]
+
+
+async def test_pulls_and_writes_at_the_same_time_lose_nothing(tmp_path: Path, clip: Path) -> None:
+    objects = LocalObjects(tmp_path / "nfs")
+    replicas = [Replica(tmp_path / str(number), objects) for number in range(3)]
+
+    async def write(number: int) -> None:
+        await replicas[number % 3].shared.put(Voice(f"v{number}", "u"), {"u": clip})
+
+    async def pull(replica: Replica) -> None:
+        for _ in range(10):
+            await replica.shared.pull()
+
+    await asyncio.gather(*(write(number) for number in range(12)), *(pull(replica) for replica in replicas))
+    for replica in replicas:
+        await replica.shared.pull()
+        assert len(replica.ids()) == 12
+
+
+async def test_a_damaged_manifest_costs_only_a_download(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+    one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
+    await one.shared.put(Voice("calm", "u"), {"u": clip})
+    await two.shared.pull()
+    (tmp_path / "2/.shared.json").write_bytes(b"{")
+    assert await two.shared.pull() == 2
+    assert two.ids() == ["calm"]
