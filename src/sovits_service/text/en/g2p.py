@@ -19,7 +19,7 @@ MAX_SENTENCE_TOKENS = 400
 
 # A short form that starts with an apostrophe, a word with inner apostrophes or hyphens, a plain word, dots, or any other character (as NLTK's TweetTokenizer cuts).
 _TOKEN = re.compile(
-    r"(?i:(?<!\w)'(?:tis|twas|em|til|cause|bout|cuz|n)\b(?!'))|[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|\.(?:\s*\.)+|\S"
+    r"(?i:(?<!\w)'(?:tis|twas|em|til|cause|bout|cuz|n)\b(?!'))|[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|[\ue000-\uf8ff]'s|\.(?:\s*\.)+|\S"
 )
 _CONTRACTION = re.compile(r"([a-z'\-]*[a-z])('s|'d|'ll|'ve|'re|'m|n't)")
 _CONTRACTED: dict[str, Phonemes] = {
@@ -41,22 +41,23 @@ def tokenize(text: str) -> list[str]:
     return tokens
 
 
-def phonemes(text: str, lexicon: Mapping[str, Phonemes]) -> list[str]:
-    """ARPAbet and punctuation of normalised text."""
+def phonemes(text: str, marked: Mapping[str, Phonemes]) -> list[str]:
+    """ARPAbet and punctuation of normalised text; `marked` holds what its private-use characters stand for."""
     tokens = tokenize(text)
     said: list[str] = []
     for start in range(0, len(tokens), MAX_SENTENCE_TOKENS):
-        said += _sentence(tokens[start : start + MAX_SENTENCE_TOKENS], lexicon)
+        said += _sentence(tokens[start : start + MAX_SENTENCE_TOKENS], marked)
     return said
 
 
-def _sentence(tokens: list[str], lexicon: Mapping[str, Phonemes]) -> list[str]:
+def _sentence(tokens: list[str], marked: Mapping[str, Phonemes]) -> list[str]:
     readings = read_homographs(tokens)
     said: list[str] = []
     for i, token in enumerate(tokens):
         word = token.lower()
-        if word in lexicon:
-            said += lexicon[word]
+        if token[0] in marked:
+            said += marked[token[0]]
+            said += possessive_ending(marked[token[0]]) if len(token) > 1 else ()
         elif not word.strip("'")[:1].isalpha():
             said += _punctuation(token)
         elif len(word) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from sovits_service.text.en.dates import read_dates
 from sovits_service.text.en.figures import read_figures
@@ -32,18 +33,18 @@ _SPACE_BEFORE_PAUSE = re.compile(r"\s+(?=[,.!?])")
 _KEPT = re.compile(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
 
 
-def normalize(text: str) -> tuple[str, int]:
-    """Spoken form, and the count of letters that have no reading.
+def normalize(text: str, mark_words: Callable[[str], str] = str) -> tuple[str, int]:
+    """Spoken form, and the count of letters that have no reading; takes time in proportion to the text.
 
-    Takes time in proportion to the text.
+    mark_words: puts private-use characters in place of words that the user's lexicon reads; no rule touches those.
     """
     spoken: list[str] = []
     dropped = 0
-    for piece in _PIECE.findall(plain_text(text)):
+    for piece in _PIECE.findall(mark_words(plain_text(text))):
         said, lost = _normalize_piece(piece)
         spoken.append(said)
         dropped += lost
-    return re.sub(" {2,}", " ", " ".join(spoken)).strip(), dropped
+    return re.sub(" {2,}", " ", " ".join(spoken)).strip(), min(dropped, len(text))
 
 
 def _normalize_piece(text: str) -> tuple[str, int]:

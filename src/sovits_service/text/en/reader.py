@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -12,19 +13,37 @@ from sovits_service.types import SymbolSet
 
 _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 MIN_PHONEMES = 4
+_FIRST_MARK, _LAST_MARK = 0xE000, 0xF8FF  # private use: no text has these after normalisation
 
 
 class EnglishReader:
     """Reads English; tables load at the first use and are shared by all readers."""
 
     def __init__(self, lexicon: Mapping[str, tuple[str, ...]] = _NO_WORDS) -> None:
-        """lexicon: lower-case words and their ARPAbet; it goes before every dictionary."""
-        self._lexicon = lexicon
+        """lexicon: words as they are written, in any case, and their ARPAbet; it goes before every rule."""
+        self._lexicon = {word.lower(): reading for word, reading in lexicon.items()}
+        words = "|".join(re.escape(word) for word in sorted(self._lexicon, key=len, reverse=True))
+        self._words = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) if words else None
 
     def read(self, text: str, symbols: SymbolSet) -> Reading:
         """Phonemes of any text: ARPAbet with stress, and punctuation. Both symbol sets hold all of them."""
-        norm_text, dropped = normalize(text)
-        said = phonemes(norm_text, self._lexicon)
+        marks: dict[str, str] = {}  # word of the lexicon to the character that stands for it
+        norm_text, dropped = normalize(text, lambda plain: self._mark_words(plain, marks))
+        said = phonemes(norm_text, {mark: self._lexicon[word.lower()] for word, mark in marks.items()})
         if len(said) < MIN_PHONEMES:
             said.insert(0, ",")  # parity: very short runs start with a pause
+        for word, mark in marks.items():
+            norm_text = norm_text.replace(mark, word)
         return Reading(norm_text, tuple(said), None, dropped)
+
+    def _mark_words(self, text: str, marks: dict[str, str]) -> str:
+        if self._words is None:
+            return text
+
+        def mark(match: re.Match[str]) -> str:
+            word = match[0]
+            if word not in marks and len(marks) > _LAST_MARK - _FIRST_MARK:
+                return word
+            return marks.setdefault(word, chr(_FIRST_MARK + len(marks)))
+
+        return self._words.sub(mark, text)

@@ -111,7 +111,7 @@ _SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(]
 
 def plain_text(text: str) -> str:
     """Typed text without markup and invisible characters, in composed letters and ASCII punctuation where it has any."""
-    text = html.unescape(text) if "&" in text else text
+    text = re.sub(r"[ \t]{2,}", " ", html.unescape(text) if "&" in text else text)
     text = "".join(" " if c in "\t\u2028\u2029" else c for c in text if not _is_invisible(c))
     for pattern, kept in _MARKUP:
         text = pattern.sub(kept, text)
