@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
 from pathlib import Path
 
+import structlog
+
+from sovits_service.errors import StorageError
+
+log = structlog.get_logger(__name__)
+
 _TEMPORARY = ".tmp"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name, to the disk, then renames it; the folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file under a temporary name, to the disk, then renames it; the folder is made where it is missing.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
     temporary = path.parent / f".{secrets.token_hex(8)}{_TEMPORARY}"
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_to_disk(temporary, data)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        log.warning(
+            "file_not_written", folder=path.parent.name, reason=errno.errorcode.get(error.errno or 0, "unknown")
+        )
+        raise StorageError("the file could not be kept: the disk of the service is full or not writable") from error
 
 
 def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
@@ -38,6 +52,13 @@ def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
         except FileNotFoundError:
             continue  # another replica was faster
     return removed
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
