@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_PHONEME = re.compile(r"-([^+]*)\+")
-_ACCENT = re.compile(r"/A:(-?\d+)\+(\d+)\+(\d+)/")
-_PHRASE_MORAE = re.compile(r"/F:(\d+)_")
+# Phoneme; morae from the nucleus, from the start and to the end of the phrase; morae of the phrase. xx: none.
+_LABEL = re.compile(r"-([^+]*)\+.*?/A:(-?\d+|xx)\+(\d+|xx)\+(\d+|xx)/.*?/F:(\d+|xx)_")
 _PHRASE_ENDS = frozenset("aeiouN") | {"cl"}
 _UNVOICED = str.maketrans("AEIOU", "aeiou")
 
@@ -18,10 +17,10 @@ def phonemes_with_pitch(labels: Sequence[str]) -> list[str]:
     The marks follow K. Kurihara, N. Seiyama and T. Kumano, "Prosodic features control by symbols as input of
     sequence-to-sequence acoustic modeling for neural TTS" (2021). Silence at both ends is left out.
     """
+    parsed = [match.groups() for match in map(_LABEL.search, labels) if match]
     phonemes: list[str] = []
-    for label, following in zip(labels, (*labels[1:], ""), strict=True):
-        found = _PHONEME.search(label)
-        phoneme = found[1] if found else "sil"
+    for label, following in zip(parsed, (*parsed, None)[1:], strict=True):
+        phoneme = label[0]
         if phoneme == "sil":
             continue
         if phoneme == "pau":
@@ -29,16 +28,13 @@ def phonemes_with_pitch(labels: Sequence[str]) -> list[str]:
             continue
         phoneme = phoneme.translate(_UNVOICED) if len(phoneme) == 1 else phoneme
         phonemes.append(phoneme)
-        accent = _ACCENT.search(label)
-        next_accent = _ACCENT.search(following)
-        phrase = _PHRASE_MORAE.search(label)
-        if accent is None or next_accent is None or phrase is None:
+        if following is None or "xx" in label or following[2] == "xx":
             continue
-        from_nucleus, mora, morae_left = int(accent[1]), int(accent[2]), int(accent[3])
-        next_mora = int(next_accent[2])
+        from_nucleus, mora, morae_left, phrase_morae = map(int, label[1:])
+        next_mora = int(following[2])
         if morae_left == 1 and next_mora == 1 and phoneme in _PHRASE_ENDS:
             phonemes.append("#")
-        elif from_nucleus == 0 and next_mora == mora + 1 and mora != int(phrase[1]):
+        elif from_nucleus == 0 and next_mora == mora + 1 and mora != phrase_morae:
             phonemes.append("]")
         elif mora == 1 and next_mora == 2:
             phonemes.append("[")

@@ -27,6 +27,7 @@ def _alternatives(words: dict[str, str]) -> str:
 _UNIT = _alternatives(UNITS)
 _CURRENCY = _alternatives(CURRENCIES)
 _COUNTER = "[時分秒日月年人個円歳階回枚本冊杯台匹名点番度%％週ヶか名泊倍割巻話章頁キメグセ]"
+_LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
 _URL = re.compile(r"https?://[!-~]+|www\.[!-~]+", re.ASCII)
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?!\d|[-/]\d)")
@@ -63,7 +64,7 @@ _WORDS = re.compile(_alternatives(WORDS))
 
 def normalize(text: str) -> str:
     """Write a text so that OpenJTalk reads it rightly; what has no rule is left as it is."""
-    text = fold(text)
+    text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
     text = _URL.sub(lambda match: _address(match[0]), text)
     text = _EMAIL.sub(lambda match: _address(match[0]), text)
     text = _WORDS.sub(lambda match: WORDS[match[0]], text)
@@ -136,7 +137,9 @@ def _money_after(match: re.Match[str]) -> str:
 
 
 def _with_unit(match: re.Match[str]) -> str:
-    return match[1].replace(",", "") + UNITS[match[2]]
+    unit = UNITS[match[2]]
+    # Kept apart, or OpenJTalk says ハチジュッヘーホー.
+    return match[1].replace(",", "") + (" " if unit.startswith("平方") else "") + unit
 
 
 def _latin(match: re.Match[str]) -> str:

@@ -80,7 +80,9 @@ class JapaneseReader:
         return phonemes, dropped
 
     def _pronounce(self, text: str) -> tuple[list[str], int]:
-        text = text.translate(_SMALL_KANA)
+        text = text.translate(_SMALL_KANA).lstrip("ー")  # nothing to lengthen
+        if not text:
+            return [], 0
         with self._lock:
             openjtalk = _openjtalk()
             text = _LATIN.sub(lambda match: _known_spelling(match[0]), text)

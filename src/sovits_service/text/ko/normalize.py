@@ -43,6 +43,7 @@ _COUNTERS = "|".join(sorted({*SINO_COUNTERS, *MIXED_COUNTERS, *NATIVE_BELOW}, ke
 _UNIT = _alternatives(UNITS)
 _CURRENCY = _alternatives(CURRENCIES)
 
+_LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
 _URL = re.compile(r"https?://\S+|(?<![A-Za-z0-9@.])www\.[\w\-./?=&%#]+", re.ASCII)
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 _MARKUP = re.compile(r"[*_`#]{2,}|(?<!\w)[*_`]|[*_`](?!\w)|^\s*#+\s+", re.MULTILINE)
@@ -81,7 +82,7 @@ _LATIN_LETTER = re.compile(r"[A-Za-z]")
 
 def normalize(text: str) -> str:
     """Write a text out as it is spoken; what has no rule is left as it is."""
-    text = fold(text)
+    text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
     text = _URL.sub(lambda match: _spell_address(match[0]), text)
     text = _EMAIL.sub(lambda match: _spell_address(match[0].replace("@", "골뱅이")), text)
     text = _MARKUP.sub("", text)
@@ -153,14 +154,15 @@ def _phone(match: re.Match[str]) -> str:
 def _money_before(match: re.Match[str]) -> str:
     sign = match[0][: match.start(1) - match.start()].strip().upper()
     word = CURRENCIES[sign]
-    amount = match[1]
+    minus = "마이너스 " if match[1].startswith("-") else ""
+    amount = match[1].lstrip("-")
     if match[2]:
-        return f"{_number(amount)}{match[2]} {word}"
+        return f"{minus}{_number(amount)}{match[2]} {word}"
     whole, _, fraction = amount.replace(",", "").partition(".")
     if word == "달러" and len(fraction) == 2:
         cents = f" {sino(fraction)} 센트" if fraction != "00" else ""
-        return f"{sino(whole)} 달러{cents}"
-    return f"{_number(amount)} {word}".replace("-", "마이너스 ")
+        return f"{minus}{sino(whole)} 달러{cents}"
+    return f"{minus}{_number(amount)} {word}"
 
 
 def _money_after(match: re.Match[str]) -> str:

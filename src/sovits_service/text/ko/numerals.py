@@ -47,10 +47,10 @@ def _sino_group(digits: str) -> str:
 
 
 def native(digits: str) -> str:
-    """`12` -> 열두, the form before a counter; above 99 the hundreds are Sino-Korean: `365` -> 삼백예순다섯."""
+    """`12` -> 열두, the form before a counter; a hundred and more starts in Sino-Korean: `365` -> 삼백예순다섯."""
     digits = digits.lstrip("0")
-    if not digits:
-        return "영"
+    if not digits or len(digits) > 3:
+        return sino(digits)
     hundreds, rest = digits[:-2], digits[-2:].rjust(2, "0")
     high = sino(hundreds + "00") if hundreds else ""
     if rest == "20":

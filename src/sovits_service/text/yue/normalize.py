@@ -32,6 +32,7 @@ _UNIT = _alternatives(UNITS)
 _CURRENCY = _alternatives(CURRENCIES)
 _MEASURE = _alternatives(MEASURES)
 _SCALE = r"[十百千]?[萬万億亿]|[百千]"
+_LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
 _ADDRESS = re.compile(r"https?://[!-~]+|www\.[!-~]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?![\d]|[-/]\d)")
 _YEAR = re.compile(r"(?<!\d)(\d{4}|(?<=['’])\d\d)(?=\s?年)|(?<!\d)(\d{4})(?=[-~至](?:\d{4}|\d\d)年)")
@@ -71,7 +72,7 @@ def normalize(text: str) -> tuple[str, int]:
     Returns:
         Han characters and `! ? … , . -` only, and the number of letters and numerals that were dropped.
     """
-    text = fold(text)
+    text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
     text = _ADDRESS.sub(_address, text)
     for pattern, speak in _PASSES:
         text = pattern.sub(speak, text)

@@ -13,7 +13,7 @@ from sovits_service.text.chunking import chunks
 from sovits_service.text.reading import Reading
 from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
 from sovits_service.text.yue.normalize import is_han, normalize
-from sovits_service.text.yue.tables import FULL_FORMS, INITIALS
+from sovits_service.text.yue.tables import CORRECTIONS, FULL_FORMS, INITIALS
 from sovits_service.types import SymbolSet
 
 _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -33,9 +33,9 @@ class CantoneseReader:
     def __init__(self, lexicon: Mapping[str, tuple[str, ...]] = _NO_WORDS) -> None:
         if importlib.util.find_spec("ToJyutping") is None:
             raise MissingExtraError("Cantonese text needs the extra yue: pip install 'sovits-service[yue]'")
-        self._readings = dict(lexicon)
+        self._readings: dict[str, tuple[str, ...]] = {**CORRECTIONS, **lexicon}
         words = sorted(self._readings, key=len, reverse=True)
-        self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._words = re.compile("|".join(map(re.escape, words)))
 
     def read(self, text: str, symbols: SymbolSet) -> Reading:
         """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
@@ -48,7 +48,7 @@ class CantoneseReader:
             norm, lost = normalize(chunk)
             dropped += lost
             for char, syllables in zip(norm, self._syllables(norm), strict=True):
-                sounds = [char] if char in PUNCTUATION else [p for s in syllables for p in _phonemes(s)]
+                sounds = [char] if char in PUNCTUATION else [p for s in syllables for p in syllable_phonemes(s)]
                 if not sounds:
                     dropped += 1
                     continue
@@ -62,11 +62,12 @@ class CantoneseReader:
         syllables = _jyutping(text)
         if any(char in FULL_FORMS for char in text):
             full = _jyutping("".join(FULL_FORMS.get(char, char) for char in text))
-            syllables = [full[i] if char in FULL_FORMS else syllables[i] for i, char in enumerate(text)]
-        if self._words:
-            for match in self._words.finditer(text):
-                for offset, syllable in enumerate(self._readings[match[0]]):
-                    syllables[match.start() + offset] = (syllable,)
+            for i, char in enumerate(text):
+                if char in FULL_FORMS and syllables[i] == _alone(char):  # within a known word it is right
+                    syllables[i] = full[i]
+        for match in self._words.finditer(text):
+            for offset, syllable in enumerate(self._readings[match[0]]):
+                syllables[match.start() + offset] = (syllable,)
         return syllables
 
 
@@ -81,8 +82,13 @@ def _jyutping(text: str) -> list[tuple[str, ...]]:
     return syllables
 
 
+@lru_cache(maxsize=256)
+def _alone(char: str) -> tuple[str, ...]:
+    return _jyutping(char)[0]
+
+
 @lru_cache(maxsize=4096)
-def _phonemes(syllable: str) -> tuple[str, ...]:
+def syllable_phonemes(syllable: str) -> tuple[str, ...]:
     """`gwong2` -> Ygw, Yong2. Every name starts with Y, apart from Mandarin's."""
     match = _SYLLABLE.fullmatch(syllable)
     if not match:

@@ -43,6 +43,21 @@ FULL_FORMS = dict(
     )
 )
 
+# Words that ToJyutping cuts or reads otherwise than people do.
+CORRECTIONS = {
+    "分之": ("fan6", "zi1"),
+    "銀行": ("ngan4", "hong4"),
+    "银行": ("ngan4", "hong4"),
+    **{
+        f"{verb}吓": (sound, "haa5")
+        for verb, sound in (("睇", "tai2"), ("諗", "nam2"), ("等", "dang2"), ("講", "gong2"))
+    },
+    **{
+        f"{verb}吓": (sound, "haa5")
+        for verb, sound in (("聽", "teng1"), ("坐", "co5"), ("玩", "waan2"), ("問", "man6"))
+    },
+}
+
 # Beginnings of a syllable, in the order in which they are tried. parity: aai is aa + i, uk is uk + k, ng is ng + g.
 INITIALS = (
     "aa", "aai", "aak", "aap", "aat", "aau", "ai", "au", "ap", "at", "ak", "a", "p", "b", "e", "ts", "t", "dz", "d",
