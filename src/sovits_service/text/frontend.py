@@ -166,16 +166,20 @@ class Frontend:
             with self._lock:
                 reader = self._readers.get(language)
                 if reader is None:
-                    reader = self._readers[language] = _make_reader(language, self._lexicon.readings(language))
+                    reader = self._readers[language] = make_reader(language, self._lexicon.readings(language))
         return reader
 
 
-def _make_reader(language: str, lexicon: Readings) -> Reader:
+def make_reader(language: str, lexicon: Readings) -> Reader:
     """The reader of a language; its module is imported here, since each brings its own dictionaries."""
     if language == "en":
         from sovits_service.text.en.reader import EnglishReader
 
         return EnglishReader(lexicon)
+    if language == "ja":
+        from sovits_service.text.ja.reader import JapaneseReader
+
+        return JapaneseReader(lexicon)
     if language == "ko":
         from sovits_service.text.ko.reader import KoreanReader
 
@@ -184,9 +188,9 @@ def _make_reader(language: str, lexicon: Readings) -> Reader:
         from sovits_service.text.yue.reader import CantoneseReader
 
         return CantoneseReader(lexicon)
-    raise MissingExtraError(
-        f"text in {language} cannot be read here; install its packages: pip install 'sovits-service[{language}]'"
-    )
+    from sovits_service.text.ja.reader import JapaneseReader
+
+    return JapaneseReader(lexicon)
 
 
 def _parts(text: str) -> list[tuple[str, float | None]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+
+from sovits_service.text.zh.notation import notation
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f"
 KANA = "\u3041-\u3096\u3099-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
@@ -15,31 +17,23 @@ DIGIT = "0-9\uff10-\uff19"
 # `角(jue2)色`: a Han character followed by its reading in pinyin or jyutping, written by the user
 INLINE_READING = re.compile(rf"([{HAN}])[(（]([a-zêüv]{{1,6}}[1-6])[)）]")
 
-_UNITS = (
-    "km/h|km/s|m/s|m/min|mg/L|mg/l|g/L|kg/m³|kWh|kW·h|mAh|Mbps|Gbps|Kbps|kbps|bps|GHz|MHz|kHz|KHz|Hz|rpm|dpi|ppm|"
-    "cm²|cm³|cm2|cm3|mm²|mm³|mm2|km²|km2|m²|m³|m2|m3|kg|Kg|KG|km|KM|cm|CM|mm|nm|μm|um|dm|mL|ml|ML|μg|ug|mg|ms|μs|ns|"
-    "dB|db|kW|MW|GW|KW|kV|KV|mA|kPa|MPa|hPa|Pa|kJ|kcal|cal|TB|GB|MB|KB|kB|tb|gb|mb|min|hr|"
-    "℃|°C|℉|°F|㎡|㎥|㎞|㎏|㎝|㎜|㎎|㎖|W|V|A|J|L|g|m|s|h|t|d"
-)
-_TOKEN = re.compile(
-    rf"""
+_TOKEN = rf"""
     (?P<link>(?:https?://|ftp://|www\.)[^\s{HAN}{KANA}{HANGUL}，。！？、；：（）《》「」“”]+
         |[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+
         |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
-    |(?P<num>[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
-        (?:\s?(?:{_UNITS})(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:{_UNITS}))?(?![A-Za-z{DIGIT}])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
+    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)\$\s?)?[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
+        (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％]p(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
+    |(?P<notation>(?<=[/每])(?:@UNITS@)(?![A-Za-z])|(?<=第)[IVX]{{1,5}}(?![A-Za-z])|[IVX]{{1,4}}(?=[型期级度世号]))
     |(?P<zh>(?:[{HAN}](?:[(（][a-zêüv]{{1,6}}[1-6][)）])?)+)
     |(?P<ja>[{KANA}]+)
     |(?P<ko>[{HANGUL}]+)
     |(?P<en>[{LATIN}]+)
     |(?P<x>[^\W_])
     |(?P<mark>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """
 _MARKS = frozenset(",.!?，。！？")
 _COUNTED = re.compile(
     r"[个名位只头条匹台辆架艘部本册张页份件套间座栋层楼号期届次回遍场种类样元块角毛分钱岁年月日天时点秒周季倍折度"
@@ -49,9 +43,7 @@ _CHINESE_WORDS = re.compile(
     r"[你您她它们吗呢吧很嗎們這哪啥咱俺]|[的了](?=[^\u3041-\u30ff]|$)|是(?![非正])|我(?![々慢])|不是|没有|沒有|可以|喜[欢歡]|"
     r"什[么麼]|怎[么麼]|[因为為]为|一[个個]|就是|也是|都是|还|還是|[和在](?=[{HAN}])(?!和)".replace("{HAN}", HAN)
 )
-_NOT_JAPANESE = re.compile(r"[^\x00-\x7f]")
-
-Language = Literal["zh", "en", "ja", "ko", "yue"]
+_SHORT_NAME = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,3}-?$")
 
 
 @dataclass(slots=True)
@@ -64,7 +56,7 @@ class Run:
 
 def is_japanese(text: str) -> bool:
     """Whether a whole text is Japanese: it has kana, or kanji of Japan alone, and nothing that only Chinese has."""
-    han = re.findall(rf"[{HAN}]", text)
+    han = re.findall(r"[\u4e00-\u9fff]", text)
     has_kana = re.search(rf"[{KANA}]", text) is not None
     if not has_kana and not any(_is_japanese_only(character) for character in han):
         return False
@@ -95,7 +87,7 @@ def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list
     base = mode.removeprefix("all_")
     if mode.startswith("all_"):
         own = _settle_fixed(tokens, base)
-    elif mode in ("auto", "auto_yue"):
+    elif mode in ("auto", "auto_yue", "zh"):
         own = _settle_auto(tokens, text, is_japanese(text) if japanese is None else japanese)
     else:
         own = _settle_chosen(tokens, base)
@@ -106,11 +98,17 @@ def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list
     return _merge(runs)
 
 
+@lru_cache(maxsize=1)
+def _token_pattern() -> re.Pattern[str]:
+    units = notation().alternatives("units").replace(" ", r"\ ").replace("#", r"\#")
+    return re.compile(_TOKEN.replace("@UNITS@", units), re.VERBOSE | re.DOTALL)
+
+
 def _tokens(text: str) -> list[Run]:
     tokens: list[Run] = []
-    for match in _TOKEN.finditer(text):
+    for match in _token_pattern().finditer(text):
         kind = match.lastgroup or "mark"
-        kind = {"link": "en", "formula": "num"}.get(kind, kind)
+        kind = {"link": "en", "formula": "num", "notation": "zh"}.get(kind, kind)
         if kind == "mark" and tokens:
             tokens[-1].text += match.group()
         else:
@@ -127,8 +125,8 @@ def _settle_fixed(tokens: list[Run], base: str) -> list[Run]:
 
 
 def _settle_chosen(tokens: list[Run], base: str) -> list[Run]:
-    """`zh`, `ja`, `ko`, `yue`: as asked, but in Chinese text kana and hangul keep their own language."""
-    kept = {"en", "num", "x", "mark"} | ({"ja", "ko"} if base in ("zh", "yue") else set())
+    """`ja`, `ko`, `yue`: as asked, but in Cantonese text kana and hangul keep their own language."""
+    kept = {"en", "num", "x", "mark"} | ({"ja", "ko"} if base == "yue" else set())
     return [Run(token.language if token.language in kept else base, token.text) for token in tokens]
 
 
@@ -187,13 +185,22 @@ def _merge(runs: list[Run]) -> list[Run]:
 
 def _settle_rest(runs: list[Run], base: str) -> list[Run]:
     """Give numbers the language of their neighbours, and what is left that of the run before it."""
+    has_chinese = any(run.language in ("zh", "yue") for run in runs)
     with_numbers: list[Run] = []
     for i, run in enumerate(runs):
-        language = run.language
+        language, text = run.language, run.text
         if language == "num":
-            following = runs[i + 1] if i + 1 < len(runs) else None
-            language = _number_language(with_numbers[-1] if with_numbers else None, run, following, base)
-        with_numbers.append(Run(language, run.text))
+            before = with_numbers[-1] if with_numbers else None
+            after = runs[i + 1] if i + 1 < len(runs) else None
+            name = _SHORT_NAME.search(before.text) if has_chinese and before and before.language == "en" else None
+            if name and before and (after is None or after.language != "en"):
+                # MP3, A4, PM2.5: in a Chinese sentence the number is Chinese, and its name helps to tell how it is said
+                before.text = before.text[: name.start()]
+                language, text = base, name.group() + text
+            else:
+                language = _number_language(before, run, after, base, has_chinese)
+        with_numbers.append(Run(language, text))
+    with_numbers = [run for run in with_numbers if run.text]
     with_numbers = _merge(with_numbers)
     settled: list[Run] = []
     for i, run in enumerate(with_numbers):
@@ -209,9 +216,12 @@ def _settle_rest(runs: list[Run], base: str) -> list[Run]:
     return settled
 
 
-def _number_language(before: Run | None, number: Run, after: Run | None, base: str) -> str:
-    """Whose words a number is read in; the rules are the original's, but a counted number is Chinese."""
+def _number_language(before: Run | None, number: Run, after: Run | None, base: str, has_chinese: bool) -> str:
+    """Whose words a number is read in; the rules are the original's, but a counted number and 3D are Chinese."""
     if before is None and after is None:
+        return base
+    is_open = before is None or before.language != "en" or before.text[-1] in _MARKS
+    if has_chinese and is_open and after is not None and after.language == "en" and number.text[-1].isalnum():
         return base
     if after is None:
         return before.language if before is not None else base

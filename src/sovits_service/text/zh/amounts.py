@@ -10,6 +10,7 @@ from sovits_service.text.zh.notation import notation
 from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
 
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?!\d|,\d)")
+_MORE_THAN = re.compile(r"(?<=[\d万亿千百])\+(?=[\u4e00-\u9fff])")
 _MOBILE = re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d)([ -]?)(\d{4})\3(\d{4})(?!\d)")
 _LANDLINE = re.compile(
     r"(?<![\d.-])(?:(\+?86)[ -])?(?:[(（](0\d{2,3})[)）][ -]?|(0(?:10|2\d|[3-9]\d{2}))[ -]?)"
@@ -37,7 +38,9 @@ _OPERATORS = {
     ">": "大于",
 }
 _OPERAND = rf"(?:[-√]?(?:{_NUMBER}|(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z]))(?:[{_POWER}]+|\^-?\d+|%)?)"
-_FORMULA = re.compile(rf"(?<![\w.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND})+(?![\w.])")
+_FORMULA = re.compile(
+    rf"(?<![A-Za-z0-9.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND})+(?![A-Za-z0-9]|\.\d)"
+)
 _EQUATION_SIGN = re.compile(r"[+×÷=*<>≤≥≠≈±^√⁰-⁹ⁿˣʸ²³¹]|(?<=\d)[xX](?=\d)")
 _POWERS = re.compile(rf"([{_POWER}]+)|\^(-?\d+)")
 _FRACTION = re.compile(rf"(?<![\d./])([-−])?({_NUMBER})/(\d+)(?![\d/]|\.\d)")
@@ -80,6 +83,7 @@ class AmountRules:
     def _passes(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
         return (
             (_THOUSANDS, lambda m: m[1].replace(",", "")),
+            (_MORE_THAN, lambda _: "多"),
             (_MOBILE, _read_mobile),
             (_LANDLINE, _read_landline),
             (
@@ -140,7 +144,7 @@ class AmountRules:
         said = f"{said}{magnitude}{more}" if magnitude and match["more2"] else f"{said}{more}{magnitude}"
         if currency and after.startswith(("元", "块", "美元", "美金", "欧元", "英镑", "日元", "港币", "港元", name)):
             name = ""
-        if match["unit"] and match["unit2"] and match["unit"] != match["unit2"] and match["unit"] in self._units:
+        if match["unit"] and match["unit2"] and match["unit"] in self._units:
             first, _, second = said.partition("到")
             said = f"{first}{self._units[match['unit']]}到{second}"
         return said + name
@@ -263,7 +267,7 @@ def _reads_as_code(number: str, before: str, after: str, match: re.Match[str]) -
         return True
     if context.COUNTED.match(after):
         return number.startswith("0")
-    if context.CODE_AFTER.match(after) or (number in context.SERVICE_NUMBERS and len(number) > 4):
+    if context.CODE_AFTER.match(after) or number in context.NAMED_NUMBERS:
         return True
     if number.startswith("0") or (before[-1:].isascii() and before[-1:].isalpha()):
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sovits_service.text.zh.notation import CLOCK_BEFORE, SCORE_BEFORE, YEAR_SPAN_AFTER
+from sovits_service.text.zh.notation import CLOCK_BEFORE, SCORE_AFTER, SCORE_BEFORE, YEAR_SPAN_AFTER
 from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
 
 _NUMERIC_DATE = re.compile(
@@ -138,6 +138,7 @@ def _ratio(match: re.Match[str]) -> str:
 
 
 def _score(match: re.Match[str]) -> str:
-    if not SCORE_BEFORE.search(match.string[max(0, match.start() - 12) : match.start()]):
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    if not SCORE_BEFORE.search(before) and not SCORE_AFTER.match(match.string, match.end()):
         return match.group()
     return f"{read_cardinal(match[1])}比{read_cardinal(match[2])}"

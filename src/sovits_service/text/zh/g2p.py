@@ -12,6 +12,7 @@ from pypinyin import Style, lazy_pinyin
 from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
 
 from sovits_service.text.symbols import PUNCTUATION
+from sovits_service.text.zh.polyphones import replace_words, settle_polyphones
 from sovits_service.text.zh.segmenter import Segmenter
 from sovits_service.text.zh.tone_sandhi import Word, apply_erhua, apply_sandhi, merge_words
 from sovits_service.types import SymbolSet
@@ -72,7 +73,7 @@ class ChineseG2p:
     def _clause(self, clause: str, symbols: SymbolSet) -> list[str]:
         words = merge_words(self._segmenter.words(clause), dictionary_syllables)
         base = self._base_syllables(clause, words)
-        self._apply_lexicon(clause, base)
+        replace_words(clause, self._lexicon, self._longest_entry, base)
         spoken: list[str] = []
         for word in words:
             start = len(spoken)
@@ -85,24 +86,15 @@ class ChineseG2p:
 
     def _base_syllables(self, clause: str, words: list[Word]) -> list[str]:
         if self._model is None:
-            return [syllable for word in words for syllable in dictionary_syllables(word.text)]
+            syllables = [syllable for word in words for syllable in dictionary_syllables(word.text)]
+            settle_polyphones(clause, words, syllables)
+            return syllables
         guesses = self._model(clause)
         base: list[str] = []
         for word in words:
             guessed = guesses[len(base) : len(base) + len(word.text)]
             base += corrected_syllables(word.text, guessed)
         return base
-
-    def _apply_lexicon(self, clause: str, base: list[str]) -> None:
-        start = 0
-        while self._longest_entry and start < len(clause):
-            for length in range(min(self._longest_entry, len(clause) - start), 0, -1):
-                entry = self._lexicon.get(clause[start : start + length])
-                if entry is not None:
-                    base[start : start + length] = entry
-                    start += length - 1
-                    break
-            start += 1
 
 
 @lru_cache(maxsize=8192)

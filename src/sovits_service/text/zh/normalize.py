@@ -117,7 +117,7 @@ def _composed_number(character: str) -> str:
 def simplify(text: str) -> str:
     """Traditional characters to simplified ones, as the weights were trained on them."""
     simplified = text.translate(simplified_characters())
-    if "著" in simplified and simplified != text:
+    if "著" in simplified:
         simplified = _ZHE.sub("着", simplified)
     return _GAN.sub("干", simplified) if "乾" in simplified else simplified
 

@@ -35,6 +35,7 @@ class SubwordSplitter(Protocol):
 
 _PARTICLES = frozenset("吧呢哈啊呐噻嘛吖嗨呐哦哒额滴哩哟喽啰耶喔诶")
 _COUNTED_BEFORE_GE = frozenset("几有两半多各整每做是")
+_FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))  # 得, 着 and 了 where they are no particles
 _PAUSES = frozenset("：，；。？！“”‘’':,;.?!")
 
 
@@ -220,7 +221,7 @@ def _neutralise(word: Word, syllables: list[str], first_length: int) -> list[str
                 changed[i] = _toned(changed[i], "5")
     ge = text.find("个")
     # parity: a rule for an ending wins over 个, and 个 wins over the word list
-    if _has_neutral_end(word):
+    if _has_neutral_end(word) and changed[-1] not in _FULL_READINGS:
         changed[-1] = _toned(changed[-1], "5")
     elif _counts_with_ge(text, ge):
         changed[ge] = _toned(changed[ge], "5")
