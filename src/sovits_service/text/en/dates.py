@@ -32,18 +32,21 @@ _YEAR = r"(\d{4})(?![\d,:]\d|\d|\w)"
 
 _WEEKDAY = re.compile(rf"\b({_WEEKDAY_WORDS})\.?(?=,? (?:{_MONTH_WORDS}|\d))|\b({_WEEKDAY_WORDS})\.(?=,)")
 _MONTH_DAY = re.compile(
-    rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?![\d:%]|[,.]\d{{1,3}}(?!\d))(?: ?(?:-|to) ?(\d{{1,2}})(?:st|nd|rd|th)?(?![\d:]))?(?:,? {_YEAR})?"
+    rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?![\d:%]|[,.]\d{{1,3}}(?!\d))(?: ?(?:-|to) ?(\d{{1,2}})(?:st|nd|rd|"
+    rf"th)?(?![\d:]))?(?:,? {_YEAR})?"
 )
 _MONTH_YEAR = re.compile(rf"\b{_MONTH},? {_YEAR}")
 _DAY_MONTH = re.compile(
-    rf"(?<![\w.,/])(the )?(\d{{1,2}})(st|nd|rd|th)?(?: ?- ?(\d{{1,2}})(?:st|nd|rd|th)?)? (of )?{_MONTH}(?![a-z])(?:,? {_YEAR})?",
+    rf"(?<![\w.,/])(the )?(\d{{1,2}})(st|nd|rd|th)?(?: ?- ?(\d{{1,2}})(?:st|nd|rd|th)?)? (of "
+    rf")?{_MONTH}(?![a-z])(?:,? {_YEAR})?",
     re.IGNORECASE,
 )
 _ISO_DATE = re.compile(r"(?<![\w.\-/])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?![\w/\-]|\.\d)(?:T(?=\d))?")
 _NUMERIC_DATE = re.compile(r"(?<![\w.\-/])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\w/\-]|\.\d)")
 _YEAR_MONTH = re.compile(r"(?<![\w.\-/])([12]\d{3})-(0[1-9])(?![\w\-/])")
 _MONTH_ALONE = re.compile(
-    r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
+    r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|"
+    r"Oct|Nov|Dec)\b"
 )
 
 _DAY_RANGE = re.compile(rf"\b({_WEEKDAY_WORDS}) ?- ?({_WEEKDAY_WORDS})\b(?:\.(?=,? ?\w))?")

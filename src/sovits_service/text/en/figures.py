@@ -8,14 +8,17 @@ from sovits_service.text.en.numbers import cardinal, ordinal, ordinal_of_words, 
 from sovits_service.text.en.quantities import NUMBER, read_number
 
 _PHONE = re.compile(
-    r"(?<![\w.,\-+])(?:\+(\d{1,3})[ .\-]?|(1)[ .\-])?(?:\((\d{2,4})\) ?|(\d{3})[ .\-])(\d{3,4})[ .\-](\d{4})(?![\w\-]|[.,]\d)"
+    r"(?<![\w.,\-+])(?:\+(\d{1,3})[ .\-]?|(1)[ .\-])?(?:\((\d{2,4})\) ?|"
+    r"(\d{3})[ .\-])(\d{3,4})[ .\-](\d{4})(?![\w\-]|[.,]\d)"
 )
 _LONG_PHONE = re.compile(r"(?<![\w.,\-+])\+\d{1,3}(?:[ .\-]?\(?\d{1,5}\)?){1,5}(?![\w\-]|[.,]\d)")
 _SHORT_PHONE = re.compile(r"(?<![\w.,\-+$])(\d{3})-(\d{4})(?![\w\-]|[.,]\d)")
 _GROUPS = re.compile(r"(?<![\w.,\-])\d{1,8}(?:-\d{1,8}){2,8}(?![\w\-])")
 _SPELT_AFTER = re.compile(
-    r"\b(code|pin|passcode|password|zip|id|account|card|extension|ext\.?|tracking|serial|dial|call|phone|telephone|mobile|"
-    r"tel\.?|fax|text|ticket|isbn|license)((?: (?:number|no\.?|code|is|at|on|me))*(?:: ?| ?# ?| )?)(\d{3,20})(?![\w,.\-]?\d)",
+    r"\b(code|pin|passcode|password|zip|id|account|card|extension|ext\.?|tracking|serial|dial|call|phone|"
+    r"telephone|mobile|"
+    r"tel\.?|fax|text|ticket|isbn|license)((?: (?:number|no\.?|code|is|at|on|me))*(?:: ?| ?# ?| "
+    r")?)(\d{3,20})(?![\w,.\-]?\d)",
     re.IGNORECASE,
 )
 _NUMBER_SIGN = re.compile(r"(?<![\w&#])#(?=\d)|\b(?:No|Nos|NO|no|nos)\. ?(?=\d)")
@@ -60,11 +63,14 @@ _TIMES_MORE = re.compile(r"(?<![\w.])(\d{1,6}(?:\.\d{1,3})?)[x×](?![\w\d])")
 
 _PLAIN = re.compile(rf"({NUMBER})")
 _COUNTED = re.compile(
-    r" (?!(?:was|is|has|as|this|its|his|us|yes|does|plus|minus|across|always|perhaps|towards|besides|unless|less|news|thus)\b)"
-    r"(?:[a-z]+ing |[a-z]+ed |new |old |more |other |different |small |large )?(?:[a-z]{2,}s|people|men|women|children|feet|percent)\b"
+    r" (?!(?:was|is|has|as|this|its|his|us|yes|does|plus|minus|across|always|perhaps|towards|besides|unless|less|"
+    r"news|thus)\b)"
+    r"(?:[a-z]+ing |[a-z]+ed |new |old |more |other |different |small |large )?(?:[a-z]{2,}s|people|men|women|"
+    r"children|feet|percent)\b"
 )
 _YEAR_BEFORE = re.compile(
-    r"\b(?:in|since|by|until|till|from|of|before|after|during|circa|year|early|late|mid|summer|spring|fall|autumn|winter|"
+    r"\b(?:in|since|by|until|till|from|of|before|after|during|circa|year|early|late|mid|summer|spring|fall|"
+    r"autumn|winter|"
     r"and|to|class|the|January|February|March|April|May|June|July|August|September|October|November|December),? $",
     re.IGNORECASE,
 )

@@ -17,9 +17,11 @@ Phonemes = tuple[str, ...]
 MAX_WORD_LETTERS = 48  # longer ones are read in pieces: no word has more, and the splitter's time grows with length
 MAX_SENTENCE_TOKENS = 400
 
-# A short form that starts with an apostrophe, a word with inner apostrophes or hyphens, a plain word, dots, or any other character (as NLTK's TweetTokenizer cuts).
+# A short form that starts with an apostrophe, a word with inner apostrophes or hyphens, a plain word, a word of the
+# lexicon, dots, or any other character (as NLTK's TweetTokenizer cuts, but for the short forms).
 _TOKEN = re.compile(
-    r"(?i:(?<!\w)'(?:tis|twas|em|til|cause|bout|cuz|n)\b(?!'))|[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|[\ue000-\uf8ff]'s|\.(?:\s*\.)+|\S"
+    r"(?i:(?<!\w)'(?:tis|twas|em|til|cause|bout|cuz|n)\b(?!'))|[A-Za-z](?:[A-Za-z]|['\-])+[A-Za-z]|[A-Za-z]+|"
+    r"[\ue000-\uf8ff]'s|\.(?:\s*\.)+|\S"
 )
 _CONTRACTION = re.compile(r"([a-z'\-]*[a-z])('s|'d|'ll|'ve|'re|'m|n't)")
 _CONTRACTED: dict[str, Phonemes] = {

@@ -32,7 +32,8 @@ _PER = rf"(?: ?/ ?(?:a )?({_one_of(PER)})(?![\w]))?"
 _SIGN = rf"(?:((?<![A-Za-z])(?:{_one_of(DOLLAR_OF)}))?([{''.join(CURRENCY_SIGNS)}])) ?"
 
 _MONEY_RANGE = re.compile(
-    rf"(?<![\w.])([{''.join(CURRENCY_SIGNS)}])({NUMBER})({_LETTER_MAGNITUDE}(?!\w))? ?(?:-|to) ?\1?({NUMBER}){_MAGNITUDE}{_PER}(?![\d%])"
+    rf"(?<![\w.])([{''.join(CURRENCY_SIGNS)}])({NUMBER})({_LETTER_MAGNITUDE}(?!\w))? ?(?:-|to) "
+    rf"?\1?({NUMBER}){_MAGNITUDE}{_PER}(?![\d%])"
 )
 _MONEY = re.compile(rf"((?<!\w)[+\-])?{_SIGN}(-)?({NUMBER}){_MAGNITUDE}{_PER}")
 _MONEY_AFTER = re.compile(rf"(?<![\w.])(-)?({NUMBER}){_MAGNITUDE} ?([{''.join(CURRENCY_SIGNS)}])(?![\d.]\d|\d){_PER}")
@@ -57,7 +58,8 @@ _TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b
 _FEET_INCHES = re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)")
 _INCHES = re.compile(rf"(?<![\w.])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)")
 _PLAIN_MAGNITUDE = re.compile(
-    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?= (?!was|has|this|does|always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
+    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?= (?!was|has|this|does|"
+    rf"always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
 )
 _NEGATIVE = {"-": "negative ", "+": "plus ", None: "", "": ""}
 

@@ -14,7 +14,8 @@ _TABLES = files("sovits_service.text.en") / "data"
 _TITLES = {
     "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Prof": "Professor", "Gen": "General", "Col": "Colonel",
     "Sgt": "Sergeant", "Capt": "Captain", "Lt": "Lieutenant", "Rev": "Reverend", "Gov": "Governor", "Sen": "Senator",
-    "Rep": "Representative", "Hon": "Honorable", "Pres": "President", "Maj": "Major", "Cmdr": "Commander", "Adm": "Admiral",
+    "Rep": "Representative", "Hon": "Honorable", "Pres": "President", "Maj": "Major", "Cmdr": "Commander",
+    "Adm": "Admiral",
 }  # fmt: skip
 _STREETS = {
     "St": "Street",
@@ -31,7 +32,8 @@ _SHORT_WORDS = {
     "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation", "Co": "Company", "Bros": "Brothers", "Jr": "Junior",
     "Sr": "Senior", "Fig": "Figure", "fig": "figure", "Vol": "Volume", "vol": "volume", "Ch": "Chapter", "pp": "pages",
     "Mt": "Mount", "Ft": "Fort", "Univ": "University", "ed": "edition", "incl": "including", "misc": "miscellaneous",
-    "max": "maximum", "min": "minimum", "avg": "average", "temp": "temperature", "Assn": "Association", "Sec": "Section",
+    "max": "maximum", "min": "minimum", "avg": "average", "temp": "temperature", "Assn": "Association",
+    "Sec": "Section",
     "Eq": "Equation", "Tel": "telephone", "tel": "telephone", "ext": "extension", "Ext": "Extension", "Nr": "number",
     "cf": "compare", "viz": "namely", "resp": "respectively", "dir": "director", "Dist": "District",
 }  # fmt: skip
@@ -40,7 +42,8 @@ _TITLE = re.compile(rf"\b({'|'.join(_TITLES)})(?:\. ?|\b(?= [A-Z][a-z]))")
 _DOCTOR = re.compile(r"\bDr\.? ?(?=[A-Z][a-z])")
 _DRIVE = re.compile(r"(?<=[a-z]) Dr\.?(?=[,;.]|$| [a-z])")
 _STREET = re.compile(
-    r"\b((?!(?:Mount|Mt|Port|Fort|Sault|Lake|East|West|North|South|Old|New|The|In|On|At|From|And|Of)\b)[A-Z][a-z]+|\d{1,3}(?:st|nd|rd|th)) "
+    r"\b((?!(?:Mount|Mt|Port|Fort|Sault|Lake|East|West|North|South|Old|New|The|In|On|At|From|And|"
+    r"Of)\b)[A-Z][a-z]+|\d{1,3}(?:st|nd|rd|th)) "
     r"(St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)(?:\.(?=,? ?\w)|\b)"
 )
 _SAINT = re.compile(r"\bSt\.? (?=[A-Z][a-z])")
@@ -66,7 +69,8 @@ _LATIN = (
 )
 _INITIALS = re.compile(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,8})(?=('s)\b|[^A-Za-z]|$)")
 _INITIAL = re.compile(
-    r"\b([A-Z])\.(?= (?!(?:The|It|He|She|They|We|You|This|That|These|In|On|At|But|And|So|If|When|There|A|An|I|My|Our|Then|"
+    r"\b([A-Z])\.(?= (?!(?:The|It|He|She|They|We|You|This|That|These|In|On|At|But|And|So|If|When|There|A|An|I|My|"
+    r"Our|Then|"
     r"What|Why|How|As|To|For|Now|No|Yes)\b)[A-Z](?:[a-z]|\.))"
 )
 _AMPERSAND_LETTERS = re.compile(r"(?<![A-Za-z])([A-Z]{1,3})&([A-Z]{1,3})(?![A-Za-z])")
@@ -76,18 +80,26 @@ _ROMAN_FORM = re.compile(r"(C{0,1})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 _NOT_ROMAN = {"XX", "XXX", "CL", "LI", "CI", "CC", "CV", "XL", "LL", "MIX", "CIV", "LIX"}
 _NUMBERED = re.compile(
-    r"\b(?:chapter|part|war|volume|vol\.?|act|scene|section|type|phase|article|book|level|title|class|stage|grade|appendix|bowl|"
+    r"\b(?:chapter|part|war|volume|vol\.?|act|scene|section|type|phase|article|book|level|title|class|stage|"
+    r"grade|appendix|bowl|"
     r"fantasy|figure|table|unit|step|division|category|(?-i:Mark)|group|season|episode|version|round|tier|game|module|"
-    r"world|protocol|windows|element|schedule|rocky|saw|apollo|gemini|saturn|formula|quest|wars|tomb|creed|civilization|iron|pentium|elizabeth class)$",
+    r"world|protocol|windows|element|schedule|rocky|saw|apollo|gemini|saturn|formula|quest|wars|tomb|creed|"
+    r"civilization|iron|pentium|elizabeth class)$",
     re.IGNORECASE,
 )
 _MONARCH = re.compile(
-    r"\b(?:henry|louis|elizabeth|charles|george|edward|james|william|richard|philip|philippe|felipe|catherine|mary|peter|paul|alexander|"
-    r"nicholas|napoleon|frederick|friedrich|wilhelm|pius|benedict|leo|gregory|ramses|ramesses|rameses|thutmose|otto|ferdinand|carlos|juan|"
-    r"harald|ivan|darius|xerxes|cyrus|artaxerxes|king|queen|pope|emperor|tsar|czar|kaiser|sultan|clement|urban|innocent|john|"
-    r"margaret|christian|gustav|olaf|haakon|rama|ptolemy|mehmed|selim|suleiman|murad|constantine|theodosius|justinian|francis|maximilian|"
-    r"joseph|leopold|baldwin|stephen|robert|david|pedro|alfonso|isabella|victor emmanuel|boniface|sixtus|julius|celestine|"
-    r"cleopatra|antiochus|philippa|christina|rudolf|ludwig|albert|harold|adrian|hadrian|naruhito|faisal|hussein|abdullah)$",
+    r"\b(?:henry|louis|elizabeth|charles|george|edward|james|william|richard|philip|philippe|felipe|catherine|"
+    r"mary|peter|paul|alexander|"
+    r"nicholas|napoleon|frederick|friedrich|wilhelm|pius|benedict|leo|gregory|ramses|ramesses|rameses|thutmose|"
+    r"otto|ferdinand|carlos|juan|"
+    r"harald|ivan|darius|xerxes|cyrus|artaxerxes|king|queen|pope|emperor|tsar|czar|kaiser|sultan|clement|urban|"
+    r"innocent|john|"
+    r"margaret|christian|gustav|olaf|haakon|rama|ptolemy|mehmed|selim|suleiman|murad|constantine|theodosius|"
+    r"justinian|francis|maximilian|"
+    r"joseph|leopold|baldwin|stephen|robert|david|pedro|alfonso|isabella|victor emmanuel|boniface|sixtus|julius|"
+    r"celestine|"
+    r"cleopatra|antiochus|philippa|christina|rudolf|ludwig|albert|harold|adrian|hadrian|naruhito|faisal|hussein|"
+    r"abdullah)$",
     re.IGNORECASE,
 )
 _CAPITAL_WORD = re.compile(r"\b[A-Z][\w'\-]*$")
@@ -230,8 +242,10 @@ def _said_as_word(word: str, shouted: bool, match: re.Match[str] | None = None) 
 
 
 _IT_NOUN = re.compile(
-    r" (?:department|support|team|guy|guys|manager|staff|security|industry|infrastructure|professional|professionals|admin|"
-    r"system|systems|consultant|company|sector|services|director|specialist|budget|help|skills|job|jobs|person|project|projects)\b"
+    r" (?:department|support|team|guy|guys|manager|staff|security|industry|infrastructure|professional|"
+    r"professionals|admin|"
+    r"system|systems|consultant|company|sector|services|director|specialist|budget|help|skills|job|jobs|person|"
+    r"project|projects)\b"
 )
 
 
@@ -249,7 +263,7 @@ def _is_initials_here(word: str, match: re.Match[str], shouted: bool) -> bool:
 
 
 def _camel(word: str) -> str:
-    """`iPhone` as i Phone, `JavaScript` as Java Script; `McDonald` and words that the dictionary has whole stay whole."""
+    """`iPhone` as i Phone, `JavaScript` as Java Script; `McDonald` and words in the dictionary stay whole."""
     stem, apostrophe, ending = word.partition("'")
     tail = apostrophe + ending
     if _KEPT_WHOLE.fullmatch(stem):

@@ -1,4 +1,4 @@
-"""Text as it is typed in, plain text out: no markup, no invisible characters, one form of each quote, dash and letter."""
+"""Text as it is typed in, plain text out: no markup, nothing invisible, one form of each quote, dash and letter."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ _SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(]
 
 
 def plain_text(text: str) -> str:
-    """Typed text without markup and invisible characters, in composed letters and ASCII punctuation where it has any."""
+    """Typed text without markup and invisible characters, with ASCII punctuation where there is any."""
     text = re.sub(r"[ \t]{2,}", " ", html.unescape(text) if "&" in text else text)
     text = "".join(" " if c in "\t\u2028\u2029" else c for c in text if not _is_invisible(c))
     for pattern, kept in _MARKUP:

@@ -6,8 +6,15 @@ import re
 
 from sovits_service.text.en.numbers import cardinal, spell_digits
 
-_TLDS = "com|org|net|edu|gov|mil|int|io|ai|dev|app|co|uk|us|ca|de|fr|jp|cn|hk|tw|kr|in|eu|au|ru|br|it|es|nl|se|ch|me|tv|info|biz|xyz|cc|ly|gg|sh|tech|shop|site|online|wiki|blog|news|cloud|live|to|fm"
-_EXTENSIONS = "pdf|docx?|xlsx?|pptx?|txt|md|csv|json|ya?ml|xml|html?|css|js|ts|jsx|tsx|py|rs|go|java|cpp|sh|exe|dll|zip|tar|gz|rar|7z|png|jpe?g|gif|svg|webp|bmp|mp3|mp4|wav|ogg|flac|avi|mkv|mov|log|ini|cfg|toml|iso|apk|dmg|ckpt|pth|onnx|net"
+_TLDS = (
+    "com|org|net|edu|gov|mil|int|io|ai|dev|app|co|uk|us|ca|de|fr|jp|cn|hk|tw|kr|in|eu|au|ru|br|it|es|nl|se|ch|me|"
+    "tv|info|biz|xyz|cc|ly|gg|sh|tech|shop|site|online|wiki|blog|news|cloud|live|to|fm"
+)
+_EXTENSIONS = (
+    "pdf|docx?|xlsx?|pptx?|txt|md|csv|json|ya?ml|xml|html?|css|js|ts|jsx|tsx|py|rs|go|java|cpp|sh|exe|dll|zip|"
+    "tar|gz|rar|7z|png|jpe?g|gif|svg|webp|bmp|mp3|mp4|wav|ogg|flac|avi|mkv|mov|log|ini|cfg|toml|iso|apk|dmg|ckpt|"
+    "pth|onnx|net"
+)
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,62})\.){1,8}"
 _TAIL = r"(?::\d{1,5})?(?:[/?#][^\s<>\"'，。！？、；]{0,500})?"
 
@@ -20,7 +27,8 @@ _DOMAIN = re.compile(rf"(?<![\w@.\-/])({_HOST}(?:{_TLDS}){_TAIL})(?![\w@])(?!\.\
 _IP = re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?(/\d{1,2})?(?![\w]|\.\d)")
 _VERSION = re.compile(r"(?<![\w.])(?:([vV])(?:\.|er\.?)? ?)(\d{1,4}(?:\.\d{1,6}){0,4})(?![\w]|\.\d)")
 _DOTTED_NUMBER = re.compile(
-    r"(?<![\w.])(?!(?:[0-3]?\d\.[01]?\d\.[12]\d{3}|[12]\d{3}\.[01]?\d\.[0-3]?\d)(?!\d|\.\d))(\d{1,6}(?:\.\d{1,6}){2,5})(?!\w|\.\d)"
+    r"(?<![\w.])(?!(?:[0-3]?\d\.[01]?\d\.[12]\d{3}|[12]\d{3}\.[01]?\d\.[0-3]?\d)(?!\d|"
+    r"\.\d))(\d{1,6}(?:\.\d{1,6}){2,5})(?!\w|\.\d)"
 )
 _FILE = re.compile(
     rf"(?<![\w.])([A-Za-z0-9][\w\-]{{0,80}}(?:\.[\w\-]{{1,40}}){{0,3}})\.({_EXTENSIONS})(?![\w])", re.IGNORECASE
