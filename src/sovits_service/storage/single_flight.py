@@ -59,10 +59,10 @@ class SharedStreams(Generic[T]):
     def __init__(self) -> None:
         self._streams: dict[str, _SharedStream[T]] = {}
 
-    def open(self, key: str, source: Callable[[], AsyncIterator[T]]) -> tuple[AsyncIterator[T], bool]:
+    def open(self, key: str, source: Callable[[], AsyncIterator[T]]) -> tuple[SharedReader[T], bool]:
         """A reader of the stream of `key`, which `source` makes where it is not on its way.
 
-        The reader must be closed (`aclose`) when it is left early; the source is closed with the last reader.
+        The reader must be closed when it is left early; the source is closed with the last reader.
 
         Returns:
             The reader, and whether somebody else's source feeds it.
@@ -88,9 +88,9 @@ class _SharedStream(Generic[T]):
         self._pump_task = asyncio.ensure_future(self._pump(source))
         self._pump_task.add_done_callback(self._end)
 
-    def reader(self) -> _Reader[T]:
+    def reader(self) -> SharedReader[T]:
         self._readers += 1
-        return _Reader(self)
+        return SharedReader(self)
 
     async def item(self, index: int) -> T:
         """Item number `index`, when it is there.
@@ -133,14 +133,14 @@ class _SharedStream(Generic[T]):
         self._wake()
 
 
-class _Reader(Generic[T]):
+class SharedReader(Generic[T]):
     """One reader's place in a shared stream."""
 
     def __init__(self, stream: _SharedStream[T]) -> None:
         self._stream: _SharedStream[T] | None = stream
         self._next = 0
 
-    def __aiter__(self) -> _Reader[T]:
+    def __aiter__(self) -> SharedReader[T]:
         return self
 
     async def __anext__(self) -> T:

@@ -316,6 +316,44 @@ async def test_a_frozen_redis_costs_a_request_no_more_than_the_timeout(redis_ser
     await cache.close()
 
 
+async def test_no_request_fails_while_redis_stops_freezes_restarts_and_forgets(redis_server: RedisServer) -> None:
+    from redis import Redis as BlockingRedis
+
+    cache = RedisCache(redis_server.url, timeout_s=0.05, breaker=CircuitBreaker(3, 0.02))
+    audios = {f"k{n}": replace(AUDIO, seed=n) for n in range(6)}
+    done = asyncio.Event()
+    served = 0
+
+    async def client(name: str) -> None:
+        nonlocal served
+        while not done.is_set():
+            found = await cache.get(name)
+            assert found is None or found == audios[name]
+            if found is None:
+                await cache.put(name, audios[name])
+            served += 1
+            await asyncio.sleep(0)
+
+    clients = [asyncio.ensure_future(client(name)) for name in audios for _ in range(5)]
+    for _ in range(3):
+        for trouble in (redis_server.stop, redis_server.start, redis_server.freeze, redis_server.thaw):
+            await asyncio.to_thread(trouble)
+            before = served
+            while served < before + 200:  # requests go on whatever state Redis is in
+                await asyncio.sleep(0)
+        with BlockingRedis.from_url(redis_server.url) as admin:
+            await asyncio.to_thread(admin.flushall)
+    done.set()
+    await asyncio.gather(*clients)
+    while await cache.get("k0") is None:  # back by itself, as soon as the breaker tries again
+        await cache.put("k0", audios["k0"])
+        await asyncio.sleep(0)
+    assert cache.counts.failures > 0
+    assert cache.counts.bypassed > 0
+    assert cache.counts.hits > 0
+    await cache.close()
+
+
 async def test_a_slow_answer_never_comes_as_the_answer_to_another_key(redis_server: RedisServer) -> None:
     cache = RedisCache(redis_server.url, timeout_s=0.1, breaker=CircuitBreaker(1000, 5.0))
     audios = {f"k{n}": replace(AUDIO, seed=n) for n in range(8)}

@@ -134,10 +134,10 @@ async def test_the_source_is_closed_with_the_last_reader() -> None:
     first, _ = streams.open("key", work.stream)
     second, _ = streams.open("key", work.stream)
     assert [await anext(first), await anext(second)] == [0, 0]
-    await first.aclose()  # type: ignore[attr-defined]
+    await first.aclose()
     assert work.ended == 0
-    await second.aclose()  # type: ignore[attr-defined]
-    await second.aclose()  # type: ignore[attr-defined]
+    await second.aclose()
+    await second.aclose()
     assert work.ended == 1
     third, shared = streams.open("key", work.stream)
     assert not shared
