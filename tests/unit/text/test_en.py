@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sovits_service.text.en.g2p import tokenize
-from sovits_service.text.en.homographs import read_homographs
+from sovits_service.text.en.g2p import modern_words, tokenize
+from sovits_service.text.en.homographs import homographs, read_homographs
 from sovits_service.text.en.letters_to_sounds import letters_to_sounds
 from sovits_service.text.en.normalize import normalize
 from sovits_service.text.en.reader import EnglishReader
-from sovits_service.text.en.tables import SortedTable, load_table
+from sovits_service.text.en.tables import DATA, SortedTable, load_table
 from sovits_service.text.en.word_splitter import split_word
 from sovits_service.text.symbols import symbol_ids
 from tests.unit.text.golden_rows import is_read_better, readings
@@ -135,6 +136,20 @@ def test_table_finds_every_key_and_no_other() -> None:
         None,
     ]
     assert len(load_table("pronunciations.txt.gz")) > 120_000
+
+
+@pytest.mark.parametrize("name", ["pronunciations.txt.gz", "names.txt.gz"])
+def test_dictionaries_hold_known_phonemes_only(name: str) -> None:
+    known = symbol_ids("v1")
+    lines = gzip.decompress((DATA / name).read_bytes()).decode().splitlines()
+    assert lines == sorted(lines, key=lambda line: line.encode())
+    assert {phoneme for line in lines for phoneme in line.split("\t")[1].split(" ")} <= known.keys()
+
+
+def test_every_homograph_and_modern_word_has_known_phonemes() -> None:
+    known = symbol_ids("v1")
+    homograph_sounds = {p for first, second, _ in homographs().values() for p in first + second}
+    assert homograph_sounds | {p for said in modern_words().values() for p in said} <= known.keys()
 
 
 ANY_TEXT = st.text(st.characters(), max_size=120)

@@ -27,8 +27,8 @@ _SCORE_RANGE = re.compile(rf"(?<![\w.,\-/])({NUMBER}) ?(?:-|~|-{{2}}) ?({NUMBER}
 _SPOKEN_RANGE = re.compile(r"(?<![\w.,\-])(\d{1,6})-(\d{1,6})(?=-[a-z])")
 _RATIO = re.compile(r"(?<![\w.:/])(\d{1,6}(?:\.\d{1,4})?) ?: ?(\d{1,6}(?:\.\d{1,4})?)(?: ?: ?(\d{1,6}))?(?![\w:]|\.\d)")
 _MIXED_FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6}) (?:and )?(\d{1,3})/(\d{1,4})(?![\w/]|\.\d)")
-_FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?![\w/]|\.\d)")
-_OUT_OF_TEN = re.compile(r"(?<![\w.,/])(\d{1,3}\.\d{1,3})/(\d{1,4})(?![\w/]|\.\d)")
+_FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)?s?(?![\w/]|\.\d)")
+_OUT_OF_TEN = re.compile(r"(?<![\w.,/])(\d{1,3}\.\d{1,3})/(\d{1,4}(?:\.\d)?)(?![\w/]|\.\d)")
 _SLASHED = re.compile(r"(?<![\w.,/])\d{1,6}(?:/\d{1,6}){2,6}(?![\w/])")
 _FAMOUS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "50/50": "fifty fifty", "20/20": "twenty twenty"}
 _ORDINAL = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
@@ -122,7 +122,7 @@ def _digit_groups(groups: str) -> str:
 
 def _read_fractions(text: str) -> str:
     text = _SLASHED.sub(lambda m: " slash ".join(cardinal(part) for part in m[0].split("/")), text)
-    text = _OUT_OF_TEN.sub(lambda m: f"{read_number(m[1])} out of {cardinal(m[2])}", text)
+    text = _OUT_OF_TEN.sub(lambda m: f"{read_number(m[1])} out of {read_number(m[2])}", text)
     text = _MIXED_FRACTION.sub(lambda m: _mixed(m), text)
     return _FRACTION.sub(lambda m: _FAMOUS.get(m[0]) or _fraction(m[1], m[2]), text)
 

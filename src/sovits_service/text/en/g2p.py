@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from sovits_service.text.en.homographs import read_homographs
 from sovits_service.text.en.letters_to_sounds import letters_to_sounds
-from sovits_service.text.en.tables import load_table
+from sovits_service.text.en.tables import DATA, load_table
 from sovits_service.text.en.word_splitter import split_word
 from sovits_service.text.symbols import PUNCTUATION
 
@@ -77,10 +77,19 @@ def _punctuation(token: str) -> tuple[str, ...]:
     return (token[0],) if token[0] in PUNCTUATION else ()
 
 
+@lru_cache(maxsize=1)
+def modern_words() -> dict[str, Phonemes]:
+    """Words that are younger than the dictionary and that the guess gets wrong."""
+    lines = (DATA / "modern_words.tsv").read_text(encoding="utf-8").splitlines()
+    return {word: tuple(said.split(" ")) for word, said in (line.split("\t") for line in lines)}
+
+
 @lru_cache(maxsize=20_000)
 def read_word(token: str) -> Phonemes:
     """ARPAbet of one word: dictionary, names, letters, possessive, parts, and at last the neural guess."""
     word = token.lower()
+    if word in modern_words():
+        return modern_words()[word]
     said = load_table("pronunciations.txt.gz").find(word) if len(word) > 1 else None
     if said is None and token.istitle():
         said = load_table("names.txt.gz").find(word)
@@ -107,7 +116,11 @@ def read_word(token: str) -> Phonemes:
 
 
 def _is_known(word: str) -> bool:
-    return word == "a" or (len(word) > 1 and load_table("pronunciations.txt.gz").find(word) is not None)
+    return (
+        word == "a"
+        or word in modern_words()
+        or (len(word) > 1 and load_table("pronunciations.txt.gz").find(word) is not None)
+    )
 
 
 def _ending(ending: str, stem: Phonemes) -> Phonemes:

@@ -19,6 +19,7 @@ _WORD_SIGNS = (
     (re.compile(r"(?<![A-Za-z])([A-GJ-Z])#(?!\w)"), r"\1 sharp"),
     (re.compile(r"\b([A-Za-z])\+\+"), r"\1 plus plus"),
     (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
+    (re.compile(r"(?<=[A-Za-z])\+(?=[A-Za-z])"), " plus "),
     (re.compile(r"'n'"), " and "),
     (re.compile(r"\s*&\s*"), " and "),
     (re.compile(r"(?<!\S)@(?!\S)|(?<=\d)@(?=\d)"), " at "),

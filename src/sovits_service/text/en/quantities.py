@@ -50,7 +50,8 @@ _PERCENT_RANGE = re.compile(rf"(?<![\w.])({NUMBER})%? ?(?:-|to) ?({NUMBER}) ?%")
 _PERCENT = re.compile(r" ?%")
 _UNIT = rf"(?: ?({_one_of(UNITS)})| ({_one_of(SPACED_LETTER_UNITS)})(?=[ /^.,;:!?)]|$)|({_one_of(TOUCHING_UNITS)}))"
 _MEASURE = re.compile(
-    rf"(?<![\w.,/])([+\-])?({NUMBER})(?:( ?(?:-|to|x|×) ?)({NUMBER}))?(-)?{_UNIT}(?![\w°²³])(?:\^([23]))?"
+    rf"(?<![\w.,/])([+\-])?({NUMBER})(?:( ?(?:-|to|x|×) ?)({NUMBER}))?(-)?{_UNIT}(?![\w°²³])"
+    r"(?:\^([23]))?(?:\.(?=,| [a-z\d(]))?"
     rf"(?:(?: ?/ ?| per )({_one_of(PER)})(?![\w]))?"
 )
 _SQUARE = re.compile(r"(?<=[\d ])(sq|cu)\.? (ft|m|km|mi|in|yd|cm|mm)\b")
@@ -58,7 +59,7 @@ _TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b
 _FEET_INCHES = re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)")
 _INCHES = re.compile(rf"(?<![\w.])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)")
 _PLAIN_MAGNITUDE = re.compile(
-    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?= (?!was|has|this|does|"
+    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
     rf"always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
 )
 _NEGATIVE = {"-": "negative ", "+": "plus ", None: "", "": ""}

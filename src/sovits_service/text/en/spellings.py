@@ -33,7 +33,7 @@ _SHORT_WORDS = {
     "Sr": "Senior", "Fig": "Figure", "fig": "figure", "Vol": "Volume", "vol": "volume", "Ch": "Chapter", "pp": "pages",
     "Mt": "Mount", "Ft": "Fort", "Univ": "University", "ed": "edition", "incl": "including", "misc": "miscellaneous",
     "max": "maximum", "min": "minimum", "avg": "average", "temp": "temperature", "Assn": "Association",
-    "Sec": "Section",
+    "Sec": "Section", "rm": "room", "Rm": "Room", "Pl": "Place",
     "Eq": "Equation", "Tel": "telephone", "tel": "telephone", "ext": "extension", "Ext": "Extension", "Nr": "number",
     "cf": "compare", "viz": "namely", "resp": "respectively", "dir": "director", "Dist": "District",
 }  # fmt: skip
@@ -55,6 +55,8 @@ _LATIN = (
     (re.compile(r"\betc\.(?=,|;|\)| [a-z])"), "etc"),
     (re.compile(r"\bet al\.?(?= |,|$)"), "et al"),
     (re.compile(r"\ba\.?k\.?a\.?(?= )", re.IGNORECASE), "A K A"),
+    (re.compile(r"\bWW(?:II|2)\b"), "World War two"),
+    (re.compile(r"\bWW(?:I|1)\b"), "World War one"),
     (re.compile(r"\bw/o\b"), "without"),
     (re.compile(r"\bw/ ?(?=[A-Za-z\d])"), "with "),
     (re.compile(r"\bb/c\b"), "because"),

@@ -34,6 +34,8 @@ _CHARACTERS = {
     "▪": ", ",
     "◦": ", ",
     "♥": "❤",
+    "™": "",
+    "®": "",
     "×": " × ",
     "÷": " ÷ ",
     "ß": "ss",
@@ -102,6 +104,7 @@ _MARKUP = (
 )
 _OHMS = re.compile(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]")
 _LINE_END = re.compile(r"[ \t]*(?:\r\n?|\n)\s*")
+_EMOTICON = re.compile(r"(?<!\S)(?:[:;][-']?[()DPpOo/\\|3*\]\[]|<3|\^_*\^|[xX]D)(?=\s|$)")
 _HEART = re.compile(r"(?<=\w) ?❤ ?(?=\w)")
 _STAR_RATING = re.compile(r"(?<=\d) ?[★⭐]")
 _OPEN_QUOTE = re.compile(r"(?<!\w)[‘‛]([^‘’‛\n]{1,200}?)’(?!\w)")
@@ -121,6 +124,7 @@ def plain_text(text: str) -> str:
     text = _UNIT_POWER.sub(lambda m: {"²": "sq", "³": "cu"}[m[2]] + m[1] if m[1] != "s" else m[1] + "^" + "2", text)
     text = _SUPERSCRIPT_RUN.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPT), text)
     text = _VULGAR_FRACTION.sub(" and ", text)
+    text = _EMOTICON.sub(" ", text)
     text = _HEART.sub(" love ", text)
     text = _STAR_RATING.sub(" stars ", text)
     text = text.replace("µ", "u").replace("μ", "u") if re.search(r"[0-9][ ]?[µμ]", text) else text

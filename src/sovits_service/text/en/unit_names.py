@@ -27,6 +27,8 @@ UNITS: dict[str, tuple[str, str]] = {
     "gal": ("gallon", "gallons"),
     "tbsp": ("tablespoon", "tablespoons"),
     "tsp": ("teaspoon", "teaspoons"),
+    "yr": ("year", "years"),
+    "yrs": ("year", "years"),
     "min": ("minute", "minutes"),
     "mins": ("minute", "minutes"),
     "sec": ("second", "seconds"),
