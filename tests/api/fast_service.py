@@ -24,6 +24,8 @@ from sovits_service.errors import (
     UnknownVoiceError,
     UnsupportedAudioError,
 )
+from sovits_service.storage.cache import ResultCache
+from sovits_service.storage.objects import ObjectStore
 from sovits_service.types import AudioChunk, ModelVersion, SynthesisRequest, Voice
 
 RATE_HZ = 32_000
@@ -44,6 +46,12 @@ class Synthesis:
     chunks: _Chunks
     dropped_characters: int = 0
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    reference_hashes: tuple[str, ...]
+    model_hashes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,9 @@ class FastService:
     is_ready: bool = True
     is_alive: bool = True
     has_default_reference: bool = False
+    results: ResultCache | None = None
+    objects: ObjectStore | None = None
+    weights_hash: str = "weights"
     gate: asyncio.Semaphore | None = None
     places: int = 1_000
     started: int = 0
@@ -131,6 +142,11 @@ class FastService:
 
     def stats(self) -> Mapping[str, float]:
         return {"running_sequences": self.started - self.closed, "semantic_tokens_total": self.started * 25.0}
+
+    async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
+        name = request.ref_audio or f"voices/{request.voice_id}.wav"
+        content = self.references.get(name, name.encode())
+        return Fingerprint((hashlib.sha256(content).hexdigest(),), (self.weights_hash,))
 
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
         if not self.is_ready or self.started - self.closed >= self.places:

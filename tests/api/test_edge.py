@@ -95,16 +95,17 @@ async def test_openapi_says_what_can_come_back(client: httpx.AsyncClient) -> Non
     spec = (await client.get("/openapi.json")).json()
     assert set(spec["paths"]) == {
         "/tts", "/v1/audio/speech", "/upload_ref", "/voices", "/voices/{voice_id}", "/health", "/ready", "/metrics",
-        "/control", "/set_gpt_weights", "/set_sovits_weights", "/set_refer_audio",
+        "/control", "/set_gpt_weights", "/set_sovits_weights", "/set_refer_audio", "/objects/{key}",
     }  # fmt: skip
     for path, operations in spec["paths"].items():
         for operation in operations.values():
             assert "422" not in operation["responses"], path
     tts = spec["paths"]["/tts"]
     assert set(tts["get"]["responses"]) == set(tts["post"]["responses"])
-    assert set(tts["post"]["responses"]) == {"200", "400", "401", "403", "404", "413", "429", "503", "504"}
+    assert set(tts["post"]["responses"]) == {"200", "304", "400", "401", "403", "404", "413", "429", "503", "504"}
     assert set(tts["post"]["responses"]["200"]["content"]) == {
-        f"audio/{media_type}" for media_type in ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus")
+        *(f"audio/{media_type}" for media_type in ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus")),
+        "application/json",
     }
     fields = {parameter["name"] for parameter in tts["get"]["parameters"]}
     assert fields == set(tts["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,18 +15,33 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from sovits_service.api.access import AccessControl
+from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
-from sovits_service.api.routes import openai, ops, tts, voices
+from sovits_service.api.routes import objects, openai, ops, tts, voices
 from sovits_service.settings import ServiceSettings
 from sovits_service.telemetry import Metrics
 
 if TYPE_CHECKING:
     from sovits_service.service import SpeechService
 
-_EXPOSED_HEADERS = ("X-Request-ID", "X-Seed", "X-Sample-Rate", "X-Dropped-Characters", "X-Warnings", "Retry-After")
-_HEAD_ROUTES = (("/health", ops.health), ("/ready", ops.ready), ("/metrics", ops.metrics))
+_EXPOSED_HEADERS = (
+    "X-Request-ID",
+    "X-Seed",
+    "X-Sample-Rate",
+    "X-Dropped-Characters",
+    "X-Warnings",
+    "X-Cache",
+    "ETag",
+    "Retry-After",
+)
+_HEAD_ROUTES = (
+    ("/health", ops.health),
+    ("/ready", ops.ready),
+    ("/metrics", ops.metrics),
+    ("/objects/{key:path}", objects.get_object),
+)
 _DESCRIPTION = "Speech for GPT-SoVITS voices: the requests of api_v2, voice templates, and OpenAI's speech endpoint."
 
 
@@ -39,7 +55,7 @@ def create_app(
         settings: limits, keys and switches.
         on_control: what `/control` does when administration is on; None where the process is not ours to stop.
     """
-    metrics = Metrics(service.stats)
+    metrics = Metrics(lambda: {**service.stats(), **_cache_counts(service)})
     app = FastAPI(
         title="sovits_service",
         version=importlib.metadata.version("sovits-service"),
@@ -48,8 +64,10 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.context = ApiContext(service, settings, metrics, AccessControl(settings), on_control)
-    routers = [module.router for module in (tts, openai, voices, ops)]
+    app.state.context = ApiContext(
+        service, settings, metrics, AccessControl(settings), Answers(service, metrics), on_control
+    )
+    routers = [module.router for module in (tts, openai, voices, objects, ops)]
     for router in routers:
         app.include_router(router)
     for path, endpoint in _HEAD_ROUTES:
@@ -66,6 +84,12 @@ def create_app(
         )
     app.add_middleware(RequestEdge, metrics=metrics)
     return app
+
+
+def _cache_counts(service: SpeechService) -> dict[str, float]:
+    if service.results is None:
+        return {}
+    return {f"cache_{name}_total": count for name, count in dataclasses.asdict(service.results.counts).items()}
 
 
 def _add_docs(app: FastAPI) -> None:

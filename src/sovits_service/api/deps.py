@@ -18,6 +18,7 @@ from sovits_service.types import Voice
 
 if TYPE_CHECKING:
     from sovits_service.api.access import AccessControl
+    from sovits_service.api.answers import Answers
     from sovits_service.service import SpeechService
 
 ControlCommand = Literal["restart", "exit"]
@@ -36,6 +37,7 @@ class ApiContext:
     settings: ServiceSettings
     metrics: Metrics
     access: AccessControl
+    answers: Answers
     on_control: Callable[[ControlCommand], None] | None = None
 
 

@@ -21,13 +21,16 @@ from sovits_service.errors import (
     CheckpointError,
     DeadlineExceededError,
     ForbiddenError,
+    InfectedUploadError,
     InvalidRequestError,
     MissingExtraError,
     OverloadedError,
     QuotaExceededError,
     RateLimitedError,
+    ScanUnavailableError,
     SettingsError,
     SovitsError,
+    StorageError,
     SynthesisError,
     UnauthorizedError,
     UnknownVoiceError,
@@ -39,6 +42,7 @@ from sovits_service.telemetry import Metrics, describe_error
 # The nearest class in an error's ancestry decides.
 STATUS: Mapping[type[BaseException], int] = {
     InvalidRequestError: 400,
+    InfectedUploadError: 400,
     CheckpointError: 400,
     MissingExtraError: 400,
     SynthesisError: 400,  # as api_v2: a failure before the first chunk is a 400 with "tts failed"
@@ -52,6 +56,8 @@ STATUS: Mapping[type[BaseException], int] = {
     SettingsError: 500,
     SovitsError: 500,
     OverloadedError: 503,
+    ScanUnavailableError: 503,
+    StorageError: 503,
     DeadlineExceededError: 504,
     Exception: 500,
 }

@@ -29,8 +29,20 @@ _SPEECH_HEADERS = {
     "X-Sample-Rate": {"description": "Samples per second.", "schema": {"type": "string"}},
     "X-Dropped-Characters": {"description": "Characters without a reading.", "schema": {"type": "string"}},
     "X-Warnings": {"description": "What may sound worse than it could.", "schema": {"type": "string"}},
+    "X-Cache": {"description": "hit, miss or bypass.", "schema": {"type": "string"}},
+    "ETag": {"description": "Of a whole file.", "schema": {"type": "string"}},
     "Server-Timing": {"description": "Durations of the stages.", "schema": {"type": "string"}},
 }
+
+
+class LinkAnswer(BaseModel):
+    """What `response: url` answers."""
+
+    url: str
+    duration_s: float
+    sample_rate: int
+    cached: bool
+
 
 Answers = dict[int | str, dict[str, Any]]
 
@@ -49,8 +61,34 @@ def speech(media_types: tuple[str, ...] = MEDIA_TYPES) -> dict[str, Any]:
     }
 
 
-SPEECH_ANSWERS: Answers = {200: speech(), **failures(400, 404, 413, 503, 504)}
-OPENAI_ANSWERS: Answers = {200: speech(), **failures(400, 404, 413, 503, 504, model=OpenAiErrorBody)}
+_NOT_MODIFIED = {"description": "The client has this answer already (If-None-Match)."}
+_WITH_LINK = {
+    **speech(),
+    "content": {**speech()["content"], "application/json": {"schema": LinkAnswer.model_json_schema()}},
+}
+SPEECH_ANSWERS: Answers = {200: _WITH_LINK, 304: _NOT_MODIFIED, **failures(400, 404, 413, 503, 504)}
+OPENAI_ANSWERS: Answers = {
+    200: speech(),
+    304: _NOT_MODIFIED,
+    **failures(400, 404, 413, 503, 504, model=OpenAiErrorBody),
+}
+
+
+_BINARY = {content_type(media_type): _AUDIO for media_type in MEDIA_TYPES}
+OBJECT_ANSWERS: Answers = {
+    200: {"description": "The file.", "content": _BINARY},
+    206: {"description": "A range of it.", "content": {**_BINARY, "multipart/byteranges": _AUDIO}},
+    400: {"description": "A range that cannot be read.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    403: {"model": ErrorBody, "description": "The link is not valid or has expired."},
+    416: {"description": "No such range.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+}
+OBJECT_PARAMETERS: dict[str, Any] = {
+    "parameters": [
+        {"name": "key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
+        {"name": "expires", "in": "query", "required": True, "schema": {"type": "string"}},
+        {"name": "signature", "in": "query", "required": True, "schema": {"type": "string"}},
+    ]
+}
 
 
 def _tts_schema() -> dict[str, Any]:
@@ -66,6 +104,7 @@ def _tts_schema() -> dict[str, Any]:
     for name in ("text", "text_lang"):
         del schema["properties"][name]["default"]
     schema["properties"]["text"]["minLength"] = 1
+    schema["properties"]["response"]["enum"] = ["audio", "url"]
     schema["properties"]["prompt_lang"]["enum"] = ["", *SUPPORTED_LANGUAGES["v2"]]
     schema["properties"]["streaming_mode"] = {
         **schema["properties"]["streaming_mode"],

@@ -100,6 +100,8 @@ class TtsFields(BaseModel):
     min_chunk_length: Whole = Field(16, ge=1, le=1000, description="Tokens, in streaming modes 2 and 3.")
     sample_steps: Whole = Field(32, ge=1, le=200, description="v3 and v4 only.")
     super_sampling: Flag = Field(False, description="v3 only.")
+    cache: Flag | None = Field(None, description="Keep or reuse the answer; by default with a fixed seed alone.")
+    response: Text = Field("audio", description="audio, or url for a link to the file that expires.")
     timeout_s: Real | None = Field(None, gt=0.0, description="A deadline shorter than the service's own.")
     batch_size: Whole = Field(1, ge=1, description="Accepted for compatibility; the engine batches by itself.")
     batch_threshold: Real = Field(0.75, description="Accepted for compatibility.")
@@ -120,6 +122,13 @@ class TtsFields(BaseModel):
     def _known_media_type(cls, value: str) -> str:
         if value.lower() not in MEDIA_TYPES:
             raise PydanticCustomError("unsupported", "media_type: {value} is not supported", {"value": _echo(value)})
+        return value.lower()
+
+    @field_validator("response", mode="after")
+    @classmethod
+    def _known_response(cls, value: str) -> str:
+        if value.lower() not in ("audio", "url"):
+            raise PydanticCustomError("response", "must be audio or url")
         return value.lower()
 
     @field_validator("text_split_method", mode="after")

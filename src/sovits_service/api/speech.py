@@ -1,46 +1,52 @@
-"""A synthesis request in, an audio answer out: whole or streamed, encoded off the event loop, ended with its client."""
+"""A synthesis request in, an HTTP answer out: a file, a stream or a link; its work ends with its client."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import time
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import anyio
-import numpy as np
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from sovits_service.api.answers import CacheState, SpeechItems, StreamHead
 from sovits_service.api.deps import ApiContext, context_of, until_gone
 from sovits_service.api.middleware import RequestTimings, timings_of
-from sovits_service.audio.encode import StreamEncoder, content_type, encode_whole, stream_encoder
-from sovits_service.errors import DeadlineExceededError, SynthesisError
-from sovits_service.types import FloatArray, SynthesisRequest
-
-if TYPE_CHECKING:
-    from sovits_service.service import Synthesis
+from sovits_service.audio.encode import StreamEncoder, content_type, stream_encoder
+from sovits_service.errors import DeadlineExceededError, InvalidRequestError
+from sovits_service.storage.cache import CachedAudio
+from sovits_service.types import AudioChunk, SynthesisRequest
 
 _WARNING_CHARACTERS = 512
-_NO_AUDIO = "the model made no audio; try again, or with another seed"
-
-MakeEncoder = Callable[[str, int], StreamEncoder]
 
 
-async def speak(
-    request: Request, wanted: SynthesisRequest, media_type: str, client: str, make_encoder: MakeEncoder = stream_encoder
-) -> Response:
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How the speech is handed over.
+
+    Attributes:
+        media_type: one of `audio.encode.MEDIA_TYPES`.
+        use_cache: None leaves it to the seed.
+        as_link: a link to a file in place of the file.
+        encoder: of a stream, by media type and sample rate.
+    """
+
+    media_type: str
+    use_cache: bool | None = None
+    as_link: bool = False
+    encoder: Callable[[str, int], StreamEncoder] = stream_encoder
+
+
+async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
     """Answers a speech request. Its first chunk exists, and is encoded, when this returns.
 
     Args:
         request: whose body has been read.
         wanted: what to say; its streaming mode decides between a whole file and a stream.
-        media_type: one of `audio.encode.MEDIA_TYPES`.
         client: whose request it is, for the bound on concurrent syntheses.
-        make_encoder: the encoder of a stream, by media type and sample rate.
 
     Raises:
         SovitsError: whatever goes wrong before the first byte of audio.
@@ -48,74 +54,96 @@ async def speak(
     """
     context = context_of(request)
     timings = timings_of(request)
+    answers = context.answers
+    if delivery.as_link and context.service.objects is None:
+        raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")
+    place = await answers.place(wanted, delivery.media_type, delivery.use_cache)
+    kept = await answers.look_up(place)
+    if kept is not None:
+        timings.mark("cache")
+        return await _hand_over(request, kept, delivery, "hit")
     with contextlib.ExitStack() as stack:
         stack.enter_context(context.access.synthesis_slot(client))
-        if wanted.streaming_mode == 0:
-            return await until_gone(request.receive, _whole(context, wanted, media_type, timings))
-        answering = _begin(context, wanted, media_type, timings, make_encoder)
-        stream = await until_gone(request.receive, answering)
+        if wanted.streaming_mode == 0 or delivery.as_link:
+            making = answers.whole(wanted, delivery.media_type, place, timings)
+            audio, state = await until_gone(request.receive, making)
+            return await _hand_over(request, audio, delivery, state)
+        items, state = answers.stream(wanted, delivery.media_type, place)
+        beginning = _begin(context, wanted, delivery, items, timings)
+        stream = await until_gone(request.receive, beginning)
+        stream.headers["X-Cache"] = state
         stream.callback(stack.pop_all().close)
         return stream
 
 
-async def _whole(context: ApiContext, wanted: SynthesisRequest, media_type: str, timings: RequestTimings) -> Response:
-    synthesis = await context.service.synthesize(wanted)
-    _note_first_audio(context, wanted, timings)
-    async with contextlib.aclosing(synthesis.chunks) as chunks:
-        pieces: list[FloatArray] = [chunk.samples async for chunk in chunks]
-    timings.mark("synthesis")
-    samples = sum(map(len, pieces))
-    if not samples:
-        raise SynthesisError(_NO_AUDIO)
-    started_s = time.perf_counter()
-    body = await asyncio.to_thread(_encode_pieces, pieces, synthesis.sample_rate_hz, media_type)
-    timings.add("encode", time.perf_counter() - started_s)
-    _note_end(context, timings, samples / synthesis.sample_rate_hz)
-    return Response(body, media_type=content_type(media_type), headers=_headers(synthesis, timings))
+async def _hand_over(request: Request, audio: CachedAudio, delivery: Delivery, state: CacheState) -> Response:
+    context = context_of(request)
+    if delivery.as_link:
+        url = await context.answers.link(audio, context.settings.objects.link_ttl_s)
+        if url.startswith("/"):
+            url = str(request.base_url).rstrip("/") + url
+        body = {
+            "url": url,
+            "duration_s": audio.duration_s,
+            "sample_rate": audio.sample_rate_hz,
+            "cached": state == "hit",
+        }
+        return JSONResponse(body, headers={"X-Cache": state, "X-Seed": str(audio.seed)})
+    head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, audio.warnings)
+    headers = {**_headers(head, timings_of(request)), "X-Cache": state, "ETag": audio.etag}
+    if _matches(request.headers.get("if-none-match", ""), audio.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(audio.data, media_type=content_type(audio.media_type), headers=headers)
 
 
-def _encode_pieces(pieces: list[FloatArray], sample_rate_hz: int, media_type: str) -> bytes:
-    return encode_whole(np.concatenate(pieces), sample_rate_hz, media_type)
+def _matches(if_none_match: str, etag: str) -> bool:
+    offered = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in offered or offered == ["*"]
 
 
 async def _begin(
     context: ApiContext,
     wanted: SynthesisRequest,
-    media_type: str,
+    delivery: Delivery,
+    items: SpeechItems,
     timings: RequestTimings,
-    make_encoder: MakeEncoder,
 ) -> SpeechStream:
-    synthesis = await context.service.synthesize(wanted)
-    body = _encoded(context, synthesis, functools.partial(make_encoder, media_type), timings)
-    head = await anext(body)
-    _note_first_audio(context, wanted, timings)
+    try:
+        head = await anext(items)
+        assert isinstance(head, StreamHead)
+        body = _encoded(items, delivery.encoder, delivery.media_type, head.sample_rate_hz, timings)
+        first = await anext(body)
+    except BaseException:
+        await items.aclose()
+        raise
+    elapsed_s = timings.mark("first_audio")
+    context.metrics.first_audio_seconds.labels(streaming_mode=str(wanted.streaming_mode)).observe(elapsed_s)
     return SpeechStream(
-        head,
+        first,
         body,
-        media_type=content_type(media_type),
-        headers=_headers(synthesis, timings),
+        media_type=content_type(delivery.media_type),
+        headers=_headers(head, timings),
         timeout_s=wanted.timeout_s or context.settings.timeout_s,
     )
 
 
 async def _encoded(
-    context: ApiContext, synthesis: Synthesis, make_encoder: Callable[[int], StreamEncoder], timings: RequestTimings
+    items: SpeechItems,
+    make_encoder: Callable[[str, int], StreamEncoder],
+    media_type: str,
+    sample_rate_hz: int,
+    timings: RequestTimings,
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes of a stream; it owns the synthesis, which ends when this is closed."""
-    rate_hz = synthesis.sample_rate_hz
-    audio_s = 0.0
-    async with contextlib.aclosing(synthesis.chunks) as chunks:
-        encoder = await asyncio.to_thread(make_encoder, rate_hz)
+    """The bytes of a stream; it owns the items, whose work ends when this is closed."""
+    async with contextlib.aclosing(items):
+        encoder = await asyncio.to_thread(make_encoder, media_type, sample_rate_hz)
         head = encoder.start()
-        async for chunk in chunks:
-            yield head + await asyncio.to_thread(encoder.encode, chunk.samples)
+        async for item in items:
+            assert isinstance(item, AudioChunk)
+            yield head + await asyncio.to_thread(encoder.encode, item.samples)
             head = b""
-            audio_s += len(chunk.samples) / rate_hz
-    if not audio_s:
-        raise SynthesisError(_NO_AUDIO)
-    timings.mark("synthesis")
-    _note_end(context, timings, audio_s)
-    yield await asyncio.to_thread(encoder.finish)
+        timings.mark("synthesis")
+        yield await asyncio.to_thread(encoder.finish)
 
 
 class SpeechStream(Response):
@@ -163,24 +191,14 @@ class SpeechStream(Response):
             raise DeadlineExceededError("the answer was not read within the request's deadline")
 
 
-def _note_first_audio(context: ApiContext, wanted: SynthesisRequest, timings: RequestTimings) -> None:
-    elapsed_s = timings.mark("first_audio")
-    context.metrics.first_audio_seconds.labels(streaming_mode=str(wanted.streaming_mode)).observe(elapsed_s)
-
-
-def _note_end(context: ApiContext, timings: RequestTimings, audio_s: float) -> None:
-    context.metrics.audio_seconds.inc(audio_s)
-    context.metrics.real_time_factor.observe(timings.stages_ms["synthesis"] / 1000 / audio_s)
-
-
-def _headers(synthesis: Synthesis, timings: RequestTimings) -> dict[str, str]:
+def _headers(head: StreamHead, timings: RequestTimings) -> dict[str, str]:
     headers = {
-        "X-Seed": str(synthesis.seed),
-        "X-Sample-Rate": str(synthesis.sample_rate_hz),
-        "X-Dropped-Characters": str(synthesis.dropped_characters),
+        "X-Seed": str(head.seed),
+        "X-Sample-Rate": str(head.sample_rate_hz),
+        "X-Dropped-Characters": str(head.dropped_characters),
         "Server-Timing": timings.header(),
     }
-    if synthesis.warnings:
-        joined = " ".join("; ".join(synthesis.warnings).split())
+    if head.warnings:
+        joined = " ".join("; ".join(head.warnings).split())
         headers["X-Warnings"] = joined.encode("ascii", "replace").decode()[:_WARNING_CHARACTERS]
     return headers

@@ -19,8 +19,8 @@ from sovits_service.api.schemas import (
     parse_tts,
     to_synthesis_request,
 )
-from sovits_service.api.speech import speak
-from sovits_service.audio.encode import StreamEncoder, pcm_stream_encoder, stream_encoder
+from sovits_service.api.speech import Delivery, speak
+from sovits_service.audio.encode import StreamEncoder, pcm_stream_encoder
 from sovits_service.errors import InvalidRequestError
 
 router = APIRouter(tags=["speech"])
@@ -81,7 +81,9 @@ async def create_speech(request: Request) -> Response:
     )
     check_limits(fields, context.settings)
     wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)
-    return await speak(request, wanted, fields.media_type, client, _pcm_encoder if is_pcm else stream_encoder)
+    if is_pcm:  # a form of its own, which no cached file has
+        return await speak(request, wanted, Delivery("raw", use_cache=False, encoder=_pcm_encoder), client)
+    return await speak(request, wanted, Delivery(fields.media_type, use_cache=fields.cache), client)
 
 
 def _pcm_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sovits_service.api.deps import context_of, drop_body, named_voice, read_json_object, require_ready
 from sovits_service.api.openapi import SPEECH_ANSWERS, tts_body, tts_parameters
 from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
-from sovits_service.api.speech import speak
+from sovits_service.api.speech import Delivery, speak
 
 router = APIRouter(tags=["speech"])
 
@@ -49,4 +49,5 @@ async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Respons
     )
     check_limits(fields, context.settings)
     wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)
-    return await speak(request, wanted, fields.media_type, client)
+    delivery = Delivery(fields.media_type, use_cache=fields.cache, as_link=fields.response == "url")
+    return await speak(request, wanted, delivery, client)

@@ -1,0 +1,200 @@
+"""A synthesis request in, finished or growing speech out: from the cache, from equal work on its way, or made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sovits_service.api.middleware import RequestTimings
+from sovits_service.audio.encode import encode_whole
+from sovits_service.errors import InvalidRequestError, SynthesisError
+from sovits_service.storage.cache import CachedAudio, cache_key
+from sovits_service.storage.single_flight import SharedReader, SharedStreams, SingleFlight
+from sovits_service.telemetry import Metrics
+from sovits_service.types import AudioChunk, FloatArray, SynthesisRequest
+
+if TYPE_CHECKING:
+    from sovits_service.service import SpeechService
+
+CacheState = Literal["hit", "miss", "bypass"]
+_NO_AUDIO = "the model made no audio; try again, or with another seed"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHead:
+    """What is known of a stream when its first chunk exists."""
+
+    sample_rate_hz: int
+    seed: int
+    dropped_characters: int
+    warnings: tuple[str, ...]
+
+
+StreamItem = StreamHead | AudioChunk
+SpeechItems = AsyncGenerator[StreamItem, None] | SharedReader[StreamItem]
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlace:
+    """Where the answer to a request belongs in the cache.
+
+    Attributes:
+        model_hashes: of the models that the key speaks of: other ones must not fill its place.
+    """
+
+    key: str
+    model_hashes: tuple[str, ...]
+
+
+class Answers:
+    """The speech of one application. Equal requests at the same time share one synthesis."""
+
+    def __init__(self, service: SpeechService, metrics: Metrics) -> None:
+        self._service = service
+        self._metrics = metrics
+        self._files: SingleFlight[CachedAudio] = SingleFlight()
+        self._streams: SharedStreams[StreamItem] = SharedStreams()
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def place(self, wanted: SynthesisRequest, media_type: str, use_cache: bool | None) -> CachePlace | None:
+        """Where the answer belongs; None where it is not cached.
+
+        Args:
+            use_cache: None means: with a fixed seed, whose speech is the same each time.
+
+        Raises:
+            SovitsError: the reference cannot be read.
+        """
+        if self._service.results is None or not (wanted.seed is not None if use_cache is None else use_cache):
+            return None
+        found = await self._service.fingerprint(wanted)
+        key = cache_key(
+            wanted, media_type=media_type, reference_hashes=found.reference_hashes, weights_hashes=found.model_hashes
+        )
+        return CachePlace(key, found.model_hashes)
+
+    async def look_up(self, place: CachePlace | None) -> CachedAudio | None:
+        """The finished answer, where it is kept."""
+        if place is None or self._service.results is None:
+            return None
+        return await self._service.results.get(place.key)
+
+    async def whole(
+        self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None, timings: RequestTimings
+    ) -> tuple[CachedAudio, CacheState]:
+        """Speech as one file, and whether its making was somebody else's."""
+        if place is None:
+            return await self._make(wanted, media_type, timings), "bypass"
+
+        async def make_and_keep() -> CachedAudio:
+            audio = await self._make(wanted, media_type, timings)
+            await self._keep(place, wanted, audio)
+            return audio
+
+        audio, shared = await self._files.run(place.key, make_and_keep)
+        return audio, "hit" if shared else "miss"
+
+    def stream(
+        self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None
+    ) -> tuple[SpeechItems, CacheState]:
+        """The head, then the chunks as they are made; to be closed, which ends the work of its last reader."""
+        if place is None:
+            return self._chunks(wanted, None, media_type), "bypass"
+        items, shared = self._streams.open(place.key, lambda: self._chunks(wanted, place, media_type))
+        return items, "hit" if shared else "miss"
+
+    async def link(self, audio: CachedAudio, ttl_s: float) -> str:
+        """A link to the audio that expires, from the object store.
+
+        Raises:
+            StorageError: the store does not answer.
+            InvalidRequestError: there is no store.
+        """
+        objects = self._service.objects
+        if objects is None:
+            raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")
+        key = f"audio/{audio.etag.strip(chr(34))}.{audio.media_type}"
+        await objects.put(key, audio.data, f"audio/{audio.media_type}")
+        return await objects.url(key, ttl_s)
+
+    async def _make(self, wanted: SynthesisRequest, media_type: str, timings: RequestTimings) -> CachedAudio:
+        started_s = time.perf_counter()
+        synthesis = await self._service.synthesize(wanted)
+        self._note_first_audio(wanted, timings)
+        async with contextlib.aclosing(synthesis.chunks) as chunks:
+            pieces: list[FloatArray] = [chunk.samples async for chunk in chunks]
+        timings.mark("synthesis")
+        head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
+        duration_s = _duration_s(pieces, head.sample_rate_hz)
+        self._note_speech(duration_s, time.perf_counter() - started_s)
+        encoding_s = time.perf_counter()
+        audio = await asyncio.to_thread(_encode, pieces, head, media_type)
+        timings.add("encode", time.perf_counter() - encoding_s)
+        return audio
+
+    async def _chunks(
+        self, wanted: SynthesisRequest, place: CachePlace | None, media_type: str
+    ) -> AsyncGenerator[StreamItem, None]:
+        started_s = time.perf_counter()
+        synthesis = await self._service.synthesize(wanted)
+        head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
+        pieces: list[FloatArray] = []
+        async with contextlib.aclosing(synthesis.chunks) as chunks:
+            yield head
+            async for chunk in chunks:
+                pieces.append(chunk.samples)
+                yield chunk
+        self._note_speech(_duration_s(pieces, head.sample_rate_hz), time.perf_counter() - started_s)
+        if place is not None:
+            self._in_background(self._encode_and_keep(place, wanted, pieces, head, media_type))
+
+    async def _encode_and_keep(
+        self, place: CachePlace, wanted: SynthesisRequest, pieces: list[FloatArray], head: StreamHead, media_type: str
+    ) -> None:
+        await self._keep(place, wanted, await asyncio.to_thread(_encode, pieces, head, media_type))
+
+    async def _keep(self, place: CachePlace, wanted: SynthesisRequest, audio: CachedAudio) -> None:
+        if self._service.results is None:
+            return
+        # The weights may have been switched since the key was made.
+        if (await self._service.fingerprint(wanted)).model_hashes == place.model_hashes:
+            await self._service.results.put(place.key, audio)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+
+    def _note_first_audio(self, wanted: SynthesisRequest, timings: RequestTimings) -> None:
+        elapsed_s = timings.mark("first_audio")
+        self._metrics.first_audio_seconds.labels(streaming_mode=str(wanted.streaming_mode)).observe(elapsed_s)
+
+    def _note_speech(self, audio_s: float, elapsed_s: float) -> None:
+        self._metrics.audio_seconds.inc(audio_s)
+        self._metrics.real_time_factor.observe(elapsed_s / audio_s)
+
+
+def _duration_s(pieces: list[FloatArray], sample_rate_hz: int) -> float:
+    samples = sum(map(len, pieces))
+    if not samples:
+        raise SynthesisError(_NO_AUDIO)
+    return samples / sample_rate_hz
+
+
+def _encode(pieces: list[FloatArray], head: StreamHead, media_type: str) -> CachedAudio:
+    samples = np.concatenate(pieces)
+    return CachedAudio(
+        data=encode_whole(samples, head.sample_rate_hz, media_type),
+        media_type=media_type,
+        sample_rate_hz=head.sample_rate_hz,
+        duration_s=len(samples) / head.sample_rate_hz,
+        seed=head.seed,
+        dropped_characters=head.dropped_characters,
+        warnings=head.warnings,
+    )
