@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,13 +13,21 @@ from torch import Tensor, nn
 
 from sovits_service.errors import CheckpointError
 from sovits_service.models.checkpoint import Checkpoint, read_gpt, read_sovits, read_tensors
+from sovits_service.models.checkpoint_lora import merge_lora
 from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.sovits.bigvgan import BigVgan, BigVganConfig
+from sovits_service.models.sovits.cfm_synthesizer import CfmConfig, CfmSynthesizer
 from sovits_service.models.sovits.config import SovitsConfig
+from sovits_service.models.sovits.hifigan import V4_VOCODER, Hifigan
+from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.sovits.weight_norm import fold_weight_norm
 from sovits_service.models.speaker import ERes2NetV2
 
 Module = TypeVar("Module", bound=nn.Module)
+
+_BIGVGAN_NAMES = ("bigvgan_generator.safetensors", "bigvgan_generator.pt")
+_ROTARY_RATES = "cfm.estimator.rotary_embed.inv_freq"  # in half precision, late frames would get wrong positions
 
 
 def load_gpt(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> TextToSemantic:
@@ -52,6 +62,98 @@ def build_vits(
     return fill(model, checkpoint.state, "SoVITS", device, dtype)
 
 
+def load_sovits(
+    path: Path,
+    *,
+    base: Checkpoint | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Vits | CfmSynthesizer:
+    """Loads a SoVITS file of any version.
+
+    Args:
+        path: of the file.
+        base: the full weights of the same version, which a LoRA file is merged into; not needed for other files.
+
+    Raises:
+        CheckpointError: as `read_sovits`, `merge_lora` and `fill` do; for a LoRA file without its base it names that.
+    """
+    return build_sovits(read_sovits(path), base=base, device=device, dtype=dtype)
+
+
+def build_sovits(
+    checkpoint: Checkpoint,
+    *,
+    base: Checkpoint | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Vits | CfmSynthesizer:
+    """Builds the model of a checkpoint that has been read, and takes its tensors, so that they are not held twice."""
+    version = checkpoint.version
+    if version is None or VERSIONS[version].flow_matching is None:
+        return build_vits(checkpoint, device=device, dtype=dtype)
+    if checkpoint.lora_rank is not None:
+        checkpoint = merge_lora(base, checkpoint, dtype)
+    config = CfmConfig.from_checkpoint(checkpoint.config, checkpoint.state, version)
+    fold_weight_norm(checkpoint.state, dtype)
+    with torch.device("meta"):
+        model = CfmSynthesizer(config)
+    # Parts that serve training alone; published files may still hold them.
+    unused = ("linear_mel.", "dec.", "flow.")
+    return fill(model, checkpoint.state, "SoVITS", device, dtype, unused=unused, float32=(_ROTARY_RATES,))
+
+
+def load_bigvgan(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> BigVgan:
+    """Loads the vocoder of v3 from its folder, `config.json` and `bigvgan_generator.pt`."""
+    state = read_tensors(_first_file(folder, _BIGVGAN_NAMES, "v3 vocoder"), "v3 vocoder")
+    try:
+        config = BigVganConfig.from_json(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise CheckpointError("the v3 vocoder folder has no config.json that can be read") from error
+    return build_bigvgan(config, state, device=device, dtype=dtype)
+
+
+def build_bigvgan(
+    config: BigVganConfig,
+    state: dict[str, Tensor],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> BigVgan:
+    """Builds the vocoder of v3; its low-pass filters are computed, not read."""
+    for key in [key for key in state if key.endswith(".filter")]:
+        del state[key]
+    fold_weight_norm(state, dtype)
+    with torch.device("meta"):
+        model = BigVgan(config)
+    return fill(model, state, "v3 vocoder", device, dtype)
+
+
+def load_v4_vocoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Hifigan:
+    """Loads the vocoder of v4, `vocoder.pth`."""
+    return build_v4_vocoder(read_tensors(path, "v4 vocoder"), device=device, dtype=dtype)
+
+
+def build_v4_vocoder(
+    state: dict[str, Tensor], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Hifigan:
+    """Builds the vocoder of v4, whose file comes without sizes: they are fixed but for the channels."""
+    fold_weight_norm(state, dtype)
+    first = state.get("conv_pre.weight")
+    if first is None:
+        raise CheckpointError("the v4 vocoder file lacks 'conv_pre.weight'")
+    with torch.device("meta"):
+        model = Hifigan(replace(V4_VOCODER, in_channels=first.shape[1], upsample_initial_channel=first.shape[0]))
+    return fill(model, state, "v4 vocoder", device, dtype)
+
+
+def _first_file(folder: Path, names: Iterable[str], what: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"the {what} folder has none of {', '.join(names)}")
+
+
 def load_speaker(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> ERes2NetV2:
     """Loads the speaker verification file of v2Pro and v2ProPlus."""
     state = read_tensors(path, "speaker verification")
@@ -67,6 +169,7 @@ def fill(
     device: torch.device | str,
     dtype: torch.dtype,
     unused: Iterable[str] = (),
+    float32: Iterable[str] = (),
 ) -> Module:
     """Gives a model its weights, strictly, tensor by tensor.
 
@@ -77,6 +180,7 @@ def fill(
         device: where the weights go.
         dtype: of the floating-point weights.
         unused: prefixes of keys that the file has and the model does not need.
+        float32: keys that stay in float32 whatever the dtype of the others.
 
     Returns:
         The model, in inference mode.
@@ -97,7 +201,8 @@ def fill(
     placed: dict[str, Tensor] = {}
     for key, wanted in expected.items():
         value = state.pop(key)
-        placed[key] = value.to(device, dtype if wanted.is_floating_point() else wanted.dtype)
+        kept = key in float32 or not wanted.is_floating_point()
+        placed[key] = value.to(device, wanted.dtype if kept else dtype)
     model.load_state_dict(placed, strict=True, assign=True)
     return model.requires_grad_(False).eval().to(device)
 

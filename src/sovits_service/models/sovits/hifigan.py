@@ -36,6 +36,19 @@ class HifiganConfig:
     post_bias: bool = False
 
 
+# The vocoder of v4: mel frames of 10 ms to 48 kHz.
+V4_VOCODER = HifiganConfig(
+    in_channels=100,
+    upsample_rates=(10, 6, 2, 2, 2),
+    upsample_kernel_sizes=(20, 12, 4, 4, 4),
+    upsample_initial_channel=512,
+    resblock="1",
+    resblock_kernel_sizes=(3, 7, 11),
+    resblock_dilation_sizes=((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+    post_bias=True,
+)
+
+
 def _dilated(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
     padding = (kernel_size - 1) * dilation // 2
     return nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)

@@ -40,6 +40,7 @@ class FlowMatchingSpec:
         frames_per_latent: mel frames per encoder frame (50 a second).
         vocoder: which network makes a waveform of the mel.
         vocoder_hop_samples: samples of the waveform per mel frame.
+        lora_base: the published file that LoRA files of the version build on, under `pretrained_models/`.
     """
 
     mel: MelSpec
@@ -48,6 +49,7 @@ class FlowMatchingSpec:
     frames_per_latent: float
     vocoder: Literal["bigvgan", "hifigan"]
     vocoder_hop_samples: int
+    lora_base: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class VersionSpec:
     flow_matching: FlowMatchingSpec | None = None
 
 
-_V3 = FlowMatchingSpec(MelSpec(24_000, 1024, 256), 468, 934, 1.875, "bigvgan", 256)
-_V4 = FlowMatchingSpec(MelSpec(32_000, 1280, 320), 500, 1000, 2.0, "hifigan", 480)
+_V3 = FlowMatchingSpec(MelSpec(24_000, 1024, 256), 468, 934, 1.875, "bigvgan", 256, "s2Gv3.pth")
+_V4 = FlowMatchingSpec(MelSpec(32_000, 1280, 320), 500, 1000, 2.0, "hifigan", 480, "gsv-v4-pretrained/s2Gv4.pth")
 
 VERSIONS: Mapping[ModelVersion, VersionSpec] = MappingProxyType(
     {
