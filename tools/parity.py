@@ -32,7 +32,7 @@ from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.types import ModelVersion
 
 BOUND = 1e-4  # of full scale, in float32
-# As the stored outputs were made. The order of sums depends on it, and the v3 vocoder enlarges that to 1e-4 of the wave.
+# As the stored outputs were made: the order of sums depends on it, and the v3 vocoder enlarges the difference.
 N_THREADS = 2
 _COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4}
 
