@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 import torch
@@ -39,21 +41,39 @@ class Model:
         weights_hash: SHA-256 of both files: with it, results of one pair are never taken for another's.
     """
 
-    spec: VersionSpec
     gpt: TextToSemantic
     vits: Vits
     lane: Lane
     weights_hash: str
 
     @property
+    def spec(self) -> VersionSpec:
+        return self.vits.config.spec
+
+    @property
     def version(self) -> ModelVersion:
         return self.spec.version
 
 
-class ModelStore:
-    """Loads models and hands out the current one; a switch takes effect for later requests alone.
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weights file as it was when it was looked at: another file under the same name is another one."""
 
-    A model that is replaced lives on until the last request that uses it has ended.
+    path: Path
+    modified_ns: int
+    size_bytes: int
+
+    @classmethod
+    def at(cls, path: Path) -> WeightsFile:
+        status = path.stat()
+        return cls(path, status.st_mtime_ns, status.st_size)
+
+
+class ModelStore:
+    """Loads pairs of weights and keeps the latest used ones.
+
+    A request holds the model that it began with: what is evicted or replaced meanwhile lives on until its last request
+    has ended, and then frees its memory.
 
     Args:
         counters: where the lanes count what they do.
@@ -64,22 +84,21 @@ class ModelStore:
         self._settings = settings
         self._counters = counters
         self._lock = threading.Lock()  # one load at a time: a second would hold the weights twice
-        self._current: Model | None = None
+        self._resident: OrderedDict[tuple[WeightsFile, WeightsFile], Model] = OrderedDict()
+        self._gpts: WeakValueDictionary[WeightsFile, TextToSemantic] = WeakValueDictionary()
+        self._vits: WeakValueDictionary[WeightsFile, Vits] = WeakValueDictionary()
         self._encoders: tuple[Hubert, Bert | None] | None = None
         self._speaker: ERes2NetV2 | None = None
         self._gpt_path = tts.t2s_weights_path
         self._vits_path = tts.vits_weights_path
+        self._current: Model | None = None
         self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half)
 
     @property
     def current(self) -> Model:
-        """The model that new requests get."""
+        """The model of requests whose voice names none."""
         assert self._current is not None, "load_configured() comes first"
         return self._current
-
-    @property
-    def device(self) -> torch.device:
-        return self._device
 
     def load_configured(self) -> None:
         """Load the configured files. Blocks.
@@ -89,39 +108,72 @@ class ModelStore:
             CheckpointError: a file cannot be used.
         """
         self._tts.require_files()
-        self.switch(self._gpt_path, self._vits_path)
+        self.switch()
 
-    def switch(self, gpt_path: Path | None = None, vits_path: Path | None = None) -> None:
-        """Load other weights and make them current; what is not named stays. Blocks.
+    def switch(self, gpt: str | None = None, sovits: str | None = None) -> None:
+        """Make other weights the current ones, for later requests; what is not named stays. Blocks.
 
         Raises:
-            CheckpointError: the file cannot be used; the current model stays.
+            InvalidRequestError: a name is not registered.
+            CheckpointError: a file cannot be used; the current model stays.
         """
+        gpt_path = self._registered(gpt) if gpt else self._gpt_path
+        vits_path = self._registered(sovits) if sovits else self._vits_path
         with self._lock:
-            before = self._current
-            gpt = load_gpt(gpt_path, device=self._device, dtype=self._dtype) if gpt_path else self.current.gpt
-            vits = load_vits(vits_path, device=self._device, dtype=self._dtype) if vits_path else self.current.vits
-            self._gpt_path, self._vits_path = gpt_path or self._gpt_path, vits_path or self._vits_path
-            spec = vits.config.spec
-            self._current = Model(spec, gpt, vits, self._lane(gpt, vits), self._hash_weights())
-            log.info("model_loaded", version=spec.version, device=str(self._device), replaced=before is not None)
+            self._current = self._load(gpt_path, vits_path)
+            self._gpt_path, self._vits_path = gpt_path, vits_path
 
-    def registered(self, name: str) -> Path:
-        """The weights file that a name stands for: a configured one, or one under the weights roots.
+    def pair(self, gpt: str = "", sovits: str = "") -> Model:
+        """The model of a voice that names its own weights; the current ones stand in for a name left out. Blocks.
 
         Raises:
-            InvalidRequestError: anything else, in the same words whether or not there is such a file.
+            InvalidRequestError: a name is not registered.
+            CheckpointError: a file cannot be used.
         """
+        if not gpt and not sovits:
+            return self.current
+        gpt_path = self._registered(gpt) if gpt else self._gpt_path
+        vits_path = self._registered(sovits) if sovits else self._vits_path
+        with self._lock:
+            return self._load(gpt_path, vits_path)
+
+    def _registered(self, name: str) -> Path:
+        """The weights file that a name stands for: a configured one, or one under the weights roots."""
         configured = {str(path): path for path in (self._tts.t2s_weights_path, self._tts.vits_weights_path)}
-        if name in configured:
-            return configured[name]
-        found = find_under(name, self._settings.weights_roots)
+        found = configured.get(name) or find_under(name, self._settings.weights_roots)
         if found is None:
             raise InvalidRequestError(
-                "weights_path is none of the registered files; put the file into a folder of weights_roots "
+                "the weights are none of the registered files; put the file into a folder of weights_roots "
                 "(configs/service.yaml)"
             )
         return found
+
+    def _load(self, gpt_path: Path, vits_path: Path) -> Model:
+        key = (WeightsFile.at(gpt_path), WeightsFile.at(vits_path))
+        model = self._resident.get(key)
+        if model is None:
+            gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
+            model = Model(gpt, vits, self._lane(gpt, vits), hash_files(gpt_path, vits_path))
+            log.info("model_loaded", version=model.version, device=str(self._device))
+            self._resident[key] = model
+            while len(self._resident) > self._settings.max_models:
+                self._resident.popitem(last=False)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        self._resident.move_to_end(key)
+        return model
+
+    def _load_gpt(self, file: WeightsFile) -> TextToSemantic:
+        gpt = self._gpts.get(file)
+        if gpt is None:
+            gpt = self._gpts[file] = load_gpt(file.path, device=self._device, dtype=self._dtype)
+        return gpt
+
+    def _load_vits(self, file: WeightsFile) -> Vits:
+        vits = self._vits.get(file)
+        if vits is None:
+            vits = self._vits[file] = load_vits(file.path, device=self._device, dtype=self._dtype)
+        return vits
 
     def _lane(self, gpt: TextToSemantic, vits: Vits) -> Lane:
         if self._encoders is None:
@@ -147,13 +199,15 @@ class ModelStore:
             bert = load_bert(self._tts.bert_base_path, device=self._device, dtype=self._dtype)
         return hubert, bert
 
-    def _hash_weights(self) -> str:
-        digest = hashlib.sha256()
-        for path in (self._gpt_path, self._vits_path):
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
+
+def hash_files(*paths: Path) -> str:
+    """SHA-256 over the contents of files, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def choose_device(device: str, *, is_half: bool) -> tuple[torch.device, torch.dtype]:

@@ -166,8 +166,9 @@ class SpeechService:
             InvalidRequestError: there is no such reference.
             UnknownVoiceError: no such voice.
         """
-        hashes = await asyncio.to_thread(lambda: tuple(map(_content_hash, self._reference_paths(request))))
-        return Fingerprint(hashes, (self._models.current.weights_hash, self._configuration_hash))
+        voice, model = await self._voice_and_model(request)
+        hashes = await asyncio.to_thread(lambda: tuple(map(_content_hash, self._reference_paths(request, voice))))
+        return Fingerprint(hashes, (model.weights_hash, self._configuration_hash))
 
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
         """Speak a request; returns when its first chunk exists.
@@ -183,8 +184,8 @@ class SpeechService:
         return await self._synthesize(request)
 
     async def _synthesize(self, request: SynthesisRequest) -> Synthesis:
-        model = self._models.current
-        references, warnings = await asyncio.to_thread(self._load_references, request)
+        voice, model = await self._voice_and_model(request)
+        references, warnings = await asyncio.to_thread(self._load_references, request, voice)
         prompt, segments = await asyncio.to_thread(self._read_text, request, model)
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
         options = JobOptions(
@@ -207,24 +208,31 @@ class SpeechService:
             warnings=warnings,
         )
 
-    def _load_references(self, request: SynthesisRequest) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
+    async def _voice_and_model(self, request: SynthesisRequest) -> tuple[Voice | None, Model]:
+        """The voice that a request names, and the model that speaks for it."""
+        if request.voice_id is None:
+            return None, self._models.current
+        voice = await asyncio.to_thread(self._voices.get, request.voice_id)
+        if not voice.gpt_weights and not voice.sovits_weights:
+            return voice, self._models.current
+        return voice, await asyncio.to_thread(self._models.pair, voice.gpt_weights, voice.sovits_weights)
+
+    def _load_references(
+        self, request: SynthesisRequest, voice: Voice | None
+    ) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
         """The reference, then the auxiliary ones, with what is to be said about the first."""
-        references = [decode_reference(path, limits=self._limits) for path in self._reference_paths(request)]
+        references = [decode_reference(path, limits=self._limits) for path in self._reference_paths(request, voice)]
         return references, validate_reference(references[0])
 
-    def _reference_paths(self, request: SynthesisRequest) -> list[Path]:
-        name = request.ref_audio
-        if not name and request.voice_id is None:
-            name = self._default_reference or ""
-        if name:
-            first = self._references.resolve(name)
-            auxiliary = [self._references.resolve(path) for path in request.aux_ref_audio]
-            return [first, *auxiliary]
-        if request.voice_id is None:
+    def _reference_paths(self, request: SynthesisRequest, voice: Voice | None) -> list[Path]:
+        """The clip that the request names, else the voice's, else the default one; then the auxiliary clips."""
+        auxiliary = [self._references.resolve(name) for name in request.aux_ref_audio]
+        if voice is not None and not request.ref_audio:
+            return [self._voices.reference_path(voice), *(auxiliary or self._voices.aux_reference_paths(voice))]
+        name = request.ref_audio or self._default_reference
+        if not name:
             raise InvalidRequestError("ref_audio_path is required")
-        voice = self._voices.get(request.voice_id)
-        auxiliary = [self._references.resolve(path) for path in request.aux_ref_audio]
-        return [self._voices.reference_path(voice), *(auxiliary or self._voices.aux_reference_paths(voice))]
+        return [self._references.resolve(name), *auxiliary]
 
     def _read_text(self, request: SynthesisRequest, model: Model) -> tuple[Segment | None, list[Segment]]:
         if len(request.text) > self._settings.max_text_characters:
@@ -312,11 +320,11 @@ class SpeechService:
 
     async def set_gpt_weights(self, path: str) -> None:
         """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
-        await asyncio.to_thread(lambda: self._models.switch(gpt_path=self._models.registered(path)))
+        await asyncio.to_thread(self._models.switch, gpt=path)
 
     async def set_sovits_weights(self, path: str) -> None:
         """Take another SoVITS for later requests. Raises InvalidRequestError, CheckpointError."""
-        await asyncio.to_thread(lambda: self._models.switch(vits_path=self._models.registered(path)))
+        await asyncio.to_thread(self._models.switch, sovits=path)
 
     async def set_default_reference(self, path: str) -> None:
         """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""

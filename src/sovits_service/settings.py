@@ -239,6 +239,7 @@ class ServiceSettings(BaseSettings):
         upload_dir: where uploaded references are kept.
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
         weights_roots: folders whose weights may be chosen at run time.
+        max_models: pairs of weights that stay loaded; the one used longest ago leaves first.
         lexicon_path: the users' pronunciation dictionary; read when it exists.
         max_queue: requests that may wait; one more is refused with 503.
         max_running: sequences decoded together, that is, slots of the KV cache.
@@ -267,6 +268,7 @@ class ServiceSettings(BaseSettings):
     reference_roots: PathList = ()
     weights_roots: PathList = (Path("pretrained_models"), Path("weights"))
     lexicon_path: Path = Path("configs/lexicon.yaml")
+    max_models: int = Field(default=2, ge=1)
     max_text_characters: int = Field(default=10_000, ge=1)
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     max_queue: int = Field(default=64, ge=0)

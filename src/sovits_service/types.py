@@ -115,6 +115,7 @@ class Voice:
         ref_audio: file name of the reference clip, relative to the template.
         defaults: further request fields by their public names; a field that the request names wins over them.
         consent: who agreed to the use of the voice.
+        gpt_weights, sovits_weights: registered files that speak for it; empty takes the service's current ones.
     """
 
     voice_id: str
@@ -125,6 +126,8 @@ class Voice:
     description: str = ""
     defaults: Mapping[str, object] = field(default_factory=lambda: _NO_DEFAULTS)
     consent: str = ""
+    gpt_weights: str = ""
+    sovits_weights: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

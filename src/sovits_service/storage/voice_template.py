@@ -22,6 +22,8 @@ _TEMPLATE_KEYS: Mapping[str, type] = {
     "aux_ref_audio": list,
     "description": str,
     "consent": str,
+    "gpt_weights": str,
+    "sovits_weights": str,
     "defaults": dict,
 }
 # The fields of a request that a template may fill, by their public names.
@@ -139,6 +141,8 @@ def _checked(voice_id: str, document: object) -> Voice:
         description=document.get("description", ""),
         defaults=MappingProxyType(dict(defaults)),
         consent=document.get("consent", ""),
+        gpt_weights=document.get("gpt_weights", ""),
+        sovits_weights=document.get("sovits_weights", ""),
     )
 
 
@@ -162,6 +166,8 @@ def _document(voice: Voice) -> dict[str, object]:
         "prompt_lang": voice.prompt_lang,
         "aux_ref_audio": list(voice.aux_ref_audio),
         "consent": voice.consent,
+        "gpt_weights": voice.gpt_weights,
+        "sovits_weights": voice.sovits_weights,
         "defaults": dict(voice.defaults),
     }
     return {key: value for key, value in values.items() if value}

@@ -19,7 +19,8 @@ class Segmenter:
             import jieba.posseg
         jieba.setLogLevel(logging.WARNING)
         self._tokenizer = jieba.Tokenizer()
-        self._tokenizer.FREQ, self._tokenizer.total = _prefix_frequencies(self._tokenizer.get_dict_file().read())
+        with self._tokenizer.get_dict_file() as dictionary:
+            self._tokenizer.FREQ, self._tokenizer.total = _prefix_frequencies(dictionary.read())
         self._tokenizer.initialized = True
         # the tagger's constructor would read the dictionary a second time for tags that the module already holds
         self._tagger = jieba.posseg.POSTokenizer.__new__(jieba.posseg.POSTokenizer)

@@ -1,0 +1,200 @@
+"""Weights that change while the service runs: who speaks with which, what stays loaded, what is freed."""
+
+import asyncio
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
+from sovits_service.service import SpeechService, build_service
+from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.types import SamplingParams, SynthesisRequest
+from tests.tiny_pack import write_gpt, write_pack, write_sovits
+
+REQUEST = SynthesisRequest(
+    text="你好，世界。今天天气很好。",
+    text_lang="zh",
+    voice_id="tone",
+    seed=1,
+    sampling=SamplingParams(max_new_tokens=30),
+)
+
+
+def write_voice(folder: Path, voice_id: str, pitch_hz: float = 220.0, **keys: object) -> None:
+    folder.mkdir(exist_ok=True)
+    times_s = np.arange(4 * 16_000) / 16_000
+    soundfile.write(folder / f"{voice_id}.wav", 0.3 * np.sin(2 * np.pi * pitch_hz * times_s), 16_000)
+    template = {"ref_audio": f"{voice_id}.wav", **keys}
+    (folder / f"{voice_id}.yaml").write_text(yaml.safe_dump(template), encoding="utf-8")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    write_voice(tmp_path / "voices", "tone")
+    return ServiceSettings(
+        voices_roots=(tmp_path / "voices",),
+        bundled_voices=False,
+        upload_dir=tmp_path / "uploads",
+        weights_roots=(tmp_path / "weights",),
+        max_models=2,
+        max_seq_tokens=400,
+    )
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+async def service(tmp_path, settings, weights):
+    service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), settings)
+    await service.start()
+    yield service
+    await service.stop(0.0)
+
+
+async def speak(service: SpeechService, **changes: object) -> np.ndarray:
+    from dataclasses import replace
+
+    synthesis = await service.synthesize(replace(REQUEST, **changes))
+    return np.concatenate([chunk.samples async for chunk in synthesis.chunks])
+
+
+async def test_a_switch_takes_effect_for_later_requests_and_never_in_the_middle_of_one(service, weights):
+    write_sovits(weights / "other.pth", seed=5)
+    before = await speak(service)
+    running = await service.synthesize(REQUEST)  # its first fragment exists; the second is still to come
+    await service.set_sovits_weights("other.pth")
+    finished = np.concatenate([chunk.samples async for chunk in running.chunks])
+    np.testing.assert_allclose(finished, before, atol=1e-3)
+    after = await speak(service)
+    assert after.shape != before.shape or np.abs(after - before).max() > 1e-3
+
+
+async def test_switching_back_gives_the_same_speech_again(service, weights):
+    write_gpt(weights / "other.ckpt", seed=5)
+    before = await speak(service)
+    original = str(service._models._gpt_path)
+    await service.set_gpt_weights("other.ckpt")
+    assert not np.array_equal(await speak(service), before)
+    await service.set_gpt_weights(original)
+    np.testing.assert_allclose(await speak(service), before, atol=1e-3)
+
+
+async def test_voices_with_weights_of_their_own_speak_side_by_side(service, settings, weights):
+    write_gpt(weights / "a.ckpt", seed=7)
+    write_sovits(weights / "a.pth", seed=8)
+    write_voice(settings.voices_roots[0], "own", gpt_weights="a.ckpt", sovits_weights="a.pth")
+    alone = [await speak(service), await speak(service, voice_id="own")]
+    assert alone[0].shape != alone[1].shape or np.abs(alone[0] - alone[1]).max() > 1e-3
+    together = await asyncio.gather(*(speak(service, voice_id=voice) for voice in ("tone", "own") * 4))
+    for index, speech in enumerate(together):
+        np.testing.assert_allclose(speech, alone[index % 2], atol=1e-3)
+
+
+async def test_a_voice_whose_weights_are_not_registered_is_refused(service, settings, tmp_path):
+    write_gpt(tmp_path / "elsewhere.ckpt")
+    write_voice(settings.voices_roots[0], "own", gpt_weights=str(tmp_path / "elsewhere.ckpt"))
+    with pytest.raises(InvalidRequestError, match="registered"):
+        await speak(service, voice_id="own")
+
+
+async def test_memory_of_old_models_is_freed_over_20_switches(service, weights):
+    names = [f"{n}.pth" for n in range(4)]
+    for seed, name in enumerate(names):
+        write_sovits(weights / name, seed=seed)
+    seen = []
+    for turn in range(20):
+        await service.set_sovits_weights(names[turn % 4])
+        seen.append(weakref.ref(service._models.current.vits))
+        seen.append(weakref.ref(service._models.current.lane))
+        await speak(service)
+    while service._engine.stats().active_jobs:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    gc.collect()
+    alive = {id(model) for reference in seen if (model := reference()) is not None}
+    assert len(alive) <= 2 * 2  # two pairs may stay: a model and a lane each
+
+
+async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights):
+    for name in ("b.pth", "c.pth"):
+        write_sovits(weights / name, seed=ord(name[0]))
+    first = service._models.current
+    await service.set_sovits_weights("b.pth")
+    assert service._models.pair("", "b.pth") is service._models.current
+    await service.set_sovits_weights("c.pth")
+    assert len(service._models._resident) == 2
+    assert first not in service._models._resident.values()
+
+
+async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):
+    write_sovits(weights / "x.pth", seed=1)
+    await service.set_sovits_weights("x.pth")
+    before = await speak(service)
+    write_sovits(weights / "x.pth", seed=2)
+    await service.set_sovits_weights("x.pth")
+    after = await speak(service)
+    assert after.shape != before.shape or np.abs(after - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["../secret.pth", "/etc/passwd", "nothing.pth", "a\0b", "x" * 5000])
+async def test_a_path_of_a_client_reaches_no_loader(service, tmp_path, name):
+    write_sovits(tmp_path / "secret.pth")
+    with pytest.raises(InvalidRequestError, match="registered") as refused:
+        await service.set_sovits_weights(name)
+    assert str(tmp_path) not in str(refused.value)
+
+
+async def test_a_damaged_file_leaves_the_current_model_as_it_is(service, weights):
+    before = await speak(service)
+    (weights / "bad.pth").write_bytes(b"01\x03\x04 nothing of use")
+    with pytest.raises(CheckpointError):
+        await service.set_sovits_weights("bad.pth")
+    np.testing.assert_allclose(await speak(service), before, atol=1e-3)
+
+
+async def test_a_gpt_file_in_place_of_a_sovits_file_is_refused(service, weights):
+    write_gpt(weights / "gpt.pth")
+    with pytest.raises(CheckpointError):
+        await service.set_sovits_weights("gpt.pth")
+
+
+async def test_a_missing_configured_file_stops_the_start_and_is_named(tmp_path, settings):
+    config = write_pack(tmp_path / "pack")
+    (tmp_path / "pack/gpt.ckpt").unlink()
+    (tmp_path / "pack/sovits.pth").unlink()
+    service = build_service(load_tts_settings(config), settings)
+    with pytest.raises(SettingsError, match=r"gpt\.ckpt[\s\S]*sovits\.pth"):
+        await service.start()
+
+
+@pytest.mark.parametrize(("device", "is_half"), [("cuda", True), ("cuda:1", False), ("cpu", True)])
+def test_without_cuda_it_warns_once_and_runs_in_float32_on_the_cpu(device, is_half, capsys, monkeypatch):
+    import structlog
+    import torch
+
+    from sovits_service.model_store import choose_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with structlog.testing.capture_logs() as logs:
+        assert choose_device(device, is_half=is_half) == (torch.device("cpu"), torch.float32)
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch):
+    import torch
+
+    from sovits_service.model_store import choose_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("cuda", is_half=True) == (torch.device("cuda"), torch.float16)
+    assert choose_device("cuda", is_half=False) == (torch.device("cuda"), torch.float32)
