@@ -34,6 +34,15 @@ _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3
 _SHORT_DATE = re.compile(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])\s?(?=[(（][月火水木金土日祝][)）])")
 _WEEKDAY = re.compile(r"(?<=日)\s?[(（]([月火水木金土日])[)）]")
 _CLOCK = re.compile(r"(?<![\d:：])([01]?\d|2[0-4])[:：]([0-5]\d)(?:[:：]([0-5]\d))?(?![\d:：])")
+_TENTHS = re.compile(r"(\d割\d)分")
+_WEEKDAYS = re.compile(r"(?<![一-鿿])([月火水木金土日])\s?[~〜～-]\s?([月火水木金土日])(?![一-鿿])")
+_FROM = re.compile(r"(?<=[一-鿿])[~〜～](?=[一-鿿])")
+_VERSION = re.compile(r"(?<![A-Za-z])[Vv]er\.\s?(?=\d)")
+_TIMES = re.compile(r"(?<=[\dァ-ヶー²³])\s?×\s?(?=\d)")
+_POWER = re.compile(r"(?<=\d)([²³])")
+_SHARP = re.compile(r"(?<![A-Za-z])([A-Z])([#♯]|\+\+)")
+_DIMENSIONS = re.compile(r"(?<![\dA-Za-z])([2-9])([DGK])(?![A-Za-z\d])")
+_EACH = re.compile(r"(?<=[円人個回件本])/([個人本枚回件週])")
 _PARTS = re.compile(r"(\d)分の(?=\d)")
 _RATIO = re.compile(r"(?<![\d:：.])(\d+)\s?[:：]\s?(\d+)(?![\d:：])")
 _SCORE = re.compile(
@@ -47,9 +56,9 @@ _POSTCODE = re.compile(r"(?:〒|郵便番号)\s?(\d{3})-(\d{4})")
 _SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
 _MONEY_BEFORE = re.compile(rf"({_CURRENCY})\s?({_NUMBER})\s?({_SCALE})?", re.IGNORECASE)
 _MONEY_AFTER = re.compile(rf"({_NUMBER})\s?({_SCALE})?\s?({_CURRENCY})(?![A-Za-z])")
-_SQUARE = re.compile(r"(?<=[A-Za-z])\^?([23])(?![\d.])")
+_SQUARE = re.compile(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])")
 _FAHRENHEIT = re.compile(rf"({_NUMBER})\s?°F")
-_WITH_UNIT = re.compile(rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])")
+_WITH_UNIT = re.compile(rf"(?<![A-Za-z\d.])({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])")
 _PER_UNIT = re.compile(r"(?<=[ァ-ヶーパトル])/([時分秒日月年人])")
 _RANGE = re.compile(r"(\d(?:[時分秒日月年人個円歳階回枚本度台%]|パーセント)?)\s?[~〜～]\s?(?=\d)")
 _HYPHEN_RANGE = re.compile(rf"(?<![\d-])(\d{{1,4}})-(?=\d{{1,4}}{_COUNTER})")
@@ -151,12 +160,24 @@ def spell(word: str) -> str:
     return "".join(LETTERS.get(letter, "") for letter in word.lower())
 
 
+_NAMED_SIZES = {
+    "2D": "ツーディー",
+    "3D": "スリーディー",
+    "4G": "フォージー",
+    "5G": "ファイブジー",
+    "4K": "ヨンケー",
+    "8K": "ハチケー",
+}
+
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_POSTCODE, lambda match: f"郵便番号{digit_by_digit(match[1])}の{digit_by_digit(match[2])}"),
+    (_VERSION, lambda match: "バージョン"),
+    (_WEEKDAYS, lambda match: f"{match[1]}曜から{match[2]}曜"),
+    (_FROM, lambda match: "から"),
     (_DATE, lambda match: f"{match[1]}年{int(match[3])}月{int(match[4])}日"),
     (_SHORT_DATE, lambda match: f"{int(match[1])}月{int(match[2])}日"),
     (_WEEKDAY, lambda match: f"{match[1]}曜日"),
-    (_SQUARE, lambda match: "²" if match[1] == "2" else "³"),
+    (_SQUARE, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
     (_PHONE, _phone),
     (_CLOCK, _clock),
     (_SERIAL, lambda match: match[0].replace(".", "ドット" if match[0].count(".") == 3 else "点")),
@@ -168,10 +189,16 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_FRACTION, lambda match: f"{match[2]}分の{match[1]}"),
     (_PARTS, lambda match: f"{match[1]}ブンノ"),  # OpenJTalk says サンプンノ, of minutes
     (_RATIO, lambda match: f"{match[1]}対{match[2]}"),
+    (_TENTHS, lambda match: f"{match[1]}ブ"),
+    (_DIMENSIONS, lambda match: _NAMED_SIZES.get(match[0], match[0])),
+    (_SHARP, lambda match: spell(match[1]) + ("シャープ" if match[2] in "#♯" else "プラスプラス")),
     (_OPERATOR, lambda match: SIGNS[match[1]] if match[1] else "マイナス"),
     (_FAHRENHEIT, lambda match: f"カ氏{match[1]}度"),
     (_MONEY_AFTER, _money_after),
     (_WITH_UNIT, _with_unit),
+    (_TIMES, lambda match: "かける"),
+    (_POWER, lambda match: "の2乗" if match[1] == "²" else "の3乗"),
+    (_EACH, lambda match: f"、1{match[1]}につき"),
     (_PER_UNIT, lambda match: f"毎{match[1]}"),
     (_GROUPED, lambda match: match[0].replace(",", "")),
     (_PERCENT, lambda match: "パーセント"),

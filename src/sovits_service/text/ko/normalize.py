@@ -49,18 +49,32 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 _MARKUP = re.compile(r"[*_`#]{2,}|(?<!\w)[*_`]|[*_`](?!\w)|^\s*#+\s+", re.MULTILINE)
 _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])\s?(0?[1-9]|1[0-2])\2\s?(0?[1-9]|[12]\d|3[01])(?!\d|[-/]\d)\.?(?!\d)")
 _MONTH = re.compile(r"(?<!\d)0?(6|10)월")
-_CLOCK = re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])")
+_CLOCK = re.compile(
+    r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?:\s?(am|pm)(?![A-Za-z]))?", re.IGNORECASE
+)
 _HOUR = re.compile(r"(?<!\d)(\d{1,2})(?=시(?:[^간즌가-힣]|$|에|부|까|쯤|경|정|반|가|를|의|는|이|로|도|면|와|였|입|였))")
 _RATIO = re.compile(r"(?<![\d:.])(\d+)\s?:\s?(\d+)(?![\d:])")
 _FRACTION = re.compile(r"(?<![\d/.])(\d+)/(\d+)(?![\d/])")
 _VULGAR = re.compile(r"(\d*)([¼-¾⅐-⅞])")
 _PHONE = re.compile(
     r"(?<![\d-])(?:\+82[- ]?)?0?\d{1,3}[-)]\s?\d{3,4}-\d{4}(?![\d-])"
+    r"|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])|(?<![\d-])\d{6}-\d{7}(?!\d)|(?<![\d-])\d+(?:-\d+){2,}(?![\d-])"
     r"|(?<![\d-])0\d{1,3}-\d{3,4}(?![\d-])|(?<![\d,.])01[016789]\d{7,8}(?!\d)"
 )
+_CODE = re.compile(r"((?:비밀번호|우편번호|인증번호|계좌번호|번호|코드)(?:는|은|가|이|:)?\s?)(\d{3,})(?![\d,.])")
+_EMERGENCY = re.compile(r"(?<![\d.,-])(11[0-9]|120)(?=\s?(?:에|로|번으로|신고|구급|상황실|안전|대원)(?!서))")
+_SHORT_DATE = re.compile(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])(?=\s?\([월화수목금토일]\))")
+_WEEKDAYS = re.compile(r"(?<![가-힣])([월화수목금토일])\s?~\s?([월화수목금토일])(?![가-힣])")
+_SCORE = re.compile(r"(?<![\d-])(\d{1,3})\s?-\s?(\d{1,3})(?=(?:으)?로\s?(?:이|승|패|졌|지|비|무|앞|역전|뒤))")
+_QUARTER = re.compile(r"(?<![\d/])([1-4])/4(?=\s?분기)")
+_UNTIL = re.compile(r"(?<=[시분일월년원])\s?~\s?(?=[가-힣\d])")
+_SMALL_ORDINAL = re.compile(r"(?<!\d)([1-4])째")
+_JOINED = re.compile(r"(?<=[A-Za-z])-(?=[\d가-힣])")
+_NUMBER_SIGN = re.compile(r"(?<![A-Za-z])No\.\s?(?=\d)", re.IGNORECASE)
 _SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
 _HOLIDAY = re.compile(
-    r"(?<!\d)(3[.·]1)(?=\s?(?:절|운동))|(?<!\d)(6[.·]25|4[.·]19|5[.·]18)(?=\s?(?:전쟁|혁명|민주|때|동란|참전))"
+    r"(?<!\d)(3[.·]1)(?=\s?(?:절|운동))|(?<!\d)((?:6\.25|4\.19|5\.18|9\.11)"
+    r"(?=\s?(?:전쟁|혁명|민주|때|동란|참전|테러|사태))|\d\d?·\d\d?)(?!\d)"
 )
 _MONEY_BEFORE = re.compile(rf"(?:{_CURRENCY})\s?(-?{_NUMBER})\s?({_SCALE})?", re.IGNORECASE)
 _MONEY_AFTER = re.compile(rf"({_NUMBER})\s?({_CURRENCY})(?![A-Za-z])")
@@ -68,8 +82,8 @@ _RANGE = re.compile(
     rf"({_NUMBER})\s?({_UNIT}|{_COUNTERS}|[가-힣]{{1,2}})?\s?~\s?(?={_NUMBER}\s?({_UNIT}|{_COUNTERS}|[가-힣]{{1,2}})?)"
 )
 _SPEED = re.compile(rf"(?:[시초]속\s?)?({_NUMBER})\s?(km/h|m/s|kph)(?![A-Za-z])")
-_WITH_UNIT = re.compile(rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])")
-_AREA = re.compile(r"(?<=[A-Za-z])\^?2(?![\d.])")
+_WITH_UNIT = re.compile(rf"(?<![A-Za-z\d.])({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])")
+_AREA = re.compile(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])")
 _NEGATIVE = re.compile(rf"(?<![\d\w가-힣)])-(?={_NUMBER})")
 _OPERATOR = re.compile(r"(?<=[\d)])\s*([+×÷=±≒])\s*(?=[\d(-])")
 _PLUS = re.compile(r"(?<=[A-Za-z+])\+")
@@ -138,7 +152,8 @@ def _clock(match: re.Match[str]) -> str:
     spoken = f"{_hour(match[1])}시"
     if match[2] != "00":
         spoken += f" {sino(match[2])}분"
-    return spoken + (f" {sino(match[3])}초" if match[3] else "")
+    half = {"am": "오전 ", "pm": "오후 "}.get((match[4] or "").lower(), "")
+    return half + spoken + (f" {sino(match[3])}초" if match[3] else "")
 
 
 def _hour(digits: str) -> str:
@@ -223,12 +238,22 @@ def _latin(match: re.Match[str]) -> str:
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_HOLIDAY, lambda match: "삼일" if match[1] else digit_by_digit(re.sub(r"\D", "", match[0]))),
     (_DATE, _date),
-    (_AREA, lambda match: "²"),
+    (_AREA, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
+    (_SHORT_DATE, lambda match: f"{match[1].lstrip('0')}월 {match[2].lstrip('0')}일"),
+    (_WEEKDAYS, lambda match: f"{match[1]}요일에서 {match[2]}요일"),
     (_PHONE, _phone),
+    (_CODE, lambda match: match[1] + digit_by_digit(match[2])),
+    (_EMERGENCY, lambda match: digit_by_digit(match[1])),
     (_CLOCK, _clock),
     (_SERIAL, lambda match: "점".join(sino(part) for part in match[0].split("."))),
     (_MONEY_BEFORE, _money_before),
     (_RANGE, _range),
+    (_UNTIL, lambda match: "에서 "),
+    (_SCORE, lambda match: f"{sino(match[1])} 대 {sino(match[2])}"),
+    (_QUARTER, lambda match: f"{sino(match[1])}사"),
+    (_SMALL_ORDINAL, lambda match: f"{('첫', '둘', '셋', '넷')[int(match[1]) - 1]}째"),
+    (_JOINED, lambda match: " "),
+    (_NUMBER_SIGN, lambda match: "넘버 "),
     (_NEGATIVE, lambda match: "마이너스 "),
     (_VULGAR, lambda match: (sino(match[1]) + "과 " if match[1] else "") + _vulgar(match[2])),
     (_FRACTION, lambda match: f"{sino(match[2])}분의 {sino(match[1])}"),

@@ -37,12 +37,14 @@ _ADDRESS = re.compile(r"https?://[!-~]+|www\.[!-~]+|(?<![\w.+-])[\w.+-]+@[\w-]+(
 _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?![\d]|[-/]\d)")
 _YEAR = re.compile(r"(?<!\d)(\d{4}|(?<=['’])\d\d)(?=\s?年)|(?<!\d)(\d{4})(?=[-~至](?:\d{4}|\d\d)年)")
 _CLOCK = re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])\s?(am|pm)?", re.IGNORECASE)
+_HALF_DAY = re.compile(r"(?:朝早|朝頭早|上[晝昼午]|下[晝昼午]|晏晝|晏昼|夜晚|晚上|今晚|凌晨)\s?$")
 _RATIO = re.compile(r"(?<![\d:.])(\d+)\s?:\s?(\d+)(?![\d:])")
 _MOBILE = re.compile(r"(?<![\d.,])(?:\+?86[- ]?)?1[3-9]\d{9}(?!\d)")
 _PHONE = re.compile(
     r"(?<![\d-])(?:\+?\d{1,3}[- ])?\d{3,4}[- ]\d{4}(?:[- ]\d{4})?(?![\d-])|(?<![\d-])0\d{2,3}-\d{7,8}(?!\d)"
 )
 _CALLED = re.compile(r"((?:電話|电话|致電|致电|熱線|热线|手機|手机|打去|WhatsApp|號碼|号码)\D{0,4})(\d{3,12})(?!\d)")
+_EMERGENCY = re.compile(r"(打|報|报|call\s?)(999|112|110|119|120)(?!\d)")
 _SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
 _MONEY_BEFORE = re.compile(rf"({_CURRENCY})\s?({_NUMBER})\s?({_SCALE})?", re.IGNORECASE)
 _MONEY_AFTER = re.compile(rf"({_NUMBER})\s?({_SCALE})?\s?({_CURRENCY})(?![A-Za-z])")
@@ -53,16 +55,18 @@ _COLD = re.compile(rf"-({_NUMBER})\s?(?:°C|℃|度)")
 _RANGE = re.compile(
     rf"({_NUMBER}\s?(?:{_UNIT}|[一-鿿]{{1,2}})?)\s?[~]\s?(?={_NUMBER})|(?<![\d-])(\d+)\s?-\s?(?=\d+(?![\d-]))"
 )
+_MINUS = re.compile(r"(?<=\d)\s?-\s?(?=\d+(?:\.\d+)?\s?=)")
+_ORDINAL = re.compile(r"(?<![A-Za-z])No\.\s?(?=\d)", re.IGNORECASE)
 _NEGATIVE = re.compile(rf"(?<![\w一-鿿)])-(?={_NUMBER})")
 _OPERATOR = re.compile(r"(?<=[\d)])\s*([+×÷=±<>≈])\s*(?=[\d(-])")
 _SPEED = re.compile(rf"(?:時速|时速)?({_NUMBER})\s?(?:km/h|kph)(?![A-Za-z])")
 _FAHRENHEIT = re.compile(rf"({_NUMBER})\s?°F")
-_SQUARE = re.compile(r"(?<=[A-Za-z])\^?([23])(?![\d.])")
-_WITH_UNIT = re.compile(rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])(/[一-鿿])?")
+_SQUARE = re.compile(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])")
+_WITH_UNIT = re.compile(rf"(?<![A-Za-z\d.])({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])(/[一-鿿])?")
 _PAIR = re.compile(rf"(?<![\d.,第])2(?=\s?(?:{_MEASURE}))(?!\s?(?:樓|楼|號|号|月份|日前|點五))")
 _ORDINAL_DAY = re.compile(r"(月)\s?2(?=\s?日)")
 _PLAIN = re.compile(_NUMBER)
-_SIGN_WORDS = {**GREEK, "&": "同", "№": "號", "℃": "度"}
+_SIGN_WORDS = {**GREEK, "&": "同", "№": "號", "℃": "度", "±": "正負", "√": "開方", "²": "平方", "³": "立方", "×": "乘"}
 _SPOKEN_MARKS = frozenset("!?…,.-")
 
 
@@ -130,6 +134,8 @@ def _address(match: re.Match[str]) -> str:
 
 def _clock(match: re.Match[str]) -> str:
     half = {"am": "朝早", "pm": "下晝"}.get((match[4] or "").lower(), "")
+    if _HALF_DAY.search(match.string[: match.start()]):
+        half = ""
     hour = "兩" if match[1] in ("2", "02") else cardinal(match[1])
     minute = ""
     if match[2] != "00":
@@ -151,8 +157,8 @@ def _money_after(match: re.Match[str]) -> str:
 
 
 def _amount(digits: str, scale: str) -> str:
-    if digits.endswith(".00"):
-        digits = digits[:-3]
+    if re.fullmatch(r"[\d,]+\.\d0", digits):
+        digits = digits.rstrip("0").rstrip(".")
     return ("兩" if digits == "2" else number(digits)) + scale
 
 
@@ -169,16 +175,19 @@ def _with_unit(match: re.Match[str]) -> str:
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_DATE, lambda match: f"{digit_by_digit(match[1])}年{cardinal(match[3])}月{cardinal(match[4])}日"),
     (_YEAR, lambda match: digit_by_digit(match[1] or match[2])),
-    (_SQUARE, lambda match: "²" if match[1] == "2" else "³"),
+    (_SQUARE, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
     # parity: a mainland mobile number has 幺 for one.
     (_MOBILE, lambda match: digit_by_digit(re.sub(r"\D", "", match[0]), one="幺")),
-    (_CALLED, lambda match: match[1] + digit_by_digit(match[2])),
-    (_CLOCK, _clock),
     (_PHONE, _phone),
+    (_CALLED, lambda match: match[1] + digit_by_digit(match[2])),
+    (_EMERGENCY, lambda match: match[1] + digit_by_digit(match[2])),
+    (_CLOCK, _clock),
     (_SERIAL, lambda match: "點".join(cardinal(part) for part in match[0].split("."))),
     (_COLD, lambda match: f"零下{number(match[1])}度"),
     (_PERCENT_RANGE, lambda match: f"百分之{number(match[1])}至{number(match[2])}"),
     (_MONEY_BEFORE, _money_before),
+    (_MINUS, lambda match: "減"),
+    (_ORDINAL, lambda match: "第"),
     (_RANGE, lambda match: f"{match[1] or match[2]}至"),
     (_NEGATIVE, lambda match: "負"),
     (_PERCENT, _percent),

@@ -48,6 +48,16 @@ CORRECTIONS = {
     "分之": ("fan6", "zi1"),
     "銀行": ("ngan4", "hong4"),
     "银行": ("ngan4", "hong4"),
+    "銀行行長": ("ngan4", "hong4", "hong4", "zoeng2"),
+    "银行行长": ("ngan4", "hong4", "hong4", "zoeng2"),
+    **{
+        f"{word}{aspect}": ("hok6", "wui5", sound)
+        for word in ("學會", "学会")
+        for aspect, sound in (("咗", "zo2"), ("了", "liu5"))
+    },
+    "姓曾": ("sing3", "zang1"),
+    **{f"曾{title}": ("zang1", *sounds) for title, sounds in (("生", ("saang1",)), ("先生", ("sin1", "saang1")))},
+    "曾小姐": ("zang1", "siu2", "ze2"),
     **{
         f"{verb}吓": (sound, "haa5")
         for verb, sound in (("睇", "tai2"), ("諗", "nam2"), ("等", "dang2"), ("講", "gong2"))
