@@ -77,7 +77,8 @@ def wheel_file(folder: Path, package: str, name: str) -> bytes:
 
 
 def write_table(name: str, entries: Iterable[tuple[str, str]], separator: str) -> None:
-    lines = sorted((key.encode() + separator.encode(), value.encode()) for key, value in entries)
+    # The last of equal keys counts, as when the packages load them.
+    lines = sorted((key.encode() + separator.encode(), value.encode()) for key, value in dict(entries).items())
     blob = b"".join(key + value + b"\n" for key, value in lines)
     packed = gzip.compress(blob, 9, mtime=0)
     (DATA / name).write_bytes(packed)
