@@ -133,6 +133,7 @@ class FastService:
     places: int = 1_000
     started: int = 0
     closed: int = 0
+    most_running: int = 0
     began: asyncio.Event = field(default_factory=asyncio.Event)
     closed_early: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[SynthesisRequest] = field(default_factory=list)
@@ -141,7 +142,19 @@ class FastService:
     switched: list[tuple[str, str]] = field(default_factory=list)
 
     def stats(self) -> Mapping[str, float]:
-        return {"running_sequences": self.started - self.closed, "semantic_tokens_total": self.started * 25.0}
+        running = self.started - self.closed
+        return {
+            "queue_depth": 0,
+            "active_requests": running,
+            "running_sequences": running,
+            "semantic_tokens_total": self.started * 25,
+            "decode_steps_total": self.started * 25,
+            "audio_seconds_total": self.closed,
+            "cancelled_total": 0,
+            "expired_total": 0,
+            "failed_total": 0,
+            "rejected_total": 0,
+        }
 
     async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
         name = request.ref_audio or f"voices/{request.voice_id}.wav"
@@ -165,6 +178,7 @@ class FastService:
             if text.startswith(word):
                 raise error
         self.started += 1
+        self.most_running = max(self.most_running, self.started - self.closed)
         self.began.set()
         chunks = _Chunks(self._chunks(request))
         await chunks.begin()

@@ -21,6 +21,8 @@ Say = Callable[..., dict[str, Any]]
 
 async def read_metrics(client: httpx.AsyncClient) -> dict[str, float]:
     text = (await client.get("/metrics")).text
+    families = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
+    assert len(families) == len(set(families))
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
         sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items())): sample.value
@@ -133,7 +135,7 @@ async def test_metrics_count_what_happened(client: httpx.AsyncClient, service: F
     assert values["sovits_audio_seconds_total"] == pytest.approx(0.5)
     assert values["sovits_errors_total SynthesisError"] == 1
     assert values["sovits_rejected_total overloaded"] == 1
-    assert values["sovits_semantic_tokens_total"] == 50
+    assert values["sovits_engine_semantic_tokens_total"] == 50
     assert values["process_resident_memory_bytes"] > 1e7
     assert not any("secret" in name for name in values)
 

@@ -21,12 +21,13 @@ _CHECKS = (
 
 
 @pytest.mark.parametrize("settings", [{"admin": {"enabled": True}}])
-async def test_no_500_and_no_undocumented_answer(base_url: str, service: FastService) -> None:
+async def test_no_500_and_no_undocumented_answer(base_url: str, service: FastService, tmp_path: Path) -> None:
     service.voices["female_calm"] = Voice("female_calm", "female_calm.wav", "hello", "en")
     fuzzer = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"),
         *("run", f"{base_url}/openapi.json", "--checks", ",".join(_CHECKS), "--phases", "examples,coverage,fuzzing"),
         *("--max-examples", "10", "--seed", "1", "--no-color"),
+        cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -55,7 +55,7 @@ def create_app(
         settings: limits, keys and switches.
         on_control: what `/control` does when administration is on; None where the process is not ours to stop.
     """
-    metrics = Metrics(lambda: {**service.stats(), **_cache_counts(service)})
+    metrics = Metrics(lambda: _read_counters(service))
     app = FastAPI(
         title="sovits_service",
         version=importlib.metadata.version("sovits-service"),
@@ -86,10 +86,12 @@ def create_app(
     return app
 
 
-def _cache_counts(service: SpeechService) -> dict[str, float]:
-    if service.results is None:
-        return {}
-    return {f"cache_{name}_total": count for name, count in dataclasses.asdict(service.results.counts).items()}
+def _read_counters(service: SpeechService) -> dict[str, float]:
+    counters = {f"engine_{name}": value for name, value in service.stats().items()}
+    if service.results is not None:
+        counts = dataclasses.asdict(service.results.counts)
+        counters |= {f"cache_{name}_total": value for name, value in counts.items()}
+    return counters
 
 
 def _add_docs(app: FastAPI) -> None:

@@ -57,6 +57,9 @@ class DrainingServer(uvicorn.Server):
         """Listen, then load in the background: /health answers from now on, /ready when the model is warm."""
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            log.info("listening", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         self._starting = self._loop.create_task(self._service.start())
         self._starting.add_done_callback(self._on_started)
 
