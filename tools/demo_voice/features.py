@@ -1,0 +1,119 @@
+"""Utterances of stage 1 in; waves, exact tokens and the fixed latents that decoder and prior are trained against out."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+import codes as c
+from sovits_service.audio.dsp import linear_spectrogram, mel_filters
+
+RATE_HZ, HOP, FFT = 32_000, 640, 2048
+SAMPLES_PER_TOKEN = RATE_HZ // c.TOKENS_PER_SECOND
+LATENTS = 96
+LOG_FLOOR = 3e-4
+SHIPPED = ("female_calm", "male_narrator", "child_happy")
+
+
+@dataclass
+class Utterance:
+    """An utterance in memory: int16 wave of whole tokens, tokens, and its latents (T_frames, 96) in float16 once made."""
+
+    speaker: str
+    language: str
+    text: str
+    wave: np.ndarray
+    tokens: c.Tokens
+    latents: Tensor | None = None
+
+    def samples(self) -> Tensor:
+        return torch.from_numpy(self.wave.astype(np.float32) / 32768.0)
+
+
+def place_pauses(phones: list[str], seconds: list[float], wave: np.ndarray) -> list[float]:
+    """Give each pause the seconds in which the wave is silent: duration predictors hide part of it in its neighbours."""
+    frame = RATE_HZ // 100
+    level = np.sqrt(np.square(wave[: len(wave) // frame * frame].reshape(-1, frame)).mean(1))
+    quiet = level < 0.004
+    out, edges = list(seconds), np.concatenate([[0.0], np.cumsum(seconds)])
+    for i in range(1, len(out)):
+        if phones[i] not in c.PUNCTUATION or phones[i - 1] in (*c.PUNCTUATION, "SIL"):
+            continue
+        first, last = round(edges[i - 1] * 100), round(edges[i + 1] * 100)
+        start = next((f for f in range(first + 4, last) if quiet[f : f + 5].all() and f < len(quiet)), None)
+        if start is None:
+            continue
+        stop = next((f for f in range(start, last) if f < len(quiet) and not quiet[f]), last)
+        spoken = max(0.04, start / 100 - edges[i - 1])
+        out[i - 1], out[i] = spoken, stop / 100 - edges[i - 1] - spoken
+        if i + 1 < len(out):
+            out[i + 1] += edges[i + 1] - stop / 100
+    return out
+
+
+def load(work: Path, row: dict[str, object]) -> Utterance:
+    """One manifest row with its wave, cut to whole tokens."""
+    wave, _ = soundfile.read(work / "wav" / f"{row['id']}.wav", dtype="float32")
+    phones, seconds = list(row["phones"]), list(row["seconds"])  # type: ignore[call-overload]
+    tokens = c.encode(phones, place_pauses(phones, seconds, wave))
+    needed = len(tokens.codes) * SAMPLES_PER_TOKEN
+    wave = np.pad(wave, (0, max(0, needed - len(wave))))[:needed]
+    return Utterance(str(row["speaker"]), str(row["language"]), str(row["text"]), (wave * 32767).astype(np.int16), tokens)
+
+
+def load_all(work: Path, *, per_speaker_s: float = 3600.0, skip: set[str] | None = None) -> list[Utterance]:
+    """All utterances, up to so many seconds of a speaker and language."""
+    spent: dict[tuple[str, str], float] = {}
+    out = []
+    for row in c.read_rows(work / "utterances.jsonl"):
+        key = (str(row["speaker"]), str(row["language"]))
+        seconds = sum(row["seconds"])  # type: ignore[call-overload]
+        if seconds > 12 or spent.get(key, 0.0) > per_speaker_s or (skip and row["id"] in skip):
+            continue
+        spent[key] = spent.get(key, 0.0) + seconds
+        out.append(load(work, row))
+    return out
+
+
+def held_out(row_id: str) -> bool:
+    """Whether an utterance is kept from training: every 16th round."""
+    return int(row_id.split("_")[0]) % 16 == 15
+
+
+def log_mels(samples: Tensor) -> Tensor:
+    """(T,) samples of whole frames to (T_frames, 208): 112 bands of a long window, 2 x 48 of a short one."""
+    long_bands = torch.from_numpy(mel_filters(RATE_HZ, FFT, 112)) @ linear_spectrogram(samples[None], FFT, HOP)[0]
+    short_bands = torch.from_numpy(mel_filters(RATE_HZ, HOP, 48)) @ linear_spectrogram(samples[None], HOP, HOP // 2)[0]
+    short_bands = short_bands.t().reshape(-1, 96)
+    return torch.log(torch.cat([long_bands.t(), short_bands], dim=1) + LOG_FLOOR)
+
+
+class Latents:
+    """The fixed linear map from log mels to 96 latents: principal components, milder than whitened."""
+
+    def __init__(self, work: Path, utterances: list[Utterance] | None = None) -> None:
+        path = work / "latents.pt"
+        if not path.exists():
+            assert utterances is not None
+            chosen = random.Random(0).sample(utterances, min(250, len(utterances)))
+            x = torch.cat([log_mels(u.samples()) for u in chosen]).double()
+            mean = x.mean(0)
+            values, vectors = torch.linalg.eigh((x - mean).t() @ (x - mean) / len(x))
+            values, vectors = values.flip(0)[:LATENTS].clamp(min=1e-6), vectors.flip(1)[:, :LATENTS]
+            scale = values.pow(-0.25)
+            scale /= (values * scale.square()).mean().sqrt()
+            torch.save({"mean": mean.float(), "basis": (vectors * scale).float(), "kept": float(values.sum() / (x - mean).var(0).sum())}, path)
+        saved = torch.load(path, weights_only=True)
+        self.mean, self.basis, self.kept = saved["mean"], saved["basis"], saved["kept"]
+
+    def __call__(self, utterance: Utterance) -> Tensor:
+        """(T_frames, 96) float16, kept with the utterance."""
+        if utterance.latents is None:
+            utterance.latents = ((log_mels(utterance.samples()) - self.mean) @ self.basis).half()
+        return utterance.latents
