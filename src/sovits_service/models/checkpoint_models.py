@@ -23,6 +23,7 @@ from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.sovits.weight_norm import fold_weight_norm
 from sovits_service.models.speaker import ERes2NetV2
+from sovits_service.models.super_sampling import SuperSampler, SuperSamplerConfig
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -145,6 +146,21 @@ def build_v4_vocoder(
     with torch.device("meta"):
         model = Hifigan(replace(V4_VOCODER, in_channels=first.shape[1], upsample_initial_channel=first.shape[0]))
     return fill(model, state, "v4 vocoder", device, dtype)
+
+
+def load_super_sampler(
+    path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> SuperSampler:
+    """Loads the super-sampling network, `g_24kto48k.zip` with `config.json` beside it."""
+    state = read_tensors(path, "super-sampling")
+    try:
+        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError("the super-sampling file has no config.json beside it that can be read") from error
+    sizes = SuperSamplerConfig.from_checkpoint(config, state)
+    with torch.device("meta"):
+        model = SuperSampler(sizes)
+    return fill(model, state, "super-sampling", device, dtype)
 
 
 def _first_file(folder: Path, names: Iterable[str], what: str) -> Path:

@@ -59,7 +59,7 @@ class Snake(nn.Module):
         beta = self.beta[:, None] if hasattr(self, "beta") else alpha
         if self.log_scale:
             alpha, beta = alpha.exp(), beta.exp()
-        # Times the inverse and not divided by, as where the weights come from: the difference grows to 1e-4 in the wave.
+        # parity: times the inverse, not divided by; the network enlarges the last bit of a number to 1e-4 of the wave.
         return x + (1.0 / (beta + 1e-9)) * torch.sin(x * alpha).square()
 
 
