@@ -21,6 +21,17 @@ BE = words_of(
     "be is are was were been being am isn't aren't wasn't weren't it's that's he's she's i'm you're we're they're"
 )
 DETERMINERS = words_of("the a an my your his its our their this these those every each another some any no whose of 's")
+SINGULAR = words_of("this that")
+# "to" after these leans on a noun: always, or where the tagger saw one.
+TO_A_THING = words_of(
+    "due thanks access according contribute contributed contributes contributing relative attention addition response "
+    "opposed"
+)
+TO_EITHER = words_of(
+    "related prone close next committed commitment approach key path road leads led lead leading used dedicated devoted "
+    "entitled limited subject similar equal linked and back"
+)
+STARTS_AN_ORDER = words_of("upgrade object convert transfer rebel export import")
 OBJECTS = words_of("it me him them us you himself herself themselves yourself myself ourselves itself")
 SUBJECTS = words_of("i you we they who")
 ONE = words_of("he she it")
@@ -64,14 +75,19 @@ def tag_in_context(place: Place) -> str:
     noun = tag if tag.startswith(("N", "J", "R")) else "NN"
     verb = tag if tag.startswith("V") else "VB"
     before, after = place.word(-1), place.word(1)
-    if place.before(DETERMINERS) and before != "no" and not (before == "of" and tag == "VBG"):
+    word = place.words[place.i]
+    if before in SINGULAR and word.endswith("s") and not word.endswith("ss"):
+        return verb  # this conflicts, that presents
+    if place.before(DETERMINERS) and before != "no":
         return noun
     if before in MODALS and not (before == "to" and after in ("of", "from")):
-        # "The will contract" is rarer than "will contract"; "to" leans on nouns too, where the tagger saw one.
-        return verb if before != "to" or not tag.startswith("NNS") else noun
+        # "The will contract" is rarer than "will contract"; but "due to increase" has a noun.
+        if before == "to" and (place.word(-2) in TO_A_THING or (place.word(-2) in TO_EITHER and tag.startswith("N"))):
+            return noun
+        return verb
     if before == "not" and place.word(-2) in MODALS:
         return verb
-    if place.before(SUBJECTS) or (before in ONE and place.words[place.i].endswith("s")):
+    if place.before(SUBJECTS) or (before in ONE and word.endswith("s")):
         return verb
     if before in BE and not tag.startswith("VB"):
         return noun
@@ -85,7 +101,7 @@ def tag_in_context(place: Place) -> str:
         and after not in ("of", "'s")
     ):
         return verb
-    if not before and after == "to" and not place.words[place.i].endswith("s"):
+    if not before and after == "to" and word in STARTS_AN_ORDER:
         return verb
     if after == "of" and tag.startswith("V") and before not in MODALS:
         return noun
