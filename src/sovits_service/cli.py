@@ -154,7 +154,18 @@ def _say(args: argparse.Namespace) -> int:
         raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
     tts, settings = _load_settings(args)
     tts.require_files()
+    _require_voices({line.voice or args.voice for line in lines} or {args.voice}, settings)
     return asyncio.run(_say_file(args, tts, settings, lines) if lines or args.file else _say_text(args, tts, settings))
+
+
+def _require_voices(wanted: set[str], settings: ServiceSettings) -> None:
+    """Raise an InvalidRequestError for a voice that is not there, before a model is loaded for it."""
+    from sovits_service.config_file import nearest
+    from sovits_service.storage.voices import VoiceStore
+
+    known = [voice.voice_id for voice in VoiceStore(settings.all_voices_roots).list()]
+    for voice_id in sorted(wanted.difference(known)):
+        raise InvalidRequestError(f"there is no voice {voice_id!r}{nearest(voice_id, known)}")
 
 
 async def _say_text(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings) -> int:
