@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
-from sovits_service.text.langid import Run, is_japanese, language_runs
+from sovits_service.text.langid import LATIN_WORDS, Run, is_japanese, language_runs
 from sovits_service.text.lexicon import Lexicon, Readings
 from sovits_service.text.reading import Reading
 from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
 from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
-from sovits_service.text.zh.reader import LATIN_WORDS, ChineseReader
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
+
+if TYPE_CHECKING:
+    from sovits_service.text.zh.reader import ChineseReader
 
 SUPPORTED_LANGUAGES: Mapping[SymbolSet, tuple[str, ...]] = MappingProxyType(
     {
@@ -42,7 +44,12 @@ class Reader(Protocol):
 
 
 class Frontend:
-    """Turns text into segments; readers load at the first text in their language. Safe to call from threads."""
+    """Turns text into segments; readers load at the first text in their language. Safe to call from threads.
+
+    Args:
+        lexicon: the users' pronunciations.
+        g2pw_dir: the folder of the Chinese polyphone model; None does without it.
+    """
 
     def __init__(self, *, lexicon: Lexicon | None = None, g2pw_dir: Path | None = None) -> None:
         self._lexicon = lexicon or Lexicon()
@@ -157,7 +164,7 @@ class Frontend:
         if self._chinese is None:
             with self._lock:
                 if self._chinese is None:
-                    self._chinese = ChineseReader(self._lexicon.readings("zh"))
+                    self._chinese = _make_chinese_reader(self._lexicon.readings("zh"), self._g2pw_dir)
         return self._chinese
 
     def _reader(self, language: str) -> Reader:
@@ -170,16 +177,22 @@ class Frontend:
         return reader
 
 
+def _make_chinese_reader(lexicon: Readings, g2pw_dir: Path | None) -> ChineseReader:
+    from sovits_service.text.zh.reader import ChineseReader
+
+    if g2pw_dir is None:
+        return ChineseReader(lexicon)
+    from sovits_service.text.zh.g2pw import G2pwModel
+
+    return ChineseReader(lexicon, G2pwModel(g2pw_dir))
+
+
 def make_reader(language: str, lexicon: Readings) -> Reader:
     """The reader of a language; its module is imported here, since each brings its own dictionaries."""
     if language == "en":
         from sovits_service.text.en.reader import EnglishReader
 
         return EnglishReader(lexicon)
-    if language == "ja":
-        from sovits_service.text.ja.reader import JapaneseReader
-
-        return JapaneseReader(lexicon)
     if language == "ko":
         from sovits_service.text.ko.reader import KoreanReader
 

@@ -132,6 +132,8 @@ class AmountRules:
             return match.group()
         if is_range and not unit and not currency and _is_code(match, match["first"]):
             return match.group()
+        if is_range and not unit and not currency and _is_year_range(match, after):
+            return f"{read_digits(match['first'])}到{read_digits(match['second'])}"
         name = self._currencies[currency] if currency else self._units.get(unit or "", "")
         magnitude = match["magnitude"] or ""
         counted = bool(magnitude) or bool(name) or context.PAIRED.match(after) is not None
@@ -222,6 +224,11 @@ def _read_power(match: re.Match[str]) -> str:
     return f"的{'负' if exponent.startswith('-') else ''}{words}次方"
 
 
+def _is_year_range(match: re.Match[str], after: str) -> bool:
+    years = (match["first"], match["second"])
+    return all(map(_YEAR_LIKE.fullmatch, years)) and not (match["magnitude"] or context.COUNTED.match(after))
+
+
 def _is_code(match: re.Match[str], digits: str) -> bool:
     before = match.string[max(0, match.start() - 14) : match.start()]
     return context.CODE_BEFORE.search(before) is not None or (
@@ -265,9 +272,11 @@ def _reads_as_code(number: str, before: str, after: str, match: re.Match[str]) -
         return number.startswith("0") and len(number) > 1
     if _is_code(match, number):
         return True
+    if context.CODE_AFTER.match(after):
+        return True
     if context.COUNTED.match(after):
         return number.startswith("0")
-    if context.CODE_AFTER.match(after) or number in context.NAMED_NUMBERS:
+    if number in context.NAMED_NUMBERS:
         return True
     if number.startswith("0") or (before[-1:].isascii() and before[-1:].isalpha()):
         return True

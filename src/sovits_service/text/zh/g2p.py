@@ -12,7 +12,7 @@ from pypinyin import Style, lazy_pinyin
 from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
 
 from sovits_service.text.symbols import PUNCTUATION
-from sovits_service.text.zh.polyphones import replace_words, settle_polyphones
+from sovits_service.text.zh.polyphones import FULL_READINGS, replace_words, settle_polyphones
 from sovits_service.text.zh.segmenter import Segmenter
 from sovits_service.text.zh.tone_sandhi import Word, apply_erhua, apply_sandhi, merge_words
 from sovits_service.types import SymbolSet
@@ -72,29 +72,26 @@ class ChineseG2p:
 
     def _clause(self, clause: str, symbols: SymbolSet) -> list[str]:
         words = merge_words(self._segmenter.words(clause), dictionary_syllables)
-        base = self._base_syllables(clause, words)
+        settled = [syllable for word in words for syllable in dictionary_syllables(word.text)]
+        settle_polyphones(clause, words, settled)
+        base = settled if self._model is None else _model_syllables(words, self._model(clause))
         replace_words(clause, self._lexicon, self._longest_entry, base)
         spoken: list[str] = []
         for word in words:
-            start = len(spoken)
-            syllables = base[start : start + len(word.text)]
-            syllables = apply_sandhi(word, syllables, self._segmenter.subwords)
+            start, last = len(spoken), len(spoken) + len(word.text) - 1
+            is_particle = settled[last] not in FULL_READINGS or base[last] != settled[last]
+            syllables = apply_sandhi(word, base[start : last + 1], self._segmenter.subwords, is_particle=is_particle)
             if symbols != "v1":
                 syllables = apply_erhua(word, syllables)
             spoken += syllables
         return spoken
 
-    def _base_syllables(self, clause: str, words: list[Word]) -> list[str]:
-        if self._model is None:
-            syllables = [syllable for word in words for syllable in dictionary_syllables(word.text)]
-            settle_polyphones(clause, words, syllables)
-            return syllables
-        guesses = self._model(clause)
-        base: list[str] = []
-        for word in words:
-            guessed = guesses[len(base) : len(base) + len(word.text)]
-            base += corrected_syllables(word.text, guessed)
-        return base
+
+def _model_syllables(words: list[Word], guesses: list[str | None]) -> list[str]:
+    base: list[str] = []
+    for word in words:
+        base += corrected_syllables(word.text, guesses[len(base) : len(base) + len(word.text)])
+    return base
 
 
 @lru_cache(maxsize=8192)

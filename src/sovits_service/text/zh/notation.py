@@ -58,7 +58,7 @@ PAIRED = re.compile(
     rf"(?:[{MEASURE_WORDS}]|公[里斤尺分顷克升]|[千毫微]米|[千毫微]克|毫升|小时|分钟|秒钟|星期|礼拜|[万亿千])"
 )
 NOT_PAIRED = re.compile(
-    r"口井|年级|手[房车货]|等[奖座舱]|点[零一二三四五六七八九\d]|头肌|维|线城|分之|人转|层楼|班|路|本[院科线]"
+    r"单元|口井|年级|手[房车货]|等[奖座舱]|点[零一二三四五六七八九\d](?!\d?分|\d)|头肌|维|线城|分之|人转|层楼|班|路|本[院科线]"
 )
 
 # Words that make the digits after them a name, said one by one

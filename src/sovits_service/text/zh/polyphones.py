@@ -13,6 +13,9 @@ from pypinyin.constants import PHRASES_DICT
 
 from sovits_service.text.zh.tone_sandhi import Word
 
+FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))
+"""得, 着 and 了 where they are no particles."""
+
 _CONTEXT_CHARACTERS = 12
 _CERTAIN_WORD_CHARACTERS = 3  # a dictionary phrase of this length is surer than any rule
 

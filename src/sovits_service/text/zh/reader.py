@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping
 from threading import Lock
 
-from sovits_service.text.langid import INLINE_READING, LATIN
+from sovits_service.text.langid import INLINE_READING, LATIN_WORDS
 from sovits_service.text.reading import Reading
 from sovits_service.text.zh.g2p import ChineseG2p, SentenceModel, is_reading_mark, reading_mark, take_reading_marks
 from sovits_service.text.zh.normalize import Normalized, join_marks, normalize
 from sovits_service.types import SymbolSet
 
-LATIN_WORDS = re.compile(rf"[{LATIN}][{LATIN}'’ ]*")
 _SPECIAL_PAUSES = {"￥": "SP2", "^": "SP3"}
 
 

@@ -46,8 +46,10 @@ def _prefix_frequencies(dictionary: bytes) -> tuple[dict[str, int], int]:
         count = int(frequency)
         frequencies[word] = count
         total += count
-        for end in range(1, len(word)):
-            prefixes.add(word[:end])
+        prefix = word[:-1]
+        while prefix and prefix not in prefixes:  # the prefixes of a prefix that is known are known
+            prefixes.add(prefix)
+            prefix = prefix[:-1]
     for prefix in prefixes:
         frequencies.setdefault(prefix, 0)
     return frequencies, total

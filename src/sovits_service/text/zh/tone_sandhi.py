@@ -35,7 +35,6 @@ class SubwordSplitter(Protocol):
 
 _PARTICLES = frozenset("吧呢哈啊呐噻嘛吖嗨呐哦哒额滴哩哟喽啰耶喔诶")
 _COUNTED_BEFORE_GE = frozenset("几有两半多各整每做是")
-_FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))  # 得, 着 and 了 where they are no particles
 _PAUSES = frozenset("：，；。？！“”‘’':,;.?!")
 
 
@@ -61,12 +60,18 @@ def merge_words(words: list[Word], pinyin_of: Callable[[str], list[str]]) -> lis
     return _merge_er(words)
 
 
-def apply_sandhi(word: Word, syllables: list[str], split: SubwordSplitter) -> list[str]:
-    """Change the tones of one merged word; `syllables` has one item for each character."""
+def apply_sandhi(word: Word, syllables: list[str], split: SubwordSplitter, *, is_particle: bool = True) -> list[str]:
+    """Change the tones of one merged word.
+
+    Args:
+        syllables: one item for each character.
+        split: cuts a word into the words within it.
+        is_particle: whether a final 得, 着 or 了 is the particle, as these rules take for granted.
+    """
     syllables = _change_bu(word.text, syllables)
     syllables = _change_yi(word.text, syllables)
     first_length = _first_part_length(word.text, split)
-    syllables = _neutralise(word, syllables, first_length)
+    syllables = _neutralise(word, syllables, first_length, is_particle)
     return _change_third_tones(word.text, syllables, first_length)
 
 
@@ -211,7 +216,7 @@ def _change_yi(text: str, syllables: list[str]) -> list[str]:
     return changed
 
 
-def _neutralise(word: Word, syllables: list[str], first_length: int) -> list[str]:
+def _neutralise(word: Word, syllables: list[str], first_length: int, is_particle: bool) -> list[str]:
     lists = _word_lists()
     text, tag = word
     changed = list(syllables)
@@ -221,7 +226,7 @@ def _neutralise(word: Word, syllables: list[str], first_length: int) -> list[str
                 changed[i] = _toned(changed[i], "5")
     ge = text.find("个")
     # parity: a rule for an ending wins over 个, and 个 wins over the word list
-    if _has_neutral_end(word) and changed[-1] not in _FULL_READINGS:
+    if _has_neutral_end(word) and is_particle:
         changed[-1] = _toned(changed[-1], "5")
     elif _counts_with_ge(text, ge):
         changed[ge] = _toned(changed[ge], "5")
