@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sovits_service.text.en.g2p import modern_words, tokenize
+from sovits_service.text.en.g2p import tokenize
 from sovits_service.text.en.homographs import homographs, read_homographs
 from sovits_service.text.en.letters_to_sounds import letters_to_sounds
 from sovits_service.text.en.normalize import normalize
 from sovits_service.text.en.reader import EnglishReader
-from sovits_service.text.en.tables import DATA, SortedTable, load_table
+from sovits_service.text.en.tables import DATA, SortedTable, load_table, modern_words
 from sovits_service.text.en.word_splitter import split_word
 from sovits_service.text.symbols import symbol_ids
 from tests.unit.text.golden_rows import is_read_better, readings

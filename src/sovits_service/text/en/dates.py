@@ -220,7 +220,11 @@ def _short_decade(match: re.Match[str]) -> str:
     quoted, bare = match.groups()
     if bare and not match[0].endswith("'s"):
         before = match.string[max(0, match.start() - 12) : match.start()]
-        if not re.search(r"\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]$", before, re.IGNORECASE):
+        if not re.search(
+            r"\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]$|ties (?:and|or|to|through) $",
+            before,
+            re.IGNORECASE,
+        ):
             return match[0]
     return plural(cardinal(int(quoted or bare) * 10))
 

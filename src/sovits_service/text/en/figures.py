@@ -24,7 +24,9 @@ _SPELT_AFTER = re.compile(
 _NUMBER_SIGN = re.compile(r"(?<![\w&#])#(?=\d)|\b(?:No|Nos|NO|no|nos)\. ?(?=\d)")
 _LIST_MARK = re.compile(r"(?:^|(?<=[.!?] ))(\d{1,2})[.)] (?=[A-Za-z'\"])")
 _SCORE_RANGE = re.compile(rf"(?<![\w.,\-/])({NUMBER}) ?(?:-|~|-{{2}}) ?({NUMBER})(?![\w\-/]|[.,]\d)")
-_SPOKEN_RANGE = re.compile(r"(?<![\w.,\-])(\d{1,6})-(\d{1,6})(?=-[a-z])")
+_SPOKEN_RANGE = re.compile(
+    r"(?<![\w.,\-])(\d{1,6})(?:-|-to-)(\d{1,6})(?=-[a-z])|(?<![\w.,\-])(\d{1,4})-to-(\d{1,4})(?![\w\-])"
+)
 _RATIO = re.compile(r"(?<![\w.:/])(\d{1,6}(?:\.\d{1,4})?) ?: ?(\d{1,6}(?:\.\d{1,4})?)(?: ?: ?(\d{1,6}))?(?![\w:]|\.\d)")
 _MIXED_FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6}) (?:and )?(\d{1,3})/(\d{1,4})(?![\w/]|\.\d)")
 _FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)?s?(?![\w/]|\.\d)")
@@ -59,7 +61,8 @@ _OPERATORS = (
 _NEGATIVE = re.compile(r"(?<![\w)\]'\".,])[-\u2212] ?(?=\d|\.\d)")
 _POSITIVE = re.compile(r"(?<![\w)\]])\+(?=\d|\.\d)")
 _ABOUT = re.compile(r"(?<![\w])~ ?(?=[\d$£€])")
-_TIMES_MORE = re.compile(r"(?<![\w.])(\d{1,6}(?:\.\d{1,3})?)[x×](?![\w\d])")
+_POWER_OF_TEN = re.compile(r"(?<![\w.])(\d{1,6}(?:\.\d{1,9})?)[eE]\+?(-?\d{1,3})(?![\w.])")
+_TIMES_MORE = re.compile(r"(?<![\w.])(\d{1,6}(?:\.\d{1,3})?)[xX×](?![\w\d])")
 
 _PLAIN = re.compile(rf"({NUMBER})")
 _COUNTED = re.compile(
@@ -90,10 +93,11 @@ def read_figures(text: str) -> str:
     text = _LIST_MARK.sub(lambda m: f"{ordinal(m[1])}, ", text)
     text = _ABOUT.sub("about ", text)
     text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m[0]), text)
+    text = _POWER_OF_TEN.sub(r"\1 times 10^\2", text)
     text = _TIMES_MORE.sub(lambda m: f"{read_number(m[1])} times", text)
     text = _read_fractions(text)
     text = _RATIO.sub(lambda m: " to ".join(read_number(part) for part in m.groups() if part), text)
-    text = _SPOKEN_RANGE.sub(r"\1 to \2", text)
+    text = _SPOKEN_RANGE.sub(lambda m: f"{m[1] or m[3]} to {m[2] or m[4]}", text)
     text = _SCORE_RANGE.sub(_range, text)
     for pattern, words in _OPERATORS:
         text = pattern.sub(words if words else _power, text)

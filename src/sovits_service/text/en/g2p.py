@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from sovits_service.text.en.homographs import read_homographs
 from sovits_service.text.en.letters_to_sounds import letters_to_sounds
-from sovits_service.text.en.tables import DATA, load_table
+from sovits_service.text.en.tables import load_table, modern_words
 from sovits_service.text.en.word_splitter import split_word
 from sovits_service.text.symbols import PUNCTUATION
 
@@ -75,13 +75,6 @@ def _punctuation(token: str) -> tuple[str, ...]:
     if token[0] == "'":
         return ("-",)  # parity: an apostrophe that belongs to no word is heard as a dash
     return (token[0],) if token[0] in PUNCTUATION else ()
-
-
-@lru_cache(maxsize=1)
-def modern_words() -> dict[str, Phonemes]:
-    """Words that are younger than the dictionary and that the guess gets wrong."""
-    lines = (DATA / "modern_words.tsv").read_text(encoding="utf-8").splitlines()
-    return {word: tuple(said.split(" ")) for word, said in (line.split("\t") for line in lines)}
 
 
 @lru_cache(maxsize=20_000)

@@ -62,6 +62,7 @@ _PLAIN_MAGNITUDE = re.compile(
     rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
     rf"always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
 )
+_MANY = re.compile(r" (?:people|users|views|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
 _NEGATIVE = {"-": "negative ", "+": "plus ", None: "", "": ""}
 
 
@@ -182,6 +183,8 @@ def _measure(match: re.Match[str]) -> str:
     sign, first, between, second, hyphen, unit, spaced, touching, power, per = match.groups()
     if _is_decade(match, first, touching):
         return match[0]
+    if touching == "m" and _MANY.match(match.string[match.end() :][:12]):
+        return f"{read_number(first)} million"
     one, many = UNITS.get(unit or "") or TOUCHING_UNITS[spaced or touching]
     if power:
         kind = {"2": "square ", "3": "cubic "}[power]
@@ -203,5 +206,8 @@ def _is_decade(match: re.Match[str], number: str, unit: str | None) -> bool:
         return False
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
     return len(number) == 4 or bool(
-        len(number) == 2 and re.search(r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-])$", before)
+        len(number) == 2
+        and re.search(
+            r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]|ties (?:and|or|to|through) )$", before
+        )
     )

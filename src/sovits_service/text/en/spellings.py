@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from sovits_service.text.en.numbers import cardinal, ordinal
-from sovits_service.text.en.tables import load_table
+from sovits_service.text.en.tables import load_table, modern_words
 
 _TABLES = files("sovits_service.text.en") / "data"
 
@@ -57,7 +57,7 @@ _LATIN = (
     (re.compile(r"\ba\.?k\.?a\.?(?= )", re.IGNORECASE), "A K A"),
     (re.compile(r"\bWW(?:II|2)\b"), "World War two"),
     (re.compile(r"\bWW(?:I|1)\b"), "World War one"),
-    (re.compile(r"\bw/o\b"), "without"),
+    (re.compile(r"\bw/o(?:ut)?\b"), "without"),
     (re.compile(r"\bw/ ?(?=[A-Za-z\d])"), "with "),
     (re.compile(r"\bb/c\b"), "because"),
     (re.compile(r"\band/or\b", re.IGNORECASE), "and or"),
@@ -75,6 +75,12 @@ _INITIAL = re.compile(
     r"Our|Then|"
     r"What|Why|How|As|To|For|Now|No|Yes)\b)[A-Z](?:[a-z]|\.))"
 )
+_LETTERED = re.compile(
+    r"\b(?:vitamin|plan|hepatitis|grade|type|class|group|section|part|figure|table|appendix|option|team|point|model|unit|gate|"
+    r"level|step|exhibit|building|room|series|an?|the|question|answer|letter|note|side|row|column|column|block|wing) $",
+    re.IGNORECASE,
+)
+_CLASSIFIED = re.compile(r" (?:of\b|errors?\b|trials?\b|diabetes\b|cancer\b|stud|hypersens|collagen|survey)")
 _AMPERSAND_LETTERS = re.compile(r"(?<![A-Za-z])([A-Z]{1,3})&([A-Z]{1,3})(?![A-Za-z])")
 
 _ROMAN = re.compile(r"(?<![\w'])([IVX]{1,7}|[LC][IVXL]{1,6})(?![\w+#]|\.\w|'(?!s\b))")
@@ -140,7 +146,7 @@ def read_abbreviations(text: str) -> str:
     text = _SHORT.sub(_short_word, text)
     text = _NO_DOT.sub(lambda m: _SHORT_WORDS[m[1]], text)
     text = _INITIALS.sub(_initials, text)
-    text = _INITIAL.sub(r"\1", text)
+    text = _INITIAL.sub(_initial, text)
     return _AMPERSAND_LETTERS.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}", text)
 
 
@@ -177,7 +183,10 @@ def _roman(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - 30) : match.start()].rstrip()
     if _ERA_NOUN.match(match.string[match.end() :][:12]) and len(letters) > 1:
         return ordinal(value)
-    if _NUMBERED.search(before) and (letters != "I" or before.endswith("War") or _ends_phrase(match)):
+    after = match.string[match.end() :][:16]
+    if _NUMBERED.search(before) and (
+        letters != "I" or before.endswith("War") or _ends_phrase(match) or _CLASSIFIED.match(after)
+    ):
         return cardinal(value)
     if _MONARCH.search(before) and before[-1:].isalpha() and _CAPITAL_WORD.search(before):
         if letters == "I" and not _ends_phrase(match) and not re.match(r" of\b", match.string[match.end() :]):
@@ -188,6 +197,12 @@ def _roman(match: re.Match[str]) -> str:
     if len(letters) > 1 and value < 40 and _CAPITAL_WORD.search(before) and not before.isupper():
         return cardinal(value)
     return match[0]
+
+
+def _initial(match: re.Match[str]) -> str:
+    """`George W. Bush`; but the letter after `Plan` or `Vitamin` ends its sentence."""
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    return match[0] if _LETTERED.search(before) else match[1]
 
 
 def _ends_phrase(match: re.Match[str]) -> bool:
@@ -268,6 +283,8 @@ def _camel(word: str) -> str:
     """`iPhone` as i Phone, `JavaScript` as Java Script; `McDonald` and words in the dictionary stay whole."""
     stem, apostrophe, ending = word.partition("'")
     tail = apostrophe + ending
+    if stem.lower() in modern_words():
+        return stem.lower() + tail
     if _KEPT_WHOLE.fullmatch(stem):
         return stem.capitalize() + tail
     table = load_table("pronunciations.txt.gz")

@@ -45,3 +45,10 @@ class SortedTable:
 def load_table(name: str) -> SortedTable:
     """A table of `data/`, unpacked once in a process."""
     return SortedTable(gzip.decompress((DATA / name).read_bytes()))
+
+
+@lru_cache(maxsize=1)
+def modern_words() -> dict[str, tuple[str, ...]]:
+    """Words that are younger than the dictionary and that the guess gets wrong."""
+    lines = (DATA / "modern_words.tsv").read_text(encoding="utf-8").splitlines()
+    return {word: tuple(said.split(" ")) for word, said in (line.split("\t") for line in lines)}

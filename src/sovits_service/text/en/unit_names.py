@@ -123,7 +123,7 @@ TOUCHING_UNITS: dict[str, tuple[str, str]] = {
     "Pa": ("pascal", "pascals"),
     "in": ("inch", "inches"),
 }
-SPACED_LETTER_UNITS = ("m", "g", "L", "V", "W")
+SPACED_LETTER_UNITS = ("m", "g", "L", "V", "W", "s", "h")
 PER: dict[str, str] = {
     "h": "hour",
     "hr": "hour",

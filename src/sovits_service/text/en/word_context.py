@@ -28,8 +28,8 @@ TO_A_THING = words_of(
     "opposed"
 )
 TO_EITHER = words_of(
-    "related prone close next committed commitment approach key path road leads led lead leading used dedicated devoted "
-    "entitled limited subject similar equal linked and back"
+    "related prone close next committed commitment approach key path road leads led lead leading used dedicated "
+    "devoted entitled limited subject similar equal linked and back"
 )
 STARTS_AN_ORDER = words_of("upgrade object convert transfer rebel export import")
 OBJECTS = words_of("it me him them us you himself herself themselves yourself myself ourselves itself")
