@@ -16,15 +16,16 @@ import structlog
 
 from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.join import silence
-from sovits_service.audio.load import AudioLimits, decode_reference, validate_reference
+from sovits_service.audio.load import MAX_REFERENCE_S, AudioLimits, decode_reference, trim_reference, validate_reference
 from sovits_service.config_file import find_path
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError, ReferenceAudioError
 from sovits_service.model_store import Model, ModelStore
 from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
-from sovits_service.storage.objects import ObjectStore
+from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.storage.voices import VoiceStore
@@ -33,6 +34,7 @@ from sovits_service.text.lexicon import Lexicon, load_lexicon
 from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SynthesisRequest, Voice
 
 log = structlog.get_logger(__name__)
+_SWEEP_S = 600.0
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
 
@@ -91,6 +93,7 @@ class SpeechService:
         references: ReferenceStore,
         results: ResultCache | None = None,
         objects: ObjectStore | None = None,
+        scanner: ClamdScanner | None = None,
         configuration_hash: str = "",
     ) -> None:
         self.results = results
@@ -101,9 +104,11 @@ class SpeechService:
         self._frontend = frontend
         self._voices = voices
         self._references = references
+        self._scanner = scanner
         self._configuration_hash = configuration_hash
         self._limits = AudioLimits(max_bytes=settings.max_upload_bytes)
         self._is_ready = False
+        self._sweeping: asyncio.Task[None] | None = None
         self._default_reference: str | None = None
 
     async def start(self) -> None:
@@ -116,12 +121,15 @@ class SpeechService:
         await asyncio.to_thread(self._models.load_configured)
         self._engine.start()
         await self._warm_up()
+        self._sweeping = asyncio.create_task(self._sweep())
         self._is_ready = True
 
     async def stop(self, deadline_s: float) -> None:
         """Refuse new requests, let those that run finish within the deadline, end the rest."""
         self._is_ready = False
         await asyncio.to_thread(self._engine.stop, deadline_s)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self.results is not None:
             await self.results.close()
 
@@ -264,22 +272,50 @@ class SpeechService:
             return
         log.info("no_voice_to_warm_up_with")
 
-    async def add_reference(self, data: bytes, *, prompt_text: str = "", prompt_lang: str = "") -> StoredReference:
-        """Keep an uploaded clip as mono wav, whatever format it came in, with what it says.
+    async def add_reference(
+        self, data: bytes, details: UploadDetails | None = None, *, owner: str = "", trim: bool = False
+    ) -> StoredReference:
+        """Keep an uploaded clip as mono wav, whatever format it came in, with what is said of it.
+
+        Args:
+            owner: name of the API key, for its quota.
+            trim: cut the clip to 3 to 10 s at silence where it is too long.
 
         Raises:
             UploadTooLargeError, UnsupportedAudioError, ReferenceAudioError: the clip cannot serve.
+            InfectedUploadError, ScanUnavailableError: the virus scanner did not clear it.
+            QuotaExceededError: the owner has too many uploads.
         """
-        return await asyncio.to_thread(self._add_reference, data, UploadDetails(prompt_text, prompt_lang))
+        if self._scanner is not None:
+            await self._scanner.scan(data)
+        return await asyncio.to_thread(self._add_reference, data, details or UploadDetails(), owner, trim)
 
-    def _add_reference(self, data: bytes, details: UploadDetails) -> StoredReference:
+    def _add_reference(self, data: bytes, details: UploadDetails, owner: str, trim: bool) -> StoredReference:
         reference = decode_reference(data, limits=self._limits)
+        if trim:
+            reference = trim_reference(reference)
+        elif reference.duration_s > MAX_REFERENCE_S:
+            raise ReferenceAudioError(
+                f"the reference is {reference.duration_s:.1f} s; it must be 3 to 10 s: cut it, or send trim=true"
+            )
         warnings = validate_reference(reference)
         wav = encode_whole(reference.samples, reference.sample_rate_hz, "wav")
-        stored = self._references.add(wav, ".wav", details=details)
+        stored = self._references.add(wav, ".wav", owner=owner, details=details)
         return StoredReference(
             stored.reference_id, stored.path, stored.size_bytes, round(reference.duration_s, 3), warnings
         )
+
+    async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
+        """What `owner` said of an upload; empty for anything else."""
+        return await asyncio.to_thread(self._references.details, name, owner)
+
+    async def _sweep(self) -> None:
+        """Deletes uploads and linked files whose life is over, now and then."""
+        while True:
+            await asyncio.to_thread(self._references.sweep)
+            if isinstance(self.objects, LocalObjects):
+                await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
+            await asyncio.sleep(_SWEEP_S)
 
     async def list_voices(self) -> list[Voice]:
         """All usable voice templates, by id."""
@@ -299,13 +335,23 @@ class SpeechService:
         aux_ref_audio: Row[str] = (),
         description: str = "",
         defaults: Mapping[str, object] | None = None,
+        consent: str = "",
     ) -> Voice:
         """Write a voice template; its clips are copied beside it.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
         """
-        voice = Voice(voice_id, ref_audio, prompt_text, prompt_lang, tuple(aux_ref_audio), description, defaults or {})
+        voice = Voice(
+            voice_id,
+            ref_audio,
+            prompt_text,
+            prompt_lang,
+            tuple(aux_ref_audio),
+            description,
+            defaults=defaults or {},
+            consent=consent,
+        )
         return await asyncio.to_thread(self._put_voice, voice)
 
     def _put_voice(self, voice: Voice) -> Voice:
@@ -385,7 +431,13 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         engine=engine,
         frontend=Frontend(lexicon=lexicon, g2pw_dir=g2pw_dir),
         voices=VoiceStore(roots),
-        references=ReferenceStore(settings.upload_dir, [*roots, *settings.reference_roots]),
+        references=ReferenceStore(
+            settings.upload_dir,
+            [*roots, *settings.reference_roots],
+            ttl_s=settings.uploads.ttl_s or None,
+            quota_bytes=settings.uploads.quota_bytes or None,
+        ),
+        scanner=ClamdScanner(settings.uploads.clamd) if settings.uploads.clamd else None,
         results=open_cache(settings.cache),
         objects=open_objects(settings.objects),
         configuration_hash=digest.hexdigest(),

@@ -22,7 +22,10 @@ ENV_PREFIX = "SOVITS_"
 VERSIONS: tuple[ModelVersion, ...] = get_args(ModelVersion)
 
 _DEFAULT_PRETRAINED_ROOT = Path("pretrained_models")
-_BIGVGAN_DIR = "models--nvidia--bigvgan_v2_24khz_100band_256x"
+_VOCODERS: Mapping[str, str] = {
+    "v3": "models--nvidia--bigvgan_v2_24khz_100band_256x",
+    "v4": "gsv-v4-pretrained/vocoder.pth",
+}
 _BASE_VITS_FILE: Mapping[str, str] = {"v3": "s2Gv3.pth", "v4": "gsv-v4-pretrained/s2Gv4.pth"}
 
 
@@ -54,6 +57,18 @@ class TtsSettings(BaseModel):
     vocoder_path: Path | None = None
     base_vits_path: Path | None = None
     g2pw_path: Path
+
+    def vocoder_for(self, version: ModelVersion) -> Path:
+        """The vocoder of a v3 or v4 model, whichever version is configured."""
+        if version == self.version and self.vocoder_path is not None:
+            return self.vocoder_path
+        return find_path(_pretrained_root(self.cnhuhbert_base_path) / _VOCODERS[version])
+
+    def base_vits_for(self, version: ModelVersion) -> Path:
+        """The full weights that a LoRA file of v3 or v4 is merged into, whichever version is configured."""
+        if version == self.version and self.base_vits_path is not None:
+            return self.base_vits_path
+        return find_path(_pretrained_root(self.cnhuhbert_base_path) / _BASE_VITS_FILE[version])
 
     def required_files(self) -> dict[str, Path]:
         """Configuration key -> file or folder that must exist for this version."""
@@ -132,17 +147,18 @@ def load_tts_settings(path: Path | None = None, section: str = DEFAULT_SECTION) 
 
 def _fill_default_paths(values: dict[str, Any]) -> None:
     """Companion files live in the `pretrained_models` folder that holds the HuBERT folder, as published."""
-    hubert = Path(str(values.get("cnhuhbert_base_path", "")))
-    root = next((p for p in hubert.parents if p.name == _DEFAULT_PRETRAINED_ROOT.name), _DEFAULT_PRETRAINED_ROOT)
+    root = _pretrained_root(Path(str(values.get("cnhuhbert_base_path", ""))))
     values.setdefault("sv_path", root / "sv/pretrained_eres2netv2w24s4ep4.ckpt")
     values.setdefault("g2pw_path", root / "G2PWModel")
     version = str(values.get("version"))
-    if version == "v3":
-        values.setdefault("vocoder_path", root / _BIGVGAN_DIR)
-    if version == "v4":
-        values.setdefault("vocoder_path", root / "gsv-v4-pretrained/vocoder.pth")
+    if version in _VOCODERS:
+        values.setdefault("vocoder_path", root / _VOCODERS[version])
     if version in _BASE_VITS_FILE:
         values.setdefault("base_vits_path", root / _BASE_VITS_FILE[version])
+
+
+def _pretrained_root(hubert: Path) -> Path:
+    return next((p for p in hubert.parents if p.name == _DEFAULT_PRETRAINED_ROOT.name), _DEFAULT_PRETRAINED_ROOT)
 
 
 def _split_list(value: object) -> object:
@@ -182,6 +198,23 @@ class ApiKeySettings(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     scopes: tuple[KeyScope, ...] = ("synth", "upload")
+
+
+class UploadSettings(BaseModel):
+    """What becomes of uploaded references.
+
+    Attributes:
+        ttl_s: life of an upload; 0 keeps it.
+        quota_bytes: what the uploads of one key may take together; 0 is no limit.
+        clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
+            answer, uploads are refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ttl_s: float = Field(default=24 * 3600.0, ge=0)
+    quota_bytes: int = Field(default=0, ge=0)
+    clamd: str = ""
 
 
 class CacheSettings(BaseModel):
@@ -286,6 +319,7 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     admin: AdminSettings = AdminSettings()
+    uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     objects: ObjectSettings = ObjectSettings()
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sovits_service.errors import (
     DeadlineExceededError,
     ForbiddenError,
+    InfectedUploadError,
     InvalidRequestError,
     OverloadedError,
     ReferenceAudioError,
@@ -26,6 +27,7 @@ from sovits_service.errors import (
 )
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import ObjectStore
+from sovits_service.storage.references import UploadDetails
 from sovits_service.types import AudioChunk, ModelVersion, SynthesisRequest, Voice
 
 RATE_HZ = 32_000
@@ -139,6 +141,7 @@ class FastService:
     requests: list[SynthesisRequest] = field(default_factory=list)
     voices: dict[str, Voice] = field(default_factory=dict)
     references: dict[str, bytes] = field(default_factory=dict)
+    details: dict[tuple[str, str], UploadDetails] = field(default_factory=dict)
     switched: list[tuple[str, str]] = field(default_factory=list)
 
     def stats(self) -> Mapping[str, float]:
@@ -204,14 +207,24 @@ class FastService:
             if not finished:
                 self.closed_early.set()
 
-    async def add_reference(self, data: bytes, *, prompt_text: str = "", prompt_lang: str = "") -> StoredReference:
+    async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
+        return self.details.get((name, owner), UploadDetails())
+
+    async def add_reference(
+        self, data: bytes, details: UploadDetails | None = None, *, owner: str = "", trim: bool = False
+    ) -> StoredReference:
+        if data == b"virus":
+            raise InfectedUploadError("the virus scanner found something in the file; it was not kept")
         if not data.startswith(b"RIFF"):
             raise UnsupportedAudioError("the file is in no audio format that is accepted")
         duration_s = (len(data) - 44) / 2 / RATE_HZ
+        if trim:
+            duration_s = min(duration_s, 10.0)
         if not 3.0 <= duration_s <= 10.0:
             raise ReferenceAudioError(f"the reference is {duration_s:.1f} s; it must be 3 to 10 s")
         reference_id = hashlib.sha256(data).hexdigest()
         self.references[reference_id] = data
+        self.details[reference_id, owner] = details or UploadDetails()
         return StoredReference(reference_id, reference_id, len(data), duration_s, ("the reference is quiet",))
 
     async def list_voices(self) -> list[Voice]:
@@ -232,12 +245,22 @@ class FastService:
         aux_ref_audio: tuple[str, ...] = (),
         description: str = "",
         defaults: Mapping[str, object] | None = None,
+        consent: str = "",
     ) -> Voice:
         if not voice_id.replace("_", "").replace("-", "").isalnum():
             raise InvalidRequestError("a voice's id is made of letters, digits, _ and -")
         if ref_audio not in self.references:
             raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
-        voice = Voice(voice_id, f"{voice_id}.wav", prompt_text, prompt_lang, aux_ref_audio, description, defaults or {})
+        voice = Voice(
+            voice_id,
+            f"{voice_id}.wav",
+            prompt_text,
+            prompt_lang,
+            aux_ref_audio,
+            description,
+            defaults=defaults or {},
+            consent=consent,
+        )
         self.voices[voice_id] = voice
         return voice
 

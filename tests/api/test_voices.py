@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import io
 import wave
 from typing import Any
@@ -125,6 +127,7 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         "prompt_text": "good evening",
         "prompt_lang": "EN",
         "description": "An evening voice.",
+        "consent": "Eve, by mail",
         "defaults": {"speed_factor": "0.9", "top_k": 5},
     }
     written = await client.put("/voices/eve", json=body)
@@ -136,6 +139,7 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         "aux_ref_audio_paths": [],
         "prompt_text": "good evening",
         "prompt_lang": "en",
+        "consent": "Eve, by mail",
         "defaults": {"speed_factor": 0.9, "top_k": 5},
     }
     assert (await client.get("/voices/eve")).json() == written.json()
@@ -182,3 +186,78 @@ async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncC
 async def test_a_voice_of_the_package_stays(client: httpx.AsyncClient, service: FastService) -> None:
     service.voices["bundled"] = service.voices["amy"]
     assert (await client.delete("/voices/bundled")).status_code == 403
+
+
+async def test_the_transcript_of_an_upload_stands_in(client: httpx.AsyncClient, service: FastService) -> None:
+    path = (await upload(client, clip(), prompt_text="what it says", prompt_lang="EN", consent="me")).json()["path"]
+    fields = {"ref_audio_path": path, "text": "hi", "text_lang": "en"}
+    await client.post("/tts", json=fields)
+    await client.post("/tts", json={**fields, "prompt_text": "other words", "prompt_lang": "zh"})
+    await client.post("/tts", json={**fields, "prompt_text": ""})
+    prompts = [(request.prompt_text, request.prompt_lang) for request in service.requests]
+    assert prompts == [("what it says", "en"), ("other words", "zh"), ("", "")]
+    assert service.details[path, ""].consent == "me"
+
+
+async def test_a_long_clip_can_be_trimmed(client: httpx.AsyncClient) -> None:
+    assert (await upload(client, clip(14.0))).status_code == 400
+    assert (await upload(client, clip(14.0), trim="true")).json()["duration_s"] == 10.0
+    refused = await upload(client, clip(4.0), trim="perhaps")
+    assert (refused.status_code, refused.json()) == (400, {"message": "trim must be true or false"})
+
+
+async def test_an_infected_clip_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await upload(client, b"virus")).status_code == 400
+
+
+def inline(data: bytes, media_type: str = "audio/wav") -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+async def test_a_reference_within_the_request(client: httpx.AsyncClient, service: FastService) -> None:
+    fields = {
+        "ref_audio_path": inline(clip()),
+        "text": "hi",
+        "text_lang": "en",
+        "aux_ref_audio_paths": [inline(clip(5))],
+    }
+    answer = await client.post("/tts", json=fields)
+    assert answer.status_code == 200, answer.text
+    request = service.requests[0]
+    assert service.references[request.ref_audio] == clip()
+    assert service.references[request.aux_ref_audio[0]] == clip(5)
+
+
+@pytest.mark.parametrize("settings", [{"max_upload_bytes": 300_000}])
+@pytest.mark.parametrize(
+    ("reference", "status"),
+    [
+        ("data:audio/wav,plain", 400),
+        ("data:audio/wav;base64,!!!", 400),
+        ("data:audio/wav;base64,", 400),
+        (inline(b"<html>"), 400),
+        (inline(clip(1.0)), 400),
+        (inline(b"RIFF" + bytes(300_000)), 413),
+    ],
+)
+async def test_a_reference_within_the_request_obeys_the_rules_of_uploads(
+    client: httpx.AsyncClient, service: FastService, reference: str, status: int
+) -> None:
+    answer = await client.post("/tts", json={"ref_audio_path": reference, "text": "hi", "text_lang": "en"})
+    assert answer.status_code == status  # what is no audio is a field of /tts like any other
+    assert service.references == {}
+
+
+KEYS = tuple(
+    {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "scopes": scopes}
+    for name, scopes in (("talk", ("synth",)), ("studio", ("synth", "upload")))
+)
+
+
+@pytest.mark.parametrize("settings", [{"api_keys": KEYS}])
+async def test_uploads_belong_to_their_key(client: httpx.AsyncClient, service: FastService) -> None:
+    fields = {"ref_audio_path": inline(clip()), "text": "hi", "text_lang": "en"}
+    refused = await client.post("/tts", json=fields, headers={"X-API-Key": "talk"})
+    assert (refused.status_code, service.references) == (403, {})
+    assert (await client.post("/tts", json=fields, headers={"X-API-Key": "studio"})).status_code == 200
+    assert [owner for _, owner in service.details] == ["studio"]

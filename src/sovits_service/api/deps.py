@@ -47,6 +47,11 @@ def context_of(request: Request) -> ApiContext:
     return context
 
 
+def owner_of(client: str) -> str:
+    """Whose uploads a client's are: those of its key; without keys all are everybody's."""
+    return client.removeprefix("key:") if client.startswith("key:") else ""
+
+
 def limit_body(receive: Receive, limit_bytes: int) -> Receive:
     """`receive` that raises UploadTooLargeError as soon as the body is longer than `limit_bytes`."""
     received_bytes = 0

@@ -178,6 +178,8 @@ UPLOAD_BODY: dict[str, Any] = {
                         "file": {"type": "string", "format": "binary", "description": "The clip, 3 to 10 s."},
                         "prompt_text": {"type": "string", "description": "What the clip says."},
                         "prompt_lang": {"type": "string", "description": "Its language."},
+                        "consent": {"type": "string", "description": "Who agreed to the use of the voice."},
+                        "trim": {"type": "string", "enum": ["true", "false"], "description": "Cut it at silence."},
                     },
                 }
             }

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sovits_service.audio.encode import MEDIA_TYPES
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
+from sovits_service.storage.references import UploadDetails
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
 from sovits_service.types import ModelVersion, SamplingParams, SplitMethod, SynthesisRequest, Voice
 
@@ -158,6 +159,7 @@ def parse_tts(
     *,
     version: ModelVersion,
     voice: Voice | None = None,
+    said: UploadDetails | None = None,
     has_default_reference: bool = False,
 ) -> TtsFields:
     """Checks the fields of a request, as a query or as JSON.
@@ -166,6 +168,7 @@ def parse_tts(
         raw: public field names and values; strings are fine for every type; None means not given.
         version: of the SoVITS model in use; v1 knows fewer languages.
         voice: the template that the request names, whose values stand in for fields that the request does not name.
+        said: what the uploader of the reference said of it, which stands in likewise.
         has_default_reference: whether a reference is set on the server, so that a request need not name one.
 
     Raises:
@@ -175,7 +178,8 @@ def parse_tts(
     for name in TtsFields.model_fields:  # an empty `top_k=` in a query is a field left out
         if given.get(name) == "" and TtsFields.model_fields[name].default != "":
             del given[name]
-    merged = {**_template_fields(voice, given), **given}
+    transcript = {} if said is None else {"prompt_text": said.prompt_text, "prompt_lang": said.prompt_lang}
+    merged = {**_template_fields(voice, given), **transcript, **given}
     problems: dict[str, str] = {}
     try:
         fields = TtsFields.model_validate(merged, context={"version": version})

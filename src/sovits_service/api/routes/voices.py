@@ -10,10 +10,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import bounded, context_of, read_json_object, require_ready
+from sovits_service.api.deps import bounded, context_of, owner_of, read_json_object, require_ready
 from sovits_service.api.openapi import UPLOAD_BODY, VOICE_ID, failures, json_body
 from sovits_service.api.schemas import PathList, Text, checked_prompt_language, describe_problem, voice_defaults
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
+from sovits_service.storage.references import UploadDetails
 from sovits_service.types import Voice
 
 router = APIRouter(tags=["voices"])
@@ -46,6 +47,7 @@ class VoiceAnswer(BaseModel):
     aux_ref_audio_paths: list[str]
     prompt_text: str
     prompt_lang: str
+    consent: str
     defaults: dict[str, Any]
 
 
@@ -65,6 +67,7 @@ class VoiceFields(BaseModel):
     prompt_text: Text = ""
     prompt_lang: Text = ""
     description: Text = Field("", max_length=2000)
+    consent: Text = Field("", max_length=2000, description="Who agreed to the use of the voice.")
     defaults: dict[str, Any] = {}
 
 
@@ -76,6 +79,7 @@ def _shape(voice: Voice) -> VoiceAnswer:
         aux_ref_audio_paths=list(voice.aux_ref_audio),
         prompt_text=voice.prompt_text,
         prompt_lang=voice.prompt_lang,
+        consent=voice.consent,
         defaults=dict(voice.defaults),
     )
 
@@ -87,11 +91,18 @@ def _form_text(form: FormData, name: str) -> str:
     return value
 
 
+def _form_flag(form: FormData, name: str) -> bool:
+    value = _form_text(form, name).strip().lower()
+    if value not in ("", "true", "false", "1", "0"):
+        raise InvalidRequestError(f"{name} must be true or false")
+    return value in ("true", "1")
+
+
 @router.post("/upload_ref", responses=failures(400, 413, 415, 503), openapi_extra=UPLOAD_BODY)
 async def upload_ref(request: Request) -> UploadAnswer:
     """Stores a reference clip under a name made of its content."""
     context = context_of(request)
-    context.access.authorize(request, "upload")
+    client = context.access.authorize(request, "upload")
     limit_bytes = context.settings.max_upload_bytes
     outcome = "refused"
     try:
@@ -103,8 +114,13 @@ async def upload_ref(request: Request) -> UploadAnswer:
                 data = await upload.read(limit_bytes + 1)
                 if len(data) > limit_bytes:
                     raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
-                text, language = _form_text(form, "prompt_text"), _form_text(form, "prompt_lang")
-            stored = await context.service.add_reference(data, prompt_text=text, prompt_lang=language)
+                details = UploadDetails(
+                    prompt_text=_form_text(form, "prompt_text"),
+                    prompt_lang=_form_text(form, "prompt_lang"),
+                    consent=_form_text(form, "consent"),
+                )
+                trim = _form_flag(form, "trim")
+            stored = await context.service.add_reference(data, details, owner=owner_of(client), trim=trim)
         outcome = "stored"
     finally:
         context.metrics.uploads.labels(outcome=outcome).inc()
@@ -157,6 +173,7 @@ async def put_voice(request: Request) -> VoiceAnswer:
         aux_ref_audio=tuple(fields.aux_ref_audio_paths),
         description=fields.description,
         defaults=voice_defaults(fields.defaults, context.service.version),
+        consent=fields.consent,
     )
     return _shape(voice)
 

@@ -1,0 +1,58 @@
+"""References that come within a request (`data:audio/wav;base64,...`) in, uploads in their place out."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from sovits_service.api.deps import context_of, owner_of
+from sovits_service.errors import InvalidRequestError, UploadTooLargeError
+
+_DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE | re.ASCII)
+
+
+async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The reference fields of a request with each `data:` URL stored, and named as an upload is.
+
+    Such a reference obeys all that holds for uploads: the key's scope, size, duration, the virus scanner, the quota.
+
+    Raises:
+        SovitsError: as for an upload.
+    """
+    fields: dict[str, Any] = {}
+    if _is_inline(raw.get("ref_audio_path")):
+        fields["ref_audio_path"] = await _keep(request, raw["ref_audio_path"])
+    paths = raw.get("aux_ref_audio_paths")
+    if isinstance(paths, list) and any(map(_is_inline, paths)):
+        if len(paths) > context_of(request).settings.max_aux_references:
+            return fields  # too many: refused with the other checks, and nothing is kept
+        fields["aux_ref_audio_paths"] = [await _keep(request, path) if _is_inline(path) else path for path in paths]
+    return fields
+
+
+def _is_inline(value: object) -> bool:
+    return isinstance(value, str) and value[:5].lower() == "data:"
+
+
+async def _keep(request: Request, url: str) -> str:
+    context = context_of(request)
+    client = context.access.authorize(request, "upload", counted=False)
+    limit_bytes = context.settings.max_upload_bytes
+    head = _DATA_URL.match(url)
+    if head is None:
+        raise InvalidRequestError("a reference within the request must be data:audio/...;base64,...")
+    if (len(url) - head.end()) * 3 // 4 > limit_bytes + 2:
+        raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
+    try:
+        data = await asyncio.to_thread(base64.b64decode, url[head.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError("the reference within the request is not valid base64") from None
+    with context.access.upload_slot():
+        stored = await context.service.add_reference(data, owner=owner_of(client))
+    return stored.path
