@@ -34,6 +34,10 @@ _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3
 _SHORT_DATE = re.compile(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])\s?(?=[(（][月火水木金土日祝][)）])")
 _WEEKDAY = re.compile(r"(?<=日)\s?[(（]([月火水木金土日])[)）]")
 _CLOCK = re.compile(r"(?<![\d:：])([01]?\d|2[0-4])[:：]([0-5]\d)(?:[:：]([0-5]\d))?(?![\d:：])")
+# Counters after which OpenJTalk changes the sound where people do not: サンゲン, イックミ, ヒトパコ.
+_CASES = re.compile(r"(?<=[3三千])件|(?<=000)件")
+_CLASSES = re.compile(r"(?<=[168])組(?![織合みん])")
+_BOX = re.compile(r"(?<!\d)1箱")
 _TENTHS = re.compile(r"(\d割\d)分")
 _WEEKDAYS = re.compile(r"(?<![一-鿿])([月火水木金土日])\s?[~〜～-]\s?([月火水木金土日])(?![一-鿿])")
 _FROM = re.compile(r"(?<=[一-鿿])[~〜～](?=[一-鿿])")
@@ -43,7 +47,14 @@ _POWER = re.compile(r"(?<=\d)([²³])")
 _SHARP = re.compile(r"(?<![A-Za-z])([A-Z])([#♯]|\+\+)")
 _DIMENSIONS = re.compile(r"(?<![\dA-Za-z])([2-9])([DGK])(?![A-Za-z\d])")
 _EACH = re.compile(r"(?<=[円人個回件本])/([個人本枚回件週])")
-_PARTS = re.compile(r"(\d)分の(?=\d)")
+_PARTS = re.compile(r"([\d一二三四五六七八九十百千])分の(?=[\d一二三四五六七八九十百])")
+_KANJI_DIGITS = re.compile(r"(?<![一二三四五六七八九十百千])[一二三四五六七八九]*〇[一二三四五六七八九〇]*(?![十百千])")
+_UNTIL = re.compile(r"(?<=[\d分])(時)?\s?[-~〜～]\s?(?=\d{1,2}時)|(?<=曜日)[-~〜～](?=\d)")
+_LOT = re.compile(r"(?<![\d-])\d+(?:-\d+){2,}(?![\d-])")
+_FLOOR = re.compile(r"(?<![A-Za-z\d])(B?)(\d{1,2})F(?![A-Za-z\d])")
+_PLUS = re.compile(r"(?<![\dA-Za-z])\+(?=\d)")
+_EQUALS = re.compile(r"(?<=[\dA-Za-z一-鿿ァ-ヶー])\s?=\s?(?=[\d¥$A-Za-z])")
+_LABEL = re.compile(r"(?<![A-Za-z])(No|Vol)\.\s?(?=\d)", re.IGNORECASE)
 _RATIO = re.compile(r"(?<![\d:：.])(\d+)\s?[:：]\s?(\d+)(?![\d:：])")
 _SCORE = re.compile(
     r"(?<![\d-])(\d{1,3})\s?-\s?(\d{1,3})(?=\s?(?:で(?:勝|負|敗|引|快勝|辛勝)|の(?:勝利|敗北|引き分け)))"
@@ -91,7 +102,8 @@ def fold(text: str) -> str:
         if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
             plain = unicodedata.normalize("NFKC", char)
             value = unicodedata.numeric(char, None)
-            folded.append(f"{value:.0f}" if value is not None and not plain.isdecimal() else plain)
+            space = " " if char < "\u2480" and char >= "\u2460" else ""
+            folded.append(f"{value:.0f}{space}" if value is not None else plain)
         elif char in "¼½¾⅓⅔⅛":
             folded.append(unicodedata.normalize("NFKC", char).replace("⁄", "/"))
         elif char.isdecimal():
@@ -169,8 +181,13 @@ _NAMED_SIZES = {
     "8K": "ハチケー",
 }
 
+_KANJI_VALUES = str.maketrans("〇一二三四五六七八九", "0123456789")
+
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_POSTCODE, lambda match: f"郵便番号{digit_by_digit(match[1])}の{digit_by_digit(match[2])}"),
+    (_KANJI_DIGITS, lambda match: match[0].translate(_KANJI_VALUES)),
+    (_LABEL, lambda match: {"no": "ナンバー", "vol": "ボリューム"}[match[1].lower()]),
+    (_FLOOR, lambda match: f"{'地下' if match[1] else ''}{match[2]}階"),
     (_VERSION, lambda match: "バージョン"),
     (_WEEKDAYS, lambda match: f"{match[1]}曜から{match[2]}曜"),
     (_FROM, lambda match: "から"),
@@ -181,6 +198,10 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_PHONE, _phone),
     (_CLOCK, _clock),
     (_SERIAL, lambda match: match[0].replace(".", "ドット" if match[0].count(".") == 3 else "点")),
+    (_LOT, lambda match: match[0].replace("-", "の")),
+    (_UNTIL, lambda match: f"{match[1] or ''}から"),
+    (_EQUALS, lambda match: "イコール"),
+    (_PLUS, lambda match: "プラス"),
     (_MONEY_BEFORE, _money_before),
     (_RANGE, lambda match: f"{match[1]}から"),
     (_HYPHEN_RANGE, lambda match: f"{match[1]}から"),
@@ -189,6 +210,9 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_FRACTION, lambda match: f"{match[2]}分の{match[1]}"),
     (_PARTS, lambda match: f"{match[1]}ブンノ"),  # OpenJTalk says サンプンノ, of minutes
     (_RATIO, lambda match: f"{match[1]}対{match[2]}"),
+    (_CASES, lambda match: "ケン"),
+    (_CLASSES, lambda match: "クミ"),
+    (_BOX, lambda match: "ヒトハコ"),
     (_TENTHS, lambda match: f"{match[1]}ブ"),
     (_DIMENSIONS, lambda match: _NAMED_SIZES.get(match[0], match[0])),
     (_SHARP, lambda match: spell(match[1]) + ("シャープ" if match[2] in "#♯" else "プラスプラス")),
