@@ -43,6 +43,9 @@ _DAY_MONTH = re.compile(
 )
 _ISO_DATE = re.compile(r"(?<![\w.\-/])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?![\w/\-]|\.\d)(?:T(?=\d))?")
 _NUMERIC_DATE = re.compile(r"(?<![\w.\-/])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\w/\-]|\.\d)")
+_MONTH_SLASH_DAY = re.compile(
+    r"\b([Bb]y|[Oo]n|[Dd]ue|[Uu]ntil|[Ss]ince|[Dd]ate:) (1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])(?![\d/]|\.\d)"
+)
 _YEAR_MONTH = re.compile(r"(?<![\w.\-/])([12]\d{3})-(0[1-9])(?![\w\-/])")
 _MONTH_ALONE = re.compile(
     r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|"
@@ -78,6 +81,7 @@ def read_dates(text: str) -> str:
     text = _WEEKDAY.sub(lambda m: _WEEKDAYS[m[1] or m[2]], text)
     text = _ISO_DATE.sub(lambda m: _date(m, m[1], m[3], m[4]), text)
     text = _NUMERIC_DATE.sub(_numeric_date, text)
+    text = _MONTH_SLASH_DAY.sub(_month_slash_day, text)
     text = _YEAR_MONTH.sub(lambda m: f"{_MONTH_NAMES[int(m[2]) - 1]} {year(m[1])}", text)
     text = _DAY_MONTH.sub(_day_month, text)
     text = _MONTH_DAY.sub(_month_day, text)
@@ -130,6 +134,14 @@ def _numeric_date(match: re.Match[str]) -> str:
         year_digits = ("19" if int(year_digits) >= 70 else "20") + year_digits
     month, day = (second, first) if separator == "." or int(first) > 12 else (first, second)
     return _date(match, year_digits, month, day)
+
+
+def _month_slash_day(match: re.Match[str]) -> str:
+    """`due 12/31`; `on 9/11` has a name of its own, and `by 1/2` is a half."""
+    word, month, day = match.groups()
+    if f"{month}/{day}" in ("9/11", "1/2", "1/3", "1/4", "2/3", "3/4"):
+        return match[0]
+    return f"{word} {_MONTH_NAMES[int(month) - 1]} {ordinal(day)}"
 
 
 def _month_day(match: re.Match[str]) -> str:

@@ -155,8 +155,9 @@ def _fraction(top: str, bottom: str) -> str:
 def _range(match: re.Match[str]) -> str:
     """A hyphen between figures is `to`, unless it stands apart in a sum."""
     first, last = (float(n.replace(",", "")) for n in match.groups())
-    if " - " in match[0] and (first > last or re.match(r" ?[=+×÷*]", match.string[match.end() :][:3])):
-        return match[0]
+    rest = match.string[match.end() :][:3]
+    if (" - " in match[0] and first > last) or re.match(r" ?[=+×÷*]", rest):
+        return match[0].replace("-", " minus ") if rest.lstrip().startswith("=") else match[0]
     return f"{_plain_words(match, match[1])} to {_plain_words(match, match[2])}"
 
 

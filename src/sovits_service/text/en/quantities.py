@@ -42,7 +42,7 @@ _CODE_AFTER = re.compile(rf"(?<![\w.])({NUMBER}){_MAGNITUDE} ?({_one_of(CURRENCY
 _CODE_BEFORE = re.compile(rf"(?<![\w.])({_one_of(CURRENCY_CODES)}) ?({NUMBER}){_MAGNITUDE}{_PER}")
 _SINGULAR_NOUN = re.compile(
     r" (?!(?:and|or|for|to|in|on|at|a|an|the|per|of|is|was|from|by|with|as|if|but|each|more|less|off|total|now|today|"
-    r"that|which|when|so|because|after|before|than|then|every|worth|into|plus|minus|will|would|could)\b)[a-z]{2,}"
+    r"that|which|when|so|because|after|before|than|then|every|worth|into|plus|minus|will|would|could)\b)[A-Za-z]{2,}"
 )
 _ARTICLE = re.compile(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
 
@@ -56,10 +56,12 @@ _MEASURE = re.compile(
 )
 _SQUARE = re.compile(r"(?<=[\d ])(sq|cu)\.? (ft|m|km|mi|in|yd|cm|mm)\b")
 _TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
+_COMPASS = re.compile(r"(?<=\d)° ?([NSEW])(?!\w)")
+_COMPASS_POINTS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _FEET_INCHES = re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)")
 _INCHES = re.compile(rf"(?<![\w.])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)")
 _PLAIN_MAGNITUDE = re.compile(
-    rf"(?<![\w.,$])({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
+    rf"(?<![\w.,$])(?<!\w-)({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
     rf"always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
 )
 _MANY = re.compile(r" (?:people|users|views|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
@@ -87,9 +89,10 @@ def read_quantities(text: str) -> str:
     text = _PERCENT_RANGE.sub(lambda m: f"{read_number(m[1])} to {read_number(m[2])} percent", text)
     text = _PERCENT.sub(" percent", text)
     text = _SQUARE.sub(lambda m: {"s": "sq", "c": "cu"}[m[1][0]] + m[2], text).replace("mmHg", "millimeters of mercury")
+    text = _COMPASS.sub(lambda m: f"° {_COMPASS_POINTS[m[1]]}", text)
     text = _FEET_INCHES.sub(lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}", text)
     text = _MEASURE.sub(_measure, text)
-    text = _INCHES.sub(lambda m: f"{read_number(m[1])} inch{'' if _is_adjective(m) or m[1] == '1' else 'es'}", text)
+    text = _INCHES.sub(_inches, text)
     return _PLAIN_MAGNITUDE.sub(lambda m: f"{_scaled(m[1], (m[2], None, m[3]))} ", text).replace("  ", " ")
 
 
@@ -198,6 +201,13 @@ def _measure(match: re.Match[str]) -> str:
     else:
         singular = singular or _is_adjective(match)
     return f"{_NEGATIVE[sign]}{amount} {one if singular else many}{_per(per)}"
+
+
+def _inches(match: re.Match[str]) -> str:
+    """`27"`, unless the mark closes a quotation."""
+    if match.string.count('"', 0, match.start()) % 2:
+        return match[0]
+    return f"{read_number(match[1])} inch{'' if _is_adjective(match) or match[1] == '1' else 'es'}"
 
 
 def _is_decade(match: re.Match[str], number: str, unit: str | None) -> bool:

@@ -66,6 +66,9 @@ _LATIN = (
     (re.compile(r"\b([Hh]e|[Hh]is|[Hh]im|[Ss]he|[Hh]ers?)/(s?he|hers?|his|him)\b"), r"\1 or \2"),
     (re.compile(r"(?<=[a-z])\(e?s\)"), "s"),
     (re.compile(r"(?<=[A-Z])/(?=[A-Z])"), " "),
+    (re.compile(r"\bCo\.,? Ltd\b\.?"), "Company Limited"),
+    (re.compile(r"(?<=\d )([A-Z])s\b|\b(?!Ms\b)([B-HJ-TV-Z])s\b"), r"\1\2's"),
+    (re.compile(r"(?<=[a-z]{3})/(?=(?:day|week|month|year|hour|minute|second|person|night)\b)"), " per "),
     (re.compile(r"\bPh\. ?D\.?(?=[ ,;.]|$)"), "PhD"),
     (re.compile(r"\bp\. (?=\d)"), "page "),
 )
@@ -116,7 +119,9 @@ _ERA_NOUN = re.compile(r" (?:century|centuries|dynasty|congress|olympiad|amendme
 _CAPITALS = re.compile(
     r"(?<![A-Za-z'])[A-Z][A-Za-z]*(?:'[A-Za-z]+)?(?![A-Za-z])|(?<![A-Za-z'])[a-z]+[A-Z][A-Za-z]*(?:'s)?"
 )
-_CAMEL_PIECE = re.compile(r"[A-Z]{2,}(?=[A-Z][a-z]{2})|[A-Z]{2,}s?(?![a-z])|[A-Z]?[a-z]+|[A-Z]")
+_CAMEL_PIECE = re.compile(
+    r"[A-Z]{2,}(?=[a-rt-z](?![a-z]))|[A-Z]{2,}(?=[A-Z][a-z]{2})|[A-Z]{2,}s?(?![a-z])|[A-Z]?[a-z]+|[A-Z]"
+)
 _PLURAL_CAPITALS = re.compile(r"([A-Z]{2,})(s|'s|'S|'d|'ed|'ing)")
 _KEPT_WHOLE = re.compile(r"(?:Mc|Mac|Fitz|De|Di|Du|La|Le|Van|Von|O)[A-Z][a-z]+")
 
