@@ -93,10 +93,17 @@ def test_lexicon_wins_over_the_dictionary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "dropped"), [("ok啦", 2), ("好😀", 0), ("好。", 0), ("가나", 2), ("あ好", 1), ("", 0), ("㗎", 0)]
+    ("text", "dropped"),
+    [("ok啦", 0), ("Ωδ啦", 1), ("好😀", 0), ("好。", 0), ("가나", 2), ("あ好", 1), ("", 0), ("㗎", 0)],
 )
 def test_letters_without_a_reading_are_counted(reader: CantoneseReader, text: str, dropped: int) -> None:
     assert reader.read(text, "v2").dropped_characters == dropped
+
+
+def test_latin_letters_are_spelt(reader: CantoneseReader) -> None:
+    reading = reader.read("ok啦", "v2")
+    assert (reading.norm_text, reading.word2ph) == ("OK啦", (1, 2, 2))
+    assert reading.phonemes == ("OW1", "K", "EY1", "Yl", "Yaa1")
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

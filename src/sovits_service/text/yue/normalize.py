@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from sovits_service.text.yue.numerals import cardinal, digit_by_digit, number
-from sovits_service.text.yue.tables import CURRENCIES, GREEK, MEASURES, SIGNS, UNITS
+from sovits_service.text.yue.tables import CURRENCIES, GREEK, LETTER_NAMES, MEASURES, SIGNS, UNITS
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _FOLDED: dict[int, str] = {
@@ -35,6 +35,10 @@ _SCALE = r"[十百千]?[萬万億亿]|[百千]"
 _LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
 _ADDRESS = re.compile(r"https?://[!-~]+|www\.[!-~]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 _DATE = re.compile(r"(?<![\d.])(\d{4})([-/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?![\d]|[-/]\d)")
+_YEARS = re.compile(r"(?<!\d)(\d{4})\s?[-~至]\s?(\d{4})(?=\s?年)")
+_DAY_FIRST = re.compile(r"(?<![\d/])(0?[1-9]|[12]\d|3[01])/(0?[1-9]|1[0-2])/(\d{4})(?![\d/])")
+_STORE = re.compile(r"(?<![\d.-])7-(?:11|[Ee]leven)(?![\d.-])")
+_DISCOUNT = re.compile(r"(?<!\d)([1-9][1-9])(?=\s?折)")
 _YEAR = re.compile(r"(?<!\d)(\d{4}|(?<=['’])\d\d)(?=\s?年)|(?<!\d)(\d{4})(?=[-~至](?:\d{4}|\d\d)年)")
 _CLOCK = re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])\s?(am|pm)?", re.IGNORECASE)
 _HALF_DAY = re.compile(r"(?:朝早|朝頭早|上[晝昼午]|下[晝昼午]|晏晝|晏昼|夜晚|晚上|今晚|凌晨)\s?$")
@@ -74,7 +78,7 @@ def normalize(text: str) -> tuple[str, int]:
     """Write a text out as it is spoken.
 
     Returns:
-        Han characters and `! ? … , . -` only, and the number of letters and numerals that were dropped.
+        Han characters, Latin capitals and `! ? … , . -` only, and the number of letters and numerals that were dropped.
     """
     text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
     text = _ADDRESS.sub(_address, text)
@@ -89,6 +93,8 @@ def normalize(text: str) -> tuple[str, int]:
             kept.append(_MARKS[char])
         elif char in _SIGN_WORDS:
             kept.append(_SIGN_WORDS[char])
+        elif char.upper() in LETTER_NAMES:
+            kept.append(char.upper())
         elif unicodedata.category(char)[0] in "LN":
             dropped += 1
     return _without_stray_hyphens("".join(kept)), dropped
@@ -128,7 +134,7 @@ def _without_stray_hyphens(text: str) -> str:
 
 
 def _address(match: re.Match[str]) -> str:
-    """Letters of an address cannot be read here; its digits are read one by one and its dots are said."""
+    """Its letters are spelt, its digits read one by one and its dots said."""
     return re.sub(r"\d+", lambda part: digit_by_digit(part[0]), match[0]).replace(".", "點")
 
 
@@ -174,6 +180,10 @@ def _with_unit(match: re.Match[str]) -> str:
 
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_DATE, lambda match: f"{digit_by_digit(match[1])}年{cardinal(match[3])}月{cardinal(match[4])}日"),
+    (_DAY_FIRST, lambda match: f"{digit_by_digit(match[3])}年{cardinal(match[2])}月{cardinal(match[1])}日"),
+    (_STORE, lambda match: "七十一"),
+    (_DISCOUNT, lambda match: digit_by_digit(match[1])),
+    (_YEARS, lambda match: f"{digit_by_digit(match[1])}至{digit_by_digit(match[2])}"),
     (_YEAR, lambda match: digit_by_digit(match[1] or match[2])),
     (_SQUARE, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
     # parity: a mainland mobile number has 幺 for one.

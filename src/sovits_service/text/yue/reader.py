@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -13,7 +13,7 @@ from sovits_service.text.chunking import chunks
 from sovits_service.text.reading import Reading
 from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
 from sovits_service.text.yue.normalize import is_han, normalize
-from sovits_service.text.yue.tables import CORRECTIONS, FULL_FORMS, INITIALS
+from sovits_service.text.yue.tables import CORRECTIONS, FULL_FORMS, INITIALS, LETTER_NAMES
 from sovits_service.types import SymbolSet
 
 _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -48,7 +48,10 @@ class CantoneseReader:
             norm, lost = normalize(chunk)
             dropped += lost
             for char, syllables in zip(norm, self._syllables(norm), strict=True):
-                sounds = [char] if char in PUNCTUATION else [p for s in syllables for p in syllable_phonemes(s)]
+                if char in PUNCTUATION:
+                    sounds: Sequence[str] = (char,)
+                else:
+                    sounds = LETTER_NAMES.get(char) or [p for s in syllables for p in syllable_phonemes(s)]
                 if not sounds:
                     dropped += 1
                     continue
