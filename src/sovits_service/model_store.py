@@ -7,23 +7,35 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 import torch
 
+from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
-from sovits_service.engine.wave_decoder import VitsWaveDecoder
-from sovits_service.errors import InvalidRequestError
+from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder
+from sovits_service.errors import CheckpointError, InvalidRequestError
 from sovits_service.models.bert import Bert
+from sovits_service.models.checkpoint import Checkpoint, read_sovits
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
-from sovits_service.models.checkpoint_models import load_gpt, load_speaker, load_vits
+from sovits_service.models.checkpoint_models import (
+    build_sovits,
+    load_bigvgan,
+    load_gpt,
+    load_speaker,
+    load_v4_vocoder,
+)
 from sovits_service.models.gpt import TextToSemantic
 from sovits_service.models.hubert import Hubert
-from sovits_service.models.sovits.spec import VersionSpec
+from sovits_service.models.sovits.bigvgan import BigVgan
+from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
+from sovits_service.models.sovits.hifigan import Hifigan
+from sovits_service.models.sovits.spec import VERSIONS, VersionSpec
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.settings import ServiceSettings, TtsSettings
@@ -42,7 +54,7 @@ class Model:
     """
 
     gpt: TextToSemantic
-    vits: Vits
+    vits: Vits | CfmSynthesizer
     lane: Lane
     weights_hash: str
 
@@ -86,9 +98,10 @@ class ModelStore:
         self._lock = threading.Lock()  # one load at a time: a second would hold the weights twice
         self._resident: OrderedDict[tuple[WeightsFile, WeightsFile], Model] = OrderedDict()
         self._gpts: WeakValueDictionary[WeightsFile, TextToSemantic] = WeakValueDictionary()
-        self._vits: WeakValueDictionary[WeightsFile, Vits] = WeakValueDictionary()
+        self._vits: WeakValueDictionary[WeightsFile, Vits | CfmSynthesizer] = WeakValueDictionary()
         self._encoders: tuple[Hubert, Bert | None] | None = None
         self._speaker: ERes2NetV2 | None = None
+        self._vocoders: dict[ModelVersion, BigVgan | Hifigan] = {}
         self._gpt_path = tts.t2s_weights_path
         self._vits_path = tts.vits_weights_path
         self._current: Model | None = None
@@ -169,13 +182,42 @@ class ModelStore:
             gpt = self._gpts[file] = load_gpt(file.path, device=self._device, dtype=self._dtype)
         return gpt
 
-    def _load_vits(self, file: WeightsFile) -> Vits:
+    def _load_vits(self, file: WeightsFile) -> Vits | CfmSynthesizer:
         vits = self._vits.get(file)
         if vits is None:
-            vits = self._vits[file] = load_vits(file.path, device=self._device, dtype=self._dtype)
+            checkpoint = read_sovits(file.path)
+            base = self._lora_base(checkpoint) if checkpoint.lora_rank is not None else None
+            vits = build_sovits(checkpoint, base=base, device=self._device, dtype=self._dtype)
+            self._vits[file] = vits
         return vits
 
-    def _lane(self, gpt: TextToSemantic, vits: Vits) -> Lane:
+    def _lora_base(self, lora: Checkpoint) -> Checkpoint:
+        """The full weights that a LoRA file was trained on: the configured ones, or the published file by its name."""
+        spec = VERSIONS[lora.version].flow_matching if lora.version is not None else None
+        if lora.version is None or spec is None:
+            raise CheckpointError(f"LoRA files of {lora.version} are not known")
+        configured, name = self._tts.base_vits_for(lora.version), spec.lora_base
+        found = configured if configured.exists() else find_under(name, self._settings.weights_roots)
+        if found is None:
+            raise CheckpointError(
+                f"this LoRA file needs the {lora.version} base weights, {name}, under the weights roots; "
+                f"get them with: sovits-service download {lora.version}"
+            )
+        return read_sovits(found)
+
+    def _vocoder(self, version: ModelVersion) -> BigVgan | Hifigan:
+        vocoder = self._vocoders.get(version)
+        if vocoder is None:
+            path = self._tts.vocoder_for(version)
+            if not path.exists():
+                raise CheckpointError(
+                    f"{version} needs its vocoder, {path.name}; get it with: sovits-service download {version}"
+                )
+            load = load_bigvgan if path.is_dir() else load_v4_vocoder
+            vocoder = self._vocoders[version] = load(path, device=self._device, dtype=self._dtype)
+        return vocoder
+
+    def _lane(self, gpt: TextToSemantic, vits: Vits | CfmSynthesizer) -> Lane:
         if self._encoders is None:
             self._encoders = self._load_encoders()
         hubert, bert = self._encoders
@@ -184,11 +226,16 @@ class ModelStore:
             if self._speaker is None:
                 self._speaker = load_speaker(self._tts.sv_path, device=self._device, dtype=self._dtype)
             speaker = self._speaker
+        decoder: WaveDecoder[Any]
+        if isinstance(vits, Vits):
+            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate)
+        else:
+            decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version))
         return Lane(
             SemanticRunner(gpt, self._settings.max_running, self._settings.max_seq_tokens),
             TextFeatures(bert, self._device, self._dtype),
             PromptEncoder(vits, hubert, speaker),
-            VitsWaveDecoder(vits, vits.config.sampling_rate),
+            decoder,
             self._counters,
         )
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence as Row
 import numpy as np
 import torch
 
-from sovits_service.audio.dsp import fbank, linear_spectrogram, resample
+from sovits_service.audio.dsp import fbank, linear_spectrogram, mel_spectrogram, normalize_mel, resample
 from sovits_service.engine.host import to_host
 from sovits_service.errors import SynthesisError
 from sovits_service.models.hubert import SAMPLE_RATE_HZ, Hubert
+from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.types import FloatArray, ReferenceAudio, Segment, VoicePrompt
@@ -21,7 +22,7 @@ _REMEMBERED_VOICES = 128
 
 
 class PromptEncoder:
-    """Encodes voices for the v1 and v2 family.
+    """Encodes voices.
 
     Args:
         vits: gives tokens of a reference and its style.
@@ -29,7 +30,7 @@ class PromptEncoder:
         speaker: the speaker encoder; None for the versions that take no speaker embedding.
     """
 
-    def __init__(self, vits: Vits, hubert: Hubert, speaker: ERes2NetV2 | None) -> None:
+    def __init__(self, vits: Vits | CfmSynthesizer, hubert: Hubert, speaker: ERes2NetV2 | None) -> None:
         self._vits = vits
         self._hubert = hubert
         self._speaker = speaker
@@ -73,7 +74,7 @@ class PromptEncoder:
         style = self._vits.style_embedding(spectra, speakers)
         if not np.isfinite(to_host(style.float())).all():
             raise SynthesisError("the reference gave a non-finite style; try another clip")
-        return VoicePrompt(prompt_tokens=tokens, style_embedding=style)
+        return VoicePrompt(tokens, style, self._mel(references[0]))
 
     def _spectrum(self, reference: ReferenceAudio) -> torch.Tensor:
         """(1, bins, T) linear spectrum in the model's dtype."""
@@ -81,6 +82,16 @@ class PromptEncoder:
         samples = self._samples(reference, config.sampling_rate)
         spectrum = linear_spectrogram(limit_peak(samples), config.filter_length, config.hop_length)
         return spectrum[:, : config.ref_spec_bins].to(self._dtype)
+
+    def _mel(self, reference: ReferenceAudio) -> torch.Tensor | None:
+        """(1, n_mels, T) normalised mel for the versions that follow one."""
+        spec = self._vits.config.spec.flow_matching
+        if spec is None:
+            return None
+        mel = spec.mel
+        samples = self._samples(reference, mel.sample_rate_hz)
+        spectrum = mel_spectrogram(samples, mel.sample_rate_hz, mel.fft_samples, mel.hop_samples, mel.n_mels)
+        return normalize_mel(spectrum).to(self._dtype)
 
     def _samples(self, reference: ReferenceAudio, rate_hz: int) -> torch.Tensor:
         """(1, T) float32 on the device: spectra are taken in float32, whatever the models run in."""

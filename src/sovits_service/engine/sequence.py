@@ -6,10 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sovits_service.types import AudioChunk, ReferenceAudio, SamplingParams, Segment, VoicePrompt
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Job:
         prompt_segment: what the first reference says; None without a prompt.
         deadline_s: on the clock of `time.monotonic`.
         outbox: chunks, then an error or None for the end; filled from the engine's thread.
+        prompt_features: (1, channels, T) of what the reference says; v3 and v4 only.
         window: segments that may be started and not yet taken by the reader at any time.
         running: sequences that are started and not yet delivered, by index.
         held: chunks of segments whose turn has not come.
@@ -70,6 +75,7 @@ class Job:
     outbox: asyncio.Queue[AudioChunk | Exception | None] = field(default_factory=asyncio.Queue)
     submitted_s: float = field(default_factory=time.monotonic)
     voice_prompt: VoicePrompt | None = None
+    prompt_features: torch.Tensor | None = None
     running: dict[int, Sequence] = field(default_factory=dict)
     held: dict[int, list[AudioChunk]] = field(default_factory=dict)
     next_to_start: int = 0

@@ -19,8 +19,24 @@ from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import FloatArray, VoicePrompt
 
 NOISE_SCALE = 0.5
-_EMPTY: FloatArray = np.zeros(0, dtype=np.float32)
+EMPTY: FloatArray = np.zeros(0, dtype=np.float32)
 _NOISE_STREAM = 1  # keeps the generator of the noise apart from that of the tokens
+
+
+class NoiseSource:
+    """Standard normal noise of one sequence, drawn frame by frame: a longer piece begins as the shorter did."""
+
+    def __init__(self, seed: int, index: int, channels: int) -> None:
+        self._rng = np.random.default_rng([seed, index, _NOISE_STREAM])
+        self._drawn = np.zeros((0, channels), dtype=np.float32)
+
+    def frames(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """(channels, stop - start) of the noise."""
+        missing = stop - len(self._drawn)
+        if missing > 0:
+            drawn = self._rng.standard_normal((missing, self._drawn.shape[1]), dtype=np.float32)
+            self._drawn = np.concatenate([self._drawn, drawn])
+        return np.ascontiguousarray(self._drawn[start:stop].T)
 
 
 class WaveStream(Protocol):
@@ -70,15 +86,14 @@ class VitsStream:
     sequence: Sequence
     style: torch.Tensor
     phoneme_ids: torch.Tensor
-    noise_rng: np.random.Generator
-    noise: npt.NDArray[np.float32]
+    noise: NoiseSource
     heard_tokens: int = 0
     chunks: int = 0
     is_final: bool = False
     fed: Row[int] = ()
     cursor: int = 0
     end: int = 0
-    tail: FloatArray = field(default_factory=lambda: _EMPTY)
+    tail: FloatArray = field(default_factory=lambda: EMPTY)
     latents: torch.Tensor | None = None
 
     @property
@@ -89,14 +104,6 @@ class VitsStream:
         self.fed = tuple(tokens)
         self.is_final = is_final
         self.latents = None
-
-    def noise_for(self, frames: int) -> npt.NDArray[np.float32]:
-        """(channels, frames) of the stream's noise, drawn frame by frame: a longer piece begins as the shorter did."""
-        missing = frames - len(self.noise)
-        if missing > 0:
-            drawn = self.noise_rng.standard_normal((missing, self.noise.shape[1]), dtype=np.float32)
-            self.noise = np.concatenate([self.noise, drawn])
-        return self.noise[:frames].T
 
 
 class VitsWaveDecoder:
@@ -114,13 +121,11 @@ class VitsWaveDecoder:
         self._device, self._dtype = weight.device, weight.dtype
 
     def open(self, sequence: Sequence, prompt: VoicePrompt) -> VitsStream:
-        options = sequence.job.options
         return VitsStream(
             sequence=sequence,
             style=prompt.style_embedding,
             phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64).to(self._device),
-            noise_rng=np.random.default_rng([options.seed, sequence.index, _NOISE_STREAM]),
-            noise=np.zeros((0, self.model.config.inter_channels), dtype=np.float32),
+            noise=NoiseSource(sequence.job.options.seed, sequence.index, self.model.config.inter_channels),
         )
 
     def batch(self, streams: Row[VitsStream]) -> Row[VitsStream]:
@@ -143,7 +148,7 @@ class VitsWaveDecoder:
         if len(stream.tail):
             overlap = min(len(stream.tail), len(samples))
             samples[:overlap] = cross_fade(stream.tail[:overlap], samples[:overlap])
-            stream.tail = _EMPTY
+            stream.tail = EMPTY
         stream.cursor = stop
         if is_last_window:
             samples = self._finish_feed(stream, samples, start)
@@ -172,7 +177,7 @@ class VitsWaveDecoder:
         tokens = torch.tensor([stream.fed], dtype=torch.int64).to(self._device)
         speed = stream.sequence.job.options.speed
         prior = self.model.encode(tokens, stream.phoneme_ids, stream.style, speed=speed)
-        noise = torch.from_numpy(stream.noise_for(prior.mean.shape[2]).copy())[None]
+        noise = torch.from_numpy(stream.noise.frames(0, prior.mean.shape[2]))[None]
         return self.model.latents(prior, stream.style, noise.to(self._device, self._dtype), NOISE_SCALE)
 
     def _vocode(self, stream: VitsStream, start: int, stop: int) -> FloatArray:

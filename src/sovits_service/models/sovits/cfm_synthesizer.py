@@ -104,7 +104,9 @@ class CfmSynthesizer(nn.Module):
         assert spec is not None
         return spec
 
-    def style_embedding(self, ref_specs: Sequence[Tensor], speaker_embeddings: None = None) -> Tensor:
+    def style_embedding(
+        self, ref_specs: Sequence[Tensor], speaker_embeddings: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """(1, gin_channels, 1) of the first reference; each is (1, bins, T).
 
         # parity: further references do not reach these versions, whose decoder follows the mel of the first.

@@ -1,0 +1,226 @@
+"""Semantic tokens in, samples out, window by window: the wave decoder of v3 and v4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Row
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sovits_service.audio.dsp import denormalize_mel
+from sovits_service.audio.join import cross_fade
+from sovits_service.engine.host import to_host
+from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.wave_decoder import EMPTY, NoiseSource
+from sovits_service.errors import SynthesisError
+from sovits_service.models.sovits.bigvgan import BigVgan
+from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
+from sovits_service.models.sovits.hifigan import Hifigan
+from sovits_service.types import FloatArray, VoicePrompt
+
+JOINT_FRAMES = 12  # of mel, over which two renderings of a joint fade into each other; as in the original
+_SMALLEST_WINDOW_FRAMES = 100  # what a long reference leaves for speech at least
+
+
+@dataclass(slots=True, eq=False)
+class CfmStream:
+    """What one sequence has been given and has said; frames are those of the mel.
+
+    Attributes:
+        prompt_features, prompt_mel: (1, channels, T), what goes before the next window: of the reference at first, then
+            of what was drawn last.
+        features: (1, channels, frames) of the tokens fed last.
+        cursor: the first frame that is not drawn.
+        mel: (1, n_mels, T) drawn frames, normalised: those that wait for the vocoder, and its context before them.
+        tail: samples of the last frames of `mel` as the vocoder had them without what follows.
+    """
+
+    sequence: Sequence
+    style: Tensor
+    phoneme_ids: Tensor
+    prompt_features: Tensor
+    prompt_mel: Tensor
+    prompt_frames: int
+    noise: NoiseSource
+    mel: Tensor
+    heard_tokens: int = 0
+    chunks: int = 0
+    is_final: bool = False
+    fed: Row[int] = ()
+    cursor: int = 0
+    features: Tensor | None = None
+    tail: FloatArray = field(default_factory=lambda: EMPTY)
+
+    @property
+    def has_work(self) -> bool:
+        return len(self.fed) > 0
+
+    def feed(self, tokens: Row[int], *, is_final: bool) -> None:
+        self.fed = tuple(tokens)
+        self.is_final = is_final
+        self.features = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Frames `start` to `stop` of a stream, of which those before `end` count."""
+
+    stream: CfmStream
+    start: int
+    stop: int
+    end: int
+    is_last_of_feed: bool
+
+
+class CfmWaveDecoder:
+    """Draws the mel of one window for each of several streams in a batch, and makes its samples.
+
+    A window has the last frames before it as its prompt, so that the voice carries on, and the vocoder sees the mel
+    without a seam. Windows of different sentences and requests share a batch where they take the same number of steps.
+    """
+
+    max_batch = 8
+
+    def __init__(self, model: CfmSynthesizer, vocoder: BigVgan | Hifigan) -> None:
+        spec = model.flow_matching
+        self.model = model
+        self.vocoder = vocoder
+        self.sample_rate_hz = model.config.spec.output_rate_hz
+        self._spec = spec
+        weight = model.ssl_proj.weight
+        self._device, self._dtype = weight.device, weight.dtype
+
+    def open(self, sequence: Sequence, prompt: VoicePrompt) -> CfmStream:
+        job = sequence.job
+        assert prompt.ref_mel is not None
+        if job.prompt_features is None:
+            job.prompt_features = self._reference_features(sequence, prompt)
+        features = job.prompt_features
+        frames = min(features.shape[2], prompt.ref_mel.shape[2], self._spec.prompt_frames)
+        shortest = min(features.shape[2], prompt.ref_mel.shape[2])
+        return CfmStream(
+            sequence=sequence,
+            style=prompt.style_embedding,
+            phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64).to(self._device),
+            prompt_features=features[..., shortest - frames : shortest],
+            prompt_mel=prompt.ref_mel[..., shortest - frames : shortest],
+            prompt_frames=frames,
+            noise=NoiseSource(job.options.seed, sequence.index, self._spec.mel.n_mels),
+            mel=prompt.ref_mel[..., :0],
+        )
+
+    def batch(self, streams: Row[CfmStream]) -> Row[CfmStream]:
+        """The most urgent stream, and those behind it that take as many steps."""
+        steps = streams[0].sequence.job.options.cfm_steps
+        return [stream for stream in streams if stream.sequence.job.options.cfm_steps == steps][: self.max_batch]
+
+    @torch.inference_mode()
+    def advance(self, streams: Row[CfmStream]) -> list[FloatArray]:
+        windows = [self._next_window(stream) for stream in streams]
+        mels = self._draw(windows)
+        return [self._speak(window, mel) for window, mel in zip(windows, mels, strict=True)]
+
+    @torch.inference_mode()
+    def _reference_features(self, sequence: Sequence, prompt: VoicePrompt) -> Tensor:
+        """(1, channels, T) of what the reference says."""
+        segment = sequence.job.prompt_segment
+        assert segment is not None
+        phoneme_ids = torch.tensor([segment.phoneme_ids], dtype=torch.int64).to(self._device)
+        features, _ = self.model.encode(prompt.prompt_tokens[None], phoneme_ids, prompt.style_embedding)
+        return features
+
+    def _next_window(self, stream: CfmStream) -> _Window:
+        if stream.features is None:
+            tokens = torch.tensor([stream.fed], dtype=torch.int64).to(self._device)
+            speed = stream.sequence.job.options.speed
+            stream.features, _ = self.model.encode(tokens, stream.phoneme_ids, stream.style, speed=speed)
+        frames = stream.features.shape[2]
+        room = max(_SMALLEST_WINDOW_FRAMES, self._spec.window_frames - stream.prompt_frames)
+        stop = min(frames, stream.cursor + room)
+        is_last = stop == frames
+        held_back = self._held_back_frames(stream) if is_last and not stream.is_final else 0
+        return _Window(stream, stream.cursor, stop, max(stream.cursor, stop - held_back), is_last)
+
+    def _held_back_frames(self, stream: CfmStream) -> int:
+        """Frames of the newest tokens, which the next ones may change."""
+        options = stream.sequence.job.options
+        per_token = self.model.config.ssl_stride * self._spec.frames_per_latent
+        return max(1, round(options.overlap_tokens * per_token / options.speed))
+
+    def _draw(self, windows: Row[_Window]) -> list[Tensor]:
+        """The normalised mel of each window, (1, n_mels, stop - start)."""
+        prompts = [window.stream.prompt_mel for window in windows]
+        features = []
+        for window in windows:
+            assert window.stream.features is not None
+            new = window.stream.features[..., window.start : window.stop]
+            features.append(torch.cat([window.stream.prompt_features, new], dim=2))
+        lengths = [item.shape[2] for item in features]
+        prompt_lengths = [prompt.shape[2] for prompt in prompts]
+        noise = [
+            _pad_front(self._noise(window), prompt) for window, prompt in zip(windows, prompt_lengths, strict=True)
+        ]
+        drawn = self.model.sample(
+            _pad_stack(features),
+            _pad_stack(prompts),
+            _pad_stack(noise),
+            windows[0].stream.sequence.job.options.cfm_steps,
+            lengths,
+            prompt_lengths,
+        )
+        return [
+            drawn[index : index + 1, :, prompt:length]
+            for index, (prompt, length) in enumerate(zip(prompt_lengths, lengths, strict=True))
+        ]
+
+    def _noise(self, window: _Window) -> Tensor:
+        noise = window.stream.noise.frames(window.start, window.stop)
+        return torch.from_numpy(noise)[None].to(self._device)
+
+    def _speak(self, window: _Window, drawn: Tensor) -> FloatArray:
+        """Take a window's mel over, and the samples that it settles out of the vocoder."""
+        stream = window.stream
+        mel = drawn[..., : window.end - window.start]
+        assert stream.features is not None
+        new_features = stream.features[..., window.start : window.end]
+        frames = stream.prompt_frames
+        stream.prompt_features = torch.cat([stream.prompt_features, new_features], dim=2)[..., -frames:]
+        stream.prompt_mel = torch.cat([stream.prompt_mel, mel.to(stream.prompt_mel.dtype)], dim=2)[..., -frames:]
+        is_end = stream.is_final and window.is_last_of_feed
+        samples = self._vocode(stream, mel, is_end=is_end)
+        stream.cursor = window.end
+        if window.is_last_of_feed:
+            per_token = self.model.config.ssl_stride * self._spec.frames_per_latent
+            stream.heard_tokens = int(window.end / per_token * stream.sequence.job.options.speed)
+            stream.chunks += 1
+            stream.features, stream.fed = None, ()
+        return samples
+
+    def _vocode(self, stream: CfmStream, mel: Tensor, *, is_end: bool) -> FloatArray:
+        """Samples of the frames before the joint, faded over from the last rendering of the joint before."""
+        hop, context = self._spec.vocoder_hop_samples, self.vocoder.context_frames
+        whole = torch.cat([stream.mel, mel.to(stream.mel.dtype)], dim=2)
+        said_frames = stream.mel.shape[2] - len(stream.tail) // hop
+        wave = to_host(self.vocoder(denormalize_mel(whole))[0, 0].float())
+        if not np.isfinite(wave).all():
+            raise SynthesisError("the vocoder gave a non-finite output for this request")
+        samples: FloatArray = wave[said_frames * hop :].copy()
+        if len(stream.tail):
+            overlap = min(len(stream.tail), len(samples))
+            samples[:overlap] = cross_fade(stream.tail[:overlap], samples[:overlap])
+        held_back = 0 if is_end else min(JOINT_FRAMES, samples.shape[0] // hop)
+        spoken, stream.tail = np.split(samples, [len(samples) - held_back * hop])
+        stream.mel = whole[..., max(0, whole.shape[2] - held_back - context) :]
+        return spoken
+
+
+def _pad_front(tensor: Tensor, frames: int) -> Tensor:
+    return torch.nn.functional.pad(tensor, (frames, 0))
+
+
+def _pad_stack(items: Row[Tensor]) -> Tensor:
+    """(1, C, T) each to (B, C, longest), zeros at the right."""
+    longest = max(item.shape[2] for item in items)
+    return torch.cat([torch.nn.functional.pad(item, (0, longest - item.shape[2])) for item in items])

@@ -1,0 +1,159 @@
+"""v3 and v4 in the engine: windows that carry on, batches across requests, streams without clicks."""
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sovits_service.engine.cfm_decoder import CfmWaveDecoder
+from sovits_service.engine.lane import Lane
+from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.text_features import TextFeatures
+from sovits_service.models.sovits.cfm_synthesizer import CfmConfig, CfmSynthesizer
+from sovits_service.models.sovits.dit import DitConfig
+from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
+
+from .conftest import CPU, SLOTS, VITS, _randomised, collect, joined, options, segment, voice
+from .test_engine import speak
+
+DIT = DitConfig(channels=16, n_layers=1, head_channels=8, ff_channels=16, text_channels=16, text_layers=1)
+CONFIG = CfmConfig(
+    sovits=replace(VITS, version="v4", sampling_rate=32_000, hop_length=640, filter_length=2048, ref_spec_bins=704),
+    dit=replace(DIT, text_ff_channels=16),
+    bridge_layers=1,
+)
+VOCODER = HifiganConfig(
+    in_channels=100,
+    upsample_rates=(10, 6, 8),
+    upsample_initial_channel=16,
+    upsample_kernel_sizes=(20, 12, 16),
+    resblock="2",
+    resblock_kernel_sizes=(3,),
+    resblock_dilation_sizes=((1, 2),),
+    gin_channels=0,
+)
+SAMPLES_PER_TOKEN = 4 * 480
+
+
+@pytest.fixture(scope="module")
+def synthesizer():
+    torch.manual_seed(1)
+    model = _randomised(CfmSynthesizer(CONFIG), 5)
+    model.quantizer.vq.layers[0]._codebook.embed.copy_(torch.randn(64, 16, generator=torch.Generator().manual_seed(4)))
+    return model
+
+
+@pytest.fixture(scope="module")
+def vocoder():
+    torch.manual_seed(2)
+    return _randomised(Hifigan(VOCODER), 6)
+
+
+@pytest.fixture
+def lane(engine, gpt, synthesizer, vocoder, hubert):
+    return Lane(
+        SemanticRunner(gpt, SLOTS, 600),
+        TextFeatures(None, CPU, torch.float32),
+        PromptEncoder(synthesizer, hubert, None),
+        CfmWaveDecoder(synthesizer, vocoder),
+        engine.counters,
+    )
+
+
+def cfm_options(seed: int = 3, **kwargs):
+    return options(seed, cfm_steps=4, **kwargs)
+
+
+def request(engine, lane, seed=1, **kwargs):
+    return speak(engine, lane, [segment(seed)], voice(seed % 4), cfm_options(seed, **kwargs), prompt=segment(60))
+
+
+async def test_a_sentence_is_as_long_as_its_tokens_at_the_rate_of_the_vocoder(engine, lane):
+    (chunk,) = await collect(request(engine, lane))
+    assert chunk.sample_rate_hz == 48_000
+    assert len(chunk.samples) % SAMPLES_PER_TOKEN == 0
+    assert 11 <= len(chunk.samples) // SAMPLES_PER_TOKEN <= 60
+
+
+async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(engine, lane, synthesizer, monkeypatch):
+    alone = [joined(await collect(request(engine, lane, seed))) for seed in range(8)]
+    sizes = []
+    sample = type(synthesizer).sample
+
+    def counted(self, features, *args):
+        sizes.append(features.shape[0])
+        return sample(self, features, *args)
+
+    monkeypatch.setattr(type(synthesizer), "sample", counted)
+    together = await asyncio.gather(*(collect(request(engine, lane, seed)) for seed in range(8)))
+    for one, many in zip(alone, together, strict=True):
+        assert joined(many).shape == one.shape
+        np.testing.assert_allclose(joined(many), one, atol=1e-3)
+    assert max(sizes) > 1
+
+
+async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, synthesizer, monkeypatch):
+    seen = []
+    sample = type(synthesizer).sample
+
+    def noted(self, features, prompt, noise, n_steps, *args):
+        seen.append((n_steps, features.shape[0]))
+        return sample(self, features, prompt, noise, n_steps, *args)
+
+    monkeypatch.setattr(type(synthesizer), "sample", noted)
+    jobs = [
+        speak(engine, lane, [segment(i)], voice(1), options(i, cfm_steps=steps), prompt=segment(60))
+        for i, steps in enumerate((4, 8, 4, 8))
+    ]
+    await asyncio.gather(*(collect(job) for job in jobs))
+    assert {steps for steps, _ in seen} == {4, 8}
+    assert sum(size for _, size in seen) >= 4
+
+
+async def test_a_long_sentence_is_drawn_in_windows_each_prompted_by_the_last(engine, lane, synthesizer, monkeypatch):
+    prompts = []
+    sample = type(synthesizer).sample
+
+    def noted(self, features, prompt, *args):
+        prompts.append(prompt.clone())
+        return sample(self, features, prompt, *args)
+
+    monkeypatch.setattr(type(synthesizer), "sample", noted)
+    job = speak(engine, lane, [segment(2)], voice(1, 8.0), cfm_options(5, speed=0.25), prompt=segment(60))
+    samples = joined(await collect(job))
+    windows = -(-len(samples) // 480 // 500)
+    assert len(prompts) == windows
+    assert windows >= 2
+    assert all(prompt.shape[2] <= 500 for prompt in prompts)
+    assert not torch.equal(prompts[0], prompts[1])
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+@pytest.mark.parametrize("speed", [1.0, 1.25])
+async def test_streams_are_as_long_as_the_whole_and_begin_before_its_last_token(engine, lane, mode, speed):
+    whole = joined(await collect(request(engine, lane, speed=speed)))
+    chunks = await collect(request(engine, lane, streaming_mode=mode, speed=speed))
+    assert len(chunks) >= 2
+    assert len(joined(chunks)) == len(whole)
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+async def test_there_is_no_click_where_windows_meet(engine, lane, mode):
+    whole = joined(await collect(request(engine, lane, 3, max_new_tokens=120)))
+    chunks = await collect(request(engine, lane, 3, streaming_mode=mode, max_new_tokens=120))
+    streamed = joined(chunks)
+    usual_jump = np.abs(np.diff(whole)).max()
+    joints = np.cumsum([len(chunk.samples) for chunk in chunks])[:-1]
+    assert len(joints) >= 2
+    for joint in joints:
+        assert np.abs(np.diff(streamed[joint - 2 : joint + 2])).max() <= 1.5 * usual_jump
+
+
+async def test_equal_seeds_sound_equal_and_others_do_not(engine, lane):
+    first, again = [joined(await collect(request(engine, lane, 5))) for _ in range(2)]
+    np.testing.assert_array_equal(first, again)
+    other = joined(await collect(speak(engine, lane, [segment(5)], voice(1), cfm_options(6), prompt=segment(60))))
+    assert other.shape != first.shape or np.abs(other - first).max() > 1e-3
