@@ -32,6 +32,7 @@ _READABLE: Mapping[SymbolSet, frozenset[str]] = MappingProxyType(
 _SHORT_PHONEMES = 6
 _PAUSE = re.compile(r"\[pause:\s*(\d+(?:\.\d+)?|\.\d+)\s*s?\s*\]", re.IGNORECASE)
 _LONGEST_PAUSE_S = 10.0
+_UNPAIRED = re.compile("[\ud800-\udfff\x00]")  # no encoding has a place for these
 _SPACES = re.compile(r" {2,}")
 _WIDE_PAUSE_AT_END = re.compile(r"[，、；：](?=[.。]?$)")
 _SILENT_PHONEMES = frozenset((*PUNCTUATION, "SP", "SP2", "SP3", "UNK", "_"))
@@ -66,6 +67,7 @@ class Frontend:
             MissingExtraError: the text needs a language whose packages are not installed.
         """
         mode = self._mode(language, symbols)
+        text = _UNPAIRED.sub("", text)
         japanese = is_japanese(text)
         segments: list[Segment] = []
         for part, pause_s in _parts(text):
@@ -88,7 +90,7 @@ class Frontend:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
         """
         mode = self._mode(language, symbols)
-        text = _PAUSE.sub("", text).strip("\n")
+        text = _UNPAIRED.sub("", _PAUSE.sub("", text)).strip("\n")
         if text and text[-1] not in "，。？！,.?!~:：—…":
             text += "." if mode == "en" else "。"
         segment = self._segment(text, mode, symbols, is_japanese(text))

@@ -40,9 +40,13 @@ _COUNTED = re.compile(
     r"[个名位只头条匹台辆架艘部本册张页份件套间座栋层楼号期届次回遍场种类样元块角毛分钱岁年月日天时点秒周季倍折度"
     r"米克斤吨里升寸尺亩平公千百万亿%％℃级班班路线楼室人家户口斤两杯瓶盒包箱袋碗盘把根颗粒片朵棵双对只首篇句字]"
 )
+# Words that a Japanese text does not have, and words that it has now and then
 _CHINESE_WORDS = re.compile(
-    r"[你您她它们吗呢吧很嗎們這哪啥咱俺]|[的了](?=[^\u3041-\u30ff]|$)|是(?![非正])|我(?![々慢])|不是|没有|沒有|可以|喜[欢歡]|"
-    r"什[么麼]|怎[么麼]|[因为為]为|一[个個]|就是|也是|都是|还|還是|[和在](?=[{HAN}])(?!和)".replace("{HAN}", HAN)
+    rf"[你您她它们吗呢吧很嗎們這哪啥咱俺]|我(?![{KANA}々慢])|是(?![{KANA}非正認])(?=[{HAN}])|不是|没有|沒有|可以|喜[欢歡]|"
+    r"什[么麼]|怎[么麼]|[因以]为|一[个個]|就是|也是|都是|还|還是"
+)
+_CHINESE_HINTS = re.compile(
+    rf"(?<!目)的(?![{KANA}確])|了(?![{KANA}解承見])|在(?![{KANA}庫宅籍住学日留任来外])|和(?=[{HAN}][^{KANA}])"
 )
 _SHORT_NAME = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,3}-?$")
 
@@ -61,12 +65,11 @@ def is_japanese(text: str) -> bool:
     has_kana = re.search(rf"[{KANA}]", text) is not None
     if not has_kana and not any(_is_japanese_only(character) for character in han):
         return False
-    if any(not _encodes(character, "shift_jis") for character in han):
-        return False
-    if has_kana:
-        kana = len(re.findall(rf"[{KANA}]", text))
-        return kana * 4 >= len(han) or not _CHINESE_WORDS.search(text)
-    return not _CHINESE_WORDS.search(text)
+    return not any(not _encodes(character, "shift_jis") for character in han) and not _sounds_chinese(text)
+
+
+def _sounds_chinese(text: str) -> bool:
+    return _CHINESE_WORDS.search(text) is not None or len(_CHINESE_HINTS.findall(text)) > 1
 
 
 def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list[Run]:
@@ -159,7 +162,7 @@ def _is_japanese_clause(text: str) -> bool:
     kana = re.findall(rf"[{KANA}]", text)
     if any(not _encodes(character, "shift_jis") for character in han):
         return False
-    return len(kana) * 2 >= len(han) and not _CHINESE_WORDS.search(text)
+    return len(kana) * 2 >= len(han) and not _sounds_chinese(text)
 
 
 def _encodes(character: str, encoding: str) -> bool:
