@@ -12,6 +12,7 @@ from sovits_service.text.ko.tables import (
     LATIN_LETTERS,
     LATIN_WORDS,
     MIXED_COUNTERS,
+    NAMED_FIGURES,
     NATIVE_BELOW,
     NUMBERED,
     ROMAN,
@@ -71,6 +72,7 @@ _UNTIL = re.compile(r"(?<=[시분일월년원])\s?~\s?(?=[가-힣\d])")
 _SMALL_ORDINAL = re.compile(r"(?<!\d)([1-4])째")
 _JOINED = re.compile(r"(?<=[A-Za-z])-(?=[\d가-힣])")
 _NUMBER_SIGN = re.compile(r"(?<![A-Za-z])No\.\s?(?=\d)", re.IGNORECASE)
+_NAMED = re.compile(rf"(?<![\d+])(?:{_alternatives(NAMED_FIGURES)})(?!\s?=|[\d.,])")
 _SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
 _HOLIDAY = re.compile(
     r"(?<!\d)(3[.·]1)(?=\s?(?:절|운동))|(?<!\d)((?:6\.25|4\.19|5\.18|9\.11)"
@@ -236,6 +238,7 @@ def _latin(match: re.Match[str]) -> str:
 
 
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (_NAMED, lambda match: NAMED_FIGURES[match[0]]),
     (_HOLIDAY, lambda match: "삼일" if match[1] else digit_by_digit(re.sub(r"\D", "", match[0]))),
     (_DATE, _date),
     (_AREA, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
