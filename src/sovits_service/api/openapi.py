@@ -160,8 +160,8 @@ VOICE_ID: dict[str, Any] = {
             "name": "voice_id",
             "in": "path",
             "required": True,
-            "description": "Letters, digits, `_` and `-`.",
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+            "description": "Letters and digits of any script, `_` and `-`.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 64},
         }
     ]
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sovits_service.errors import InvalidRequestError, UnknownVoiceError
+from sovits_service.errors import ForbiddenError, InvalidRequestError, UnknownVoiceError
 from sovits_service.storage.files import remove_leftovers, write_atomic
 from sovits_service.storage.voice_template import (
     MAX_TEMPLATE_BYTES,
@@ -120,18 +120,23 @@ class VoiceStore:
         return stored
 
     def delete(self, voice_id: str) -> None:
-        """Deletes the template, from every root that has it, then the clips that were kept for it alone.
+        """Deletes the template from the first root, then the clips that were kept for it alone.
+
+        The other roots, such as the packaged voices, are only read; what they have of this id shows again.
 
         Raises:
             UnknownVoiceError: there is no such voice.
+            ForbiddenError: it lies in another root.
         """
         with self._lock:
-            found = [file for root in self._roots if (file := self._file(root, voice_id)) is not None]
-            if not found:
-                raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
-            for file in found:
+            file, *others = (self._file(root, voice_id) for root in self._roots)
+            if file is not None:
                 file.unlink(missing_ok=True)
                 self._remove_unused_clips(file.parent, voice_id)
+            elif any(others):
+                raise ForbiddenError("this voice is in a folder that is only read; remove it there")
+            else:
+                raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
 
     def _scan(self) -> dict[str, _Template]:
         found: dict[str, _Template] = {}

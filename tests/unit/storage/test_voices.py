@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sovits_service.errors import InvalidRequestError, UnknownVoiceError
+from sovits_service.errors import ForbiddenError, InvalidRequestError, UnknownVoiceError
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import Voice
 
@@ -230,6 +230,17 @@ def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Path) 
     (root / "borrower.yaml").unlink()
     store.delete("calm")
     assert (root / "calm.wav").exists()  # put there by hand, not by the store
+
+
+def test_other_roots_are_only_read(root: Path, tmp_path: Path, clip: Path) -> None:
+    own = tmp_path / "own"
+    store = VoiceStore([own, root])
+    with pytest.raises(ForbiddenError):
+        store.delete("calm")
+    store.put(Voice("calm", "u", description="mine"), {"u": clip})
+    assert store.get("calm").description == "mine"
+    store.delete("calm")
+    assert store.get("calm").description == "a calm voice"
 
 
 @pytest.mark.parametrize("voice_id", ["", ".", "../x", "a b", "a/b", "a" * 65, "女" * 70, "x.yaml", "-x", "x\0", "x\n"])
