@@ -84,7 +84,7 @@ class SovitsConfig:
         try:
             return _read(config["model"], config.get("data", {}), state, version)
         except KeyError as error:
-            raise CheckpointError(f"the SoVITS file lacks {error.args[0]!r}, without which sizes are unknown") from error
+            raise CheckpointError(f"the SoVITS file lacks {error.args[0]!r}, which says its sizes") from error
         except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError("the config of the SoVITS file has values of the wrong kind") from error
 
