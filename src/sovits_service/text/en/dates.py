@@ -46,6 +46,8 @@ _NUMERIC_DATE = re.compile(r"(?<![\w.\-/])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|(?<=
 _MONTH_SLASH_DAY = re.compile(
     r"\b([Bb]y|[Oo]n|[Dd]ue|[Uu]ntil|[Ss]ince|[Dd]ate:) (1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])(?![\d/]|\.\d)"
 )
+_MONTH_RANGE = re.compile(rf"\b({_MONTH_WORDS})\.? ?- ?({_MONTH_WORDS})\b(?:\.(?=,? ?\w))?")
+_HUNDRED_HOURS = re.compile(r"(?<![\w.,:])([01]\d|2[0-3])00 (?:hours|hrs)\b(?:\.(?= [a-z]))?")
 _YEAR_MONTH = re.compile(r"(?<![\w.\-/])([12]\d{3})-(0[1-9])(?![\w\-/])")
 _MONTH_ALONE = re.compile(
     r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|"
@@ -82,6 +84,8 @@ def read_dates(text: str) -> str:
     text = _ISO_DATE.sub(lambda m: _date(m, m[1], m[3], m[4]), text)
     text = _NUMERIC_DATE.sub(_numeric_date, text)
     text = _MONTH_SLASH_DAY.sub(_month_slash_day, text)
+    text = _MONTH_RANGE.sub(lambda m: f"{_month(m[1])} to {_month(m[2])}", text)
+    text = _HUNDRED_HOURS.sub(lambda m: f"{'oh ' if m[1] < '10' else ''}{cardinal(m[1])} hundred hours", text)
     text = _YEAR_MONTH.sub(lambda m: f"{_MONTH_NAMES[int(m[2]) - 1]} {year(m[1])}", text)
     text = _DAY_MONTH.sub(_day_month, text)
     text = _MONTH_DAY.sub(_month_day, text)

@@ -32,7 +32,7 @@ _MIXED_FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6}) (?:and )?(\d{1,3})/(\d{1,4}
 _FRACTION = re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)?s?(?![\w/]|\.\d)")
 _OUT_OF_TEN = re.compile(r"(?<![\w.,/])(\d{1,3}\.\d{1,3})/(\d{1,4}(?:\.\d)?)(?![\w/]|\.\d)")
 _SLASHED = re.compile(r"(?<![\w.,/])\d{1,6}(?:/\d{1,6}){2,6}(?![\w/])")
-_FAMOUS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "50/50": "fifty fifty", "20/20": "twenty twenty"}
+_FAMOUS = {"24/7": "twenty-four seven", "9/11": "nine eleven", "20/20": "twenty twenty"}
 _ORDINAL = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
 _GROUPED = re.compile(r"(?<![\w.,])\d{1,3}(?:[ \u202f]\d{3}){1,5}(?![\w]|[.,]\d)")
 
@@ -64,6 +64,7 @@ _ABOUT = re.compile(r"(?<![\w])~ ?(?=[\d$£€])")
 _POWER_OF_TEN = re.compile(r"(?<![\w.])(\d{1,6}(?:\.\d{1,9})?)[eE]\+?(-?\d{1,3})(?![\w.])")
 _TIMES_MORE = re.compile(r"(?<![\w.])(\d{1,6}(?:\.\d{1,3})?)[xX×](?![\w\d])")
 
+CODE_DIGITS = 11  # a figure of so many digits without commas that counts nothing is a code, and said digit by digit
 _PLAIN = re.compile(rf"({NUMBER})")
 _COUNTED = re.compile(
     r" (?!(?:was|is|has|as|this|its|his|us|yes|does|plus|minus|across|always|perhaps|towards|besides|unless|less|"
@@ -78,7 +79,9 @@ _YEAR_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _MODEL_BEFORE = re.compile(r"\b[A-Z]{2,5} $")
-_ALNUM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]+(?:-[A-Za-z\d]+)*")
+_ALNUM = re.compile(
+    r"(?<![A-Za-z0-9])(?<!\d\.)(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]+(?:-[A-Za-z\d]+)*"
+)
 _ALNUM_PIECE = re.compile(r"[A-Za-z]+|\d+|-")
 
 
@@ -142,6 +145,8 @@ def _mixed(match: re.Match[str]) -> str:
 def _fraction(top: str, bottom: str) -> str:
     """`2/3` as two thirds; pairs that are no fraction of anything with over."""
     above, below = int(top), int(bottom)
+    if above + below == 100 and above % 10 == 0:
+        return f"{cardinal(above)} {cardinal(below)}"  # shares of a whole: 80/20
     if above == below and above > 1:
         return f"{cardinal(above)} out of {cardinal(below)}"
     if below == 1 and above <= 1:
@@ -192,6 +197,8 @@ def _plain_words(match: re.Match[str], number: str) -> str:
         and _MODEL_BEFORE.search(match.string[: match.start()][-8:])
     ):
         return year(number)
+    if len(number) >= CODE_DIGITS and number.isdigit() and not _COUNTED.match(match.string[match.end() :][:40]):
+        return spell_digits(number)
     return read_number(number)
 
 
@@ -205,6 +212,8 @@ def _alphanumeric(match: re.Match[str]) -> str:
             words.append("-" if not figures or (i and pieces[i - 1].isdigit() and pieces[i + 1].islower()) else " ")
         elif piece.isdigit():
             words.append(_model_number(piece))
+        elif piece.isupper() and len(piece) <= 3 and "-" not in pieces[max(0, i - 1) : i + 2]:
+            words.append(" ".join(piece))
         else:
             words.append(piece)
     joined = ""

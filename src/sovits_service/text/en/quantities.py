@@ -37,6 +37,8 @@ _MONEY_RANGE = re.compile(
 )
 _MONEY = re.compile(rf"((?<!\w)[+\-])?{_SIGN}(-)?({NUMBER}){_MAGNITUDE}{_PER}")
 _MONEY_AFTER = re.compile(rf"(?<![\w.])(-)?({NUMBER}){_MAGNITUDE} ?([{''.join(CURRENCY_SIGNS)}])(?![\d.]\d|\d){_PER}")
+_RUPEES = re.compile(r"\bRs\.? ?(?=\d)")
+_REAIS = re.compile(r"(?<![A-Za-z])R\$ ?(?=\d)")
 _CENTS = re.compile(rf"(?<![\w.])({NUMBER}) ?¢")
 _CODE_AFTER = re.compile(rf"(?<![\w.])({NUMBER}){_MAGNITUDE} ?({_one_of(CURRENCY_CODES)})(?![A-Za-z]){_PER}")
 _CODE_BEFORE = re.compile(rf"(?<![\w.])({_one_of(CURRENCY_CODES)}) ?({NUMBER}){_MAGNITUDE}{_PER}")
@@ -56,10 +58,11 @@ _MEASURE = re.compile(
 )
 _SQUARE = re.compile(r"(?<=[\d ])(sq|cu)\.? (ft|m|km|mi|in|yd|cm|mm)\b")
 _TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
+_SPACED_INCHES = re.compile(r"(?<=\d) in\.? (?=(?:wide|long|tall|deep|high|thick|by|x)\b)")
 _COMPASS = re.compile(r"(?<=\d)° ?([NSEW])(?!\w)")
 _COMPASS_POINTS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _FEET_INCHES = re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)")
-_INCHES = re.compile(rf"(?<![\w.])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)")
+_INCHES = re.compile(rf"(?<![\w./])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)")
 _PLAIN_MAGNITUDE = re.compile(
     rf"(?<![\w.,$])(?<!\w-)({NUMBER})(?:(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
     rf"always)[a-z]{{3,}}s\b))(?![\w])|({_one_of(EAST_ASIAN_MAGNITUDES)}))"
@@ -80,6 +83,7 @@ def read_number(number: str) -> str:
 
 def read_quantities(text: str) -> str:
     """Money first, since `$5m` is no length; then percent, then measures."""
+    text = _RUPEES.sub("₹", _REAIS.sub("BRL ", text))
     text = _MONEY_RANGE.sub(_money_range, text)
     text = _MONEY.sub(_money, text)
     text = _MONEY_AFTER.sub(_money_after, text)
@@ -89,6 +93,7 @@ def read_quantities(text: str) -> str:
     text = _PERCENT_RANGE.sub(lambda m: f"{read_number(m[1])} to {read_number(m[2])} percent", text)
     text = _PERCENT.sub(" percent", text)
     text = _SQUARE.sub(lambda m: {"s": "sq", "c": "cu"}[m[1][0]] + m[2], text).replace("mmHg", "millimeters of mercury")
+    text = _SPACED_INCHES.sub(" inches ", text)
     text = _COMPASS.sub(lambda m: f"° {_COMPASS_POINTS[m[1]]}", text)
     text = _FEET_INCHES.sub(lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}", text)
     text = _MEASURE.sub(_measure, text)
@@ -184,6 +189,8 @@ def _code(
 
 def _measure(match: re.Match[str]) -> str:
     sign, first, between, second, hyphen, unit, spaced, touching, power, per = match.groups()
+    if touching == "in" and hyphen:
+        return match[0]  # 3-in-1
     if _is_decade(match, first, touching):
         return match[0]
     if touching == "m" and _MANY.match(match.string[match.end() :][:12]):

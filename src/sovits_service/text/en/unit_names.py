@@ -27,6 +27,9 @@ UNITS: dict[str, tuple[str, str]] = {
     "gal": ("gallon", "gallons"),
     "tbsp": ("tablespoon", "tablespoons"),
     "tsp": ("teaspoon", "teaspoons"),
+    "wk": ("week", "weeks"),
+    "wks": ("week", "weeks"),
+    "mos": ("month", "months"),
     "yr": ("year", "years"),
     "yrs": ("year", "years"),
     "min": ("minute", "minutes"),
@@ -221,6 +224,7 @@ CURRENCY_CODES: dict[str, tuple[str, str]] = {
     "元": ("yuan", "yuan"),
     "円": ("yen", "yen"),
     "원": ("won", "won"),
+    "BRL": ("Brazilian real", "Brazilian reais"),
     "BTC": ("bitcoin", "bitcoins"),
     "ETH": ("ether", "ether"),
 }
