@@ -1,0 +1,154 @@
+"""`sovits-service serve` from its start to its end, with the shipped model."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import COMMAND, Served, environment, start_server
+
+SENTENCE = {"text": "你好，很高兴认识你。", "text_lang": "zh", "voice_id": "female_calm", "seed": 1}
+LONG = {**SENTENCE, "text": "今天天气不错，我们出去走走吧。" * 60, "streaming_mode": 1}
+
+Start = Callable[..., Served]
+
+
+@pytest.fixture
+def start(checkout: Path) -> Iterator[Start]:
+    """Starts servers that are gone after the test."""
+    running: list[Served] = []
+
+    def begin(**variables: str) -> Served:
+        running.append(start_server(checkout, variables=variables))
+        return running[-1]
+
+    yield begin
+    for served in running:
+        if served.process.poll() is None:
+            served.process.kill()
+        served.process.wait()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, what
+
+
+def is_draining(served: Served) -> bool:
+    return httpx.get(f"{served.url}/ready").status_code == 503
+
+
+def test_a_life_from_start_to_sigterm(start: Start) -> None:
+    """Alive while it loads, ready when it speaks; SIGTERM refuses new work, finishes what runs, and ends with 0."""
+    served = start()
+    assert httpx.get(f"{served.url}/health").status_code == 200
+    early = httpx.post(f"{served.url}/tts", json=SENTENCE)
+    assert early.status_code == 503
+    assert int(early.headers["Retry-After"]) >= 1
+    served.wait_until_ready()
+    answer = httpx.post(f"{served.url}/tts", json=SENTENCE, timeout=120)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "audio/wav"
+    with wave.open(io.BytesIO(answer.content)) as sound:
+        assert (sound.getframerate(), sound.getnchannels(), sound.getsampwidth()) == (32_000, 1, 2)
+        assert sound.getnframes() > 16_000
+        assert len(answer.content) == 44 + 2 * sound.getnframes()
+
+    refused: list[httpx.Response] = []
+    received = 0
+    text = "你好，很高兴认识你。今天天气不错，我们出去走走吧。" * 3
+    with httpx.stream("POST", f"{served.url}/tts", json={**LONG, "text": text}, timeout=120) as running:
+        assert running.status_code == 200
+        for data in running.iter_raw():
+            received += len(data)
+            if not refused:
+                served.process.send_signal(signal.SIGTERM)
+                until(lambda: is_draining(served), "it does not drain")
+                refused.append(httpx.post(f"{served.url}/tts", json=SENTENCE))
+    assert [answer.status_code for answer in refused] == [503]
+    assert received > 3 * len(answer.content)
+    assert served.process.wait(timeout=60) == 0
+
+
+def test_control_drains_where_it_is_switched_on_and_a_second_signal_ends_at_once(start: Start) -> None:
+    served = start(SOVITS_ADMIN__ENABLED="true", SOVITS_DRAIN_S="1000")
+    served.wait_until_ready()
+    speaking, broken = threading.Event(), threading.Event()
+
+    def listen_to_the_end() -> None:
+        try:
+            with httpx.stream("POST", f"{served.url}/tts", json=LONG, timeout=1000) as answer:
+                for _ in answer.iter_raw():
+                    speaking.set()
+        except httpx.TransportError:
+            broken.set()
+
+    client = threading.Thread(target=listen_to_the_end)
+    client.start()
+    assert speaking.wait(120)
+    assert httpx.get(f"{served.url}/control", params={"command": "exit"}).json() == {"message": "success"}
+    until(lambda: is_draining(served), "it does not drain")
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(timeout=60) == 0
+    client.join(60)
+    assert broken.is_set()
+
+
+def test_it_can_be_ended_while_it_loads(start: Start) -> None:
+    assert start().end() == 0
+
+
+def test_a_damaged_model_is_one_line_and_exit_code_1(checkout: Path) -> None:
+    (checkout / "me.pth").write_bytes(b"01\x03\x04 not a checkpoint")
+    config = checkout / "configs/tts_infer.yaml"
+    text = config.read_text(encoding="utf-8").replace("pretrained_models/demo/sovits.pth", "me.pth")
+    config.write_text(text, encoding="utf-8")
+    result = subprocess.run(
+        [*COMMAND, "serve", "-p", "0"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(),
+        check=False,
+    )
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "SoVITS" in errors[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_control_is_locked_as_shipped(server: Served) -> None:
+    answer = httpx.get(f"{server.url}/control", params={"command": "exit"})
+    assert answer.status_code == 403
+    assert httpx.get(f"{server.url}/ready").status_code == 200
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3])
+def test_every_streaming_mode_speaks(server: Served, mode: int) -> None:
+    request: dict[str, Any] = {**SENTENCE, "streaming_mode": mode, "media_type": "raw"}
+    answer = httpx.post(f"{server.url}/tts", json=request, timeout=120)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.content) > 32_000
+
+
+def test_a_client_that_leaves_frees_its_place(server: Served) -> None:
+    def metrics() -> str:
+        return httpx.get(f"{server.url}/metrics").text
+
+    with httpx.stream("POST", f"{server.url}/tts", json=LONG, timeout=120) as answer:
+        next(answer.iter_raw(1024))
+        assert "active_requests 1.0" in metrics()
+    until(lambda: "active_requests 0.0" in metrics(), "the request goes on without its client")
