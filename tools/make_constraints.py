@@ -1,4 +1,4 @@
-"""The installed packages in; pinned `constraints.txt` lines out, with markers where a pin is too new for an older Python.
+"""The installed packages in; pinned lines out, with markers where a pin is too new for an older Python.
 
 Usage: .venv/bin/python tools/make_constraints.py > constraints.txt
 """
