@@ -40,12 +40,12 @@ HUBERT_SIZES = {
 }
 
 
-def write_gpt(path: Path, seed: int = 0) -> Path:
+def write_gpt(path: Path, seed: int = 0, config: GptConfig = GPT) -> Path:
     """A GPT file as users have them: half precision, Lightning's prefix."""
     torch.manual_seed(seed)
-    weight = {f"model.{key}": value.half() for key, value in TextToSemantic(GPT).state_dict().items()}
-    config = {"model": {"head": GPT.heads, "n_layer": GPT.layers, "EOS": 1024, "vocab_size": 1025}}
-    torch.save({"weight": weight, "config": config, "info": "tiny"}, path)
+    weight = {f"model.{key}": value.half() for key, value in TextToSemantic(config).state_dict().items()}
+    sizes = {"model": {"head": config.heads, "n_layer": config.layers, "EOS": 1024, "vocab_size": 1025}}
+    torch.save({"weight": weight, "config": sizes, "info": "tiny"}, path)
     return path
 
 

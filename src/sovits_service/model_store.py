@@ -126,6 +126,9 @@ class ModelStore:
     def switch(self, gpt: str | None = None, sovits: str | None = None) -> None:
         """Make other weights the current ones, for later requests; what is not named stays. Blocks.
 
+        Clients switch one file after the other: a file that does not fit its counterpart waits for one that does, and
+        the current model stays until then.
+
         Raises:
             InvalidRequestError: a name is not registered.
             CheckpointError: a file cannot be used; the current model stays.
@@ -133,7 +136,12 @@ class ModelStore:
         gpt_path = self._registered(gpt) if gpt else self._gpt_path
         vits_path = self._registered(sovits) if sovits else self._vits_path
         with self._lock:
-            self._current = self._load(gpt_path, vits_path)
+            try:
+                self._current = self._load(gpt_path, vits_path)
+            except _MismatchError:
+                if self._current is None:
+                    raise
+                log.warning("weights_wait_for_their_counterpart")
             self._gpt_path, self._vits_path = gpt_path, vits_path
 
     def pair(self, gpt: str = "", sovits: str = "") -> Model:
@@ -166,6 +174,7 @@ class ModelStore:
         model = self._resident.get(key)
         if model is None:
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
+            _require_fit(gpt, vits)
             model = Model(gpt, vits, self._lane(gpt, vits), hash_files(gpt_path, vits_path))
             log.info("model_loaded", version=model.version, device=str(self._device))
             self._resident[key] = model
@@ -245,6 +254,20 @@ class ModelStore:
         if self._tts.bert_base_path is not None:
             bert = load_bert(self._tts.bert_base_path, device=self._device, dtype=self._dtype)
         return hubert, bert
+
+
+class _MismatchError(CheckpointError):
+    """A GPT and a SoVITS that know different phonemes."""
+
+
+def _require_fit(gpt: TextToSemantic, vits: Vits | CfmSynthesizer) -> None:
+    """v1 models know other phonemes than all later ones; the GPT's vocabulary tells which it was trained on."""
+    is_v1_gpt = gpt.config.phoneme_vocab < VERSIONS["v2"].n_phonemes
+    if is_v1_gpt != (vits.config.spec.symbols == "v1"):
+        raise _MismatchError(
+            f"the GPT is of {'v1' if is_v1_gpt else 'v2 or later'} and the SoVITS of {vits.config.version}; "
+            "they know different phonemes: choose a pair"
+        )
 
 
 def hash_files(*paths: Path) -> str:
