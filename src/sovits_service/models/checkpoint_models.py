@@ -148,10 +148,8 @@ def build_v4_vocoder(
     return fill(model, state, "v4 vocoder", device, dtype)
 
 
-def load_super_sampler(
-    path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> SuperSampler:
-    """Loads the super-sampling network, `g_24kto48k.zip` with `config.json` beside it."""
+def load_super_sampler(path: Path, *, device: torch.device | str = "cpu") -> SuperSampler:
+    """Loads the super-sampling network, `g_24kto48k.zip` with `config.json` beside it; always in float32."""
     state = read_tensors(path, "super-sampling")
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
@@ -160,7 +158,7 @@ def load_super_sampler(
     sizes = SuperSamplerConfig.from_checkpoint(config, state)
     with torch.device("meta"):
         model = SuperSampler(sizes)
-    return fill(model, state, "super-sampling", device, dtype)
+    return fill(model, state, "super-sampling", device, torch.float32)
 
 
 def _first_file(folder: Path, names: Iterable[str], what: str) -> Path:
@@ -220,7 +218,10 @@ def fill(
         kept = key in float32 or not wanted.is_floating_point()
         placed[key] = value.to(device, wanted.dtype if kept else dtype)
     model.load_state_dict(placed, strict=True, assign=True)
-    return model.requires_grad_(False).eval().to(device)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(device))  # those that are computed, and in no checkpoint
+    return model.requires_grad_(False).eval()
 
 
 def _require_none(keys: list[str], sentence: str) -> None:

@@ -62,7 +62,10 @@ class ConvNeXtBlock(nn.Module):
 
 
 class SuperSampler(nn.Module):
-    """Two streams, for the amplitude and the phase of the spectrum, that hear each other in every layer."""
+    """Two streams, for the amplitude and the phase of the spectrum, that hear each other in every layer.
+
+    In float32 whatever the other models are: phases do not survive half precision.
+    """
 
     def __init__(self, config: SuperSamplerConfig) -> None:
         super().__init__()
@@ -96,7 +99,6 @@ class SuperSampler(nn.Module):
             (B, T) float32.
         """
         config = self.config
-        # The transforms in float32: phases do not survive half precision.
         window = torch.hann_window(config.window_samples, device=samples.device)
         sizes = (config.fft_samples, config.hop_samples, config.window_samples)
         spectrum = torch.stft(samples.float(), *sizes, window=window, return_complex=True)
@@ -104,18 +106,17 @@ class SuperSampler(nn.Module):
         return torch.istft(torch.polar(amplitude.exp(), phase), *sizes, window=window, length=samples.shape[-1])
 
     def _network(self, log_amplitude: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-        """Both (B, bins, frames) float32, and so are the results."""
-        dtype = self.conv_pre_mag.weight.dtype
-        x_mag = _normed(self.norm_pre_mag, self.conv_pre_mag(log_amplitude.to(dtype)))
-        x_pha = _normed(self.norm_pre_pha, self.conv_pre_pha(phase.to(dtype)))
+        """Both (B, bins, frames), and so are the results."""
+        x_mag = _normed(self.norm_pre_mag, self.conv_pre_mag(log_amplitude))
+        x_pha = _normed(self.norm_pre_pha, self.conv_pre_pha(phase))
         for block_mag, block_pha in zip(self.convnext_mag, self.convnext_pha, strict=True):
             x_mag = x_mag + x_pha
             x_pha = x_pha + x_mag
             x_mag, x_pha = block_mag(x_mag), block_pha(x_pha)
         gain = self.linear_post_mag(_normed(self.norm_post_mag, x_mag).transpose(1, 2)).transpose(1, 2)
         hidden = _normed(self.norm_post_pha, x_pha).transpose(1, 2)
-        real, imaginary = self.linear_post_pha_r(hidden).float(), self.linear_post_pha_i(hidden).float()
-        return log_amplitude + gain.float(), torch.atan2(imaginary, real).transpose(1, 2)
+        real, imaginary = self.linear_post_pha_r(hidden), self.linear_post_pha_i(hidden)
+        return log_amplitude + gain, torch.atan2(imaginary, real).transpose(1, 2)
 
 
 def _normed(norm: nn.Module, x: Tensor) -> Tensor:
