@@ -91,6 +91,13 @@ def test_conventions_of_short_runs_and_endings(text: str, phonemes: str) -> None
     assert " ".join(say(text)) == phonemes
 
 
+def test_semicolons_and_colons_within_a_sentence_are_silent_as_in_training() -> None:
+    assert say("To be, or not to be: that is it.") == say("To be, or not to be that is it.")
+    assert say("He ordered tea; she had coffee.") == say("He ordered tea she had coffee.")
+    assert say("He ordered tea;")[-1] == ","
+    assert say("Age: 42") == say("Age, 42")
+
+
 def test_straight_and_curly_apostrophes_read_alike() -> None:
     assert say("It's John's, isn't it? I’d've known.") == say("It’s John’s, isn’t it? I'd’ve known.")
 
