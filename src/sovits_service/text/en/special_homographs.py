@@ -284,6 +284,27 @@ def _close(place: Place) -> str:
     return "K L OW1 Z" if place.is_verb() else "K L OW1 S"
 
 
+def _invalid(place: Place) -> str:
+    sick = place.before(words_of("the an elderly poor")) and (
+        place.word(1) in ("", ".", ",", "!", "?") or place.word(1) in BE
+    )
+    return "IH1 N V AH0 L AH0 D" if sick else "IH0 N V AE1 L AH0 D"
+
+
+def _sow(place: Place) -> str:
+    return (
+        "S OW1"
+        if place.before(MODALS | SUBJECTS) or place.after(words_of("seeds the seed discord doubt crops"))
+        else "S AW1"
+    )
+
+
+def _does(place: Place) -> str:
+    return (
+        "D OW1 Z" if place.before(words_of("the two three several these")) and place.after(BE | MODALS) else "D AH1 Z"
+    )
+
+
 SPECIAL_HOMOGRAPHS: dict[str, Callable[[Place], str]] = {
     "read": _read,
     "lead": _lead,
@@ -301,4 +322,7 @@ SPECIAL_HOMOGRAPHS: dict[str, Callable[[Place], str]] = {
     "polish": _polish,
     "used": _used,
     "close": _close,
+    "invalid": _invalid,
+    "sow": _sow,
+    "does": _does,
 }
