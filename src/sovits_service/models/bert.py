@@ -47,7 +47,9 @@ class Bert(nn.Module):
         Returns:
             For each text (characters, width) in the model's dtype.
         """
-        tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        # Half of a surrogate pair is in a str, but not in Unicode; it becomes a question mark.
+        readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in readable]
         rows = [row for encoding in tokens for row in self._rows(encoding.ids)]
         hidden = self._hidden(rows) if rows else None
         features: list[Tensor] = []

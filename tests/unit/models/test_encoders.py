@@ -1,0 +1,185 @@
+"""HuBERT, BERT and the speaker network from the folders and files that users have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, HubertConfig, HubertModel
+
+from sovits_service.errors import CheckpointError
+from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
+from sovits_service.models.checkpoint_models import load_speaker
+from sovits_service.models.hubert import TAIL_SILENCE_SAMPLES
+from sovits_service.models.speaker import ERes2NetV2
+from tests.unit.models import tiny
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气很好我，。", "hello", "##o", "12", "##3"]
+
+
+@pytest.fixture
+def hubert_folder(tmp_path: Path) -> tuple[Path, HubertModel]:
+    torch.manual_seed(0)
+    config = HubertConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+    )  # fmt: skip
+    model = HubertModel(config).eval()
+    tiny_weights = {key: value.clone() for key, value in model.state_dict().items()}
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    torch.save(tiny_weights, tmp_path / "pytorch_model.bin")
+    return tmp_path, model
+
+
+def _respell(state: dict[str, torch.Tensor], spelling: str) -> dict[str, torch.Tensor]:
+    """Weight norm as older (`weight_g`) or newer transformers write it."""
+    new = ("parametrizations.weight.original0", "parametrizations.weight.original1")
+    old = ("weight_g", "weight_v")
+    source, target = (new, old) if spelling == "weight_g" else (old, new)
+    for a, b in zip(source, target, strict=True):
+        state = {key.replace(a, b): value for key, value in state.items()}
+    return state
+
+
+@pytest.mark.parametrize("spelling", ["weight_g", "parametrizations"])
+@pytest.mark.parametrize("prefix", ["", "hubert."])
+def test_hubert_hears_the_same_whatever_its_files_spelling(
+    hubert_folder: tuple[Path, HubertModel], spelling: str, prefix: str
+) -> None:
+    folder, original = hubert_folder
+    state = _respell(torch.load(folder / "pytorch_model.bin"), spelling)
+    assert any(spelling in key for key in state)
+    torch.save({prefix + key: value for key, value in state.items()}, folder / "pytorch_model.bin")
+    samples = torch.randn(1, 16_000) * 0.1
+    with torch.no_grad():
+        padded = torch.cat([samples, torch.zeros(1, TAIL_SILENCE_SAMPLES)], dim=1)
+        expected = original(padded).last_hidden_state.transpose(1, 2)
+    torch.testing.assert_close(load_hubert(folder)(samples), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_clip_is_followed_by_the_originals_silence() -> None:
+    # parity: 0.3 s counted at 32 kHz and appended at 16 kHz.
+    assert int(32_000 * 0.3) == TAIL_SILENCE_SAMPLES
+
+
+def test_hubert_in_half_precision_and_from_safetensors(hubert_folder: tuple[Path, HubertModel]) -> None:
+    from safetensors.torch import save_file
+
+    folder, _ = hubert_folder
+    samples = torch.randn(1, 8_000) * 0.1
+    expected = load_hubert(folder)(samples)
+    save_file(torch.load(folder / "pytorch_model.bin"), folder / "model.safetensors")
+    (folder / "pytorch_model.bin").unlink()
+    assert torch.equal(load_hubert(folder)(samples), expected)
+    half = load_hubert(folder, dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+
+
+def test_a_damaged_hubert_folder_is_refused(hubert_folder: tuple[Path, HubertModel]) -> None:
+    folder, _ = hubert_folder
+    state = torch.load(folder / "pytorch_model.bin")
+    del state["encoder.layers.1.attention.k_proj.weight"]
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"lacks 'model\.encoder\.layers\.1\.attention\.k_proj\.weight'"):
+        load_hubert(folder)
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"none of model\.safetensors, pytorch_model\.bin"):
+        load_hubert(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="not an object"):
+        load_hubert(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        load_hubert(folder)
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path) -> tuple[Path, BertForMaskedLM]:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=24,
+    )  # fmt: skip
+    model = BertForMaskedLM(config).eval()
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    torch.save(dict(model.state_dict()), tmp_path / "pytorch_model.bin")
+    return tmp_path, model
+
+
+def _expected(model: BertForMaskedLM, text: str) -> torch.Tensor:
+    ids = torch.tensor([[2, *(VOCABULARY.index(character) for character in text), 3]])
+    with torch.no_grad():
+        return model(ids, output_hidden_states=True).hidden_states[-3][0, 1:-1]
+
+
+def test_bert_gives_the_third_last_hidden_state_of_each_character(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+    folder, original = bert_folder
+    texts = ["今天天气很好，", "我。", "好"]
+    features = load_bert(folder)(texts)
+    for text, vectors in zip(texts, features, strict=True):
+        torch.testing.assert_close(vectors, _expected(original, text), atol=1e-5, rtol=1e-4)
+
+
+def test_the_layers_that_are_not_needed_are_not_loaded(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+    assert len(load_bert(bert_folder[0]).model.encoder.layer) == 2
+
+
+def test_any_text_has_one_vector_per_character(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+    model = load_bert(bert_folder[0])
+    texts = ["", " ", "HELLOo 好", "今𠮷天", "🙂👨‍👩‍👧", "é́\u0300", "\u200b\ufeff", "123", "今天" * 40, "\ud800"]
+    for text, vectors in zip(texts, model(texts), strict=True):
+        assert vectors.shape == (len(text), 32)
+        assert vectors.isfinite().all()
+    hello = model(["HELLOo 好"])[0]
+    assert torch.equal(hello[0], hello[4])  # the characters of one token share its vector
+    assert not hello[6].any()  # whitespace has none
+    assert model([]) == []
+
+
+def test_a_text_beyond_the_positions_is_read_in_pieces(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+    folder, original = bert_folder
+    text = "今天气很好我" * 6  # 36 characters, 22 fit
+    vectors = load_bert(folder)([text])[0]
+    torch.testing.assert_close(vectors[:22], _expected(original, text[:22]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(vectors[22:], _expected(original, text[22:]), atol=1e-5, rtol=1e-4)
+
+
+def test_a_tokenizer_json_is_as_good_as_a_vocabulary(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+    folder, original = bert_folder
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json or vocab\.txt"):
+        load_bert(folder)
+    vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
+    content = {"normalizer": {"lowercase": True}, "model": {"type": "WordPiece", "vocab": vocabulary}}
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    torch.testing.assert_close(load_bert(folder)(["今天"])[0], _expected(original, "今天"), atol=1e-5, rtol=1e-4)
+    del content["model"]["vocab"]["[CLS]"]  # type: ignore[attr-defined]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"lacks \[CLS\]"):
+        load_bert(folder)
+
+
+def test_layer_norms_named_as_in_tensorflow_load(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+    folder, original = bert_folder
+    state = {
+        key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value.half()
+        for key, value in original.state_dict().items()
+    }
+    torch.save(state, folder / "pytorch_model.bin")
+    torch.testing.assert_close(load_bert(folder)(["今天"])[0], _expected(original, "今天"), atol=1e-2, rtol=1e-2)
+
+
+def test_the_speaker_file_loads_without_its_classifier(tmp_path: Path) -> None:
+    state = tiny.seed(ERes2NetV2())
+    state["seg_1.weight"], state["seg_1.bias"] = torch.zeros(192, 40960), torch.zeros(192)
+    torch.save(state, tmp_path / "sv.ckpt")
+    model = load_speaker(tmp_path / "sv.ckpt")
+    assert model(torch.randn(1, 120, 80)).shape == (1, 20480)
+    del state["fuse34.local_att.0.weight"]
+    torch.save(state, tmp_path / "sv.ckpt")
+    with pytest.raises(CheckpointError, match=r"speaker verification file lacks 'fuse34\.local_att\.0\.weight'"):
+        load_speaker(tmp_path / "sv.ckpt")
