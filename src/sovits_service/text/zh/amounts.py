@@ -132,6 +132,8 @@ class AmountRules:
             return match.group()
         if is_range and not unit and not currency and _is_code(match, match["first"]):
             return match.group()
+        if is_range and not unit and not currency and _is_difference(match, after):
+            return f"{read_number(match['first'])}减{read_number(match['second'])}"
         if is_range and not unit and not currency and _is_year_range(match, after):
             return f"{read_digits(match['first'])}到{read_digits(match['second'])}"
         name = self._currencies[currency] if currency else self._units.get(unit or "", "")
@@ -222,6 +224,14 @@ def _read_power(match: re.Match[str]) -> str:
     exponent = (match[1] or "").translate(_POWER_TABLE) or match[2]
     words = read_number(exponent.lstrip("-")) if exponent.lstrip("-").isdigit() else exponent
     return f"的{'负' if exponent.startswith('-') else ''}{words}次方"
+
+
+def _is_difference(match: re.Match[str], after: str) -> bool:
+    first, second = match["first"], match["second"]
+    is_plain = first[0].isdigit() and second[0].isdigit() and not match["magnitude"]
+    return is_plain and (
+        after.startswith(("等于", "得", "=")) or (float(first) > float(second) and not after[:1].isalpha())
+    )
 
 
 def _is_year_range(match: re.Match[str], after: str) -> bool:

@@ -46,7 +46,7 @@ _DASH_BETWEEN_HAN = re.compile(rf"(?<=[{HAN}])-+(?=[{HAN}])")
 _ROMAN = re.compile(r"(?<=第)\s*[IVX]{1,5}(?![A-Za-z])|(?<![A-Za-z])[IVX]{1,4}(?=[型期级度世号章节部])")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10}
 _HMM = str.maketrans({"嗯": "恩", "呣": "母"})
-_ZHE = re.compile(r"(?<![名作巨原显专编译论昭卓土执所合遗])著(?![名作者称述书录有译])")
+_ZHE = re.compile(r"(?<![名作巨原显专编译论昭卓土执所合遗拙撰刊校新旧])著(?![名作者称述书录有译])")
 _GAN = re.compile(r"乾(?![隆坤卦陵元清])")
 
 
