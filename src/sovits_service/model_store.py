@@ -28,6 +28,7 @@ from sovits_service.models.checkpoint_models import (
     load_bigvgan,
     load_gpt,
     load_speaker,
+    load_super_sampler,
     load_v4_vocoder,
 )
 from sovits_service.models.gpt import TextToSemantic
@@ -38,6 +39,7 @@ from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.spec import VERSIONS, VersionSpec
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
+from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.references import find_under
 from sovits_service.types import ModelVersion
@@ -65,6 +67,10 @@ class Model:
     @property
     def version(self) -> ModelVersion:
         return self.spec.version
+
+    @property
+    def can_super_sample(self) -> bool:
+        return isinstance(self.lane.decoder, CfmWaveDecoder) and self.lane.decoder.super_sampler is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,7 @@ class ModelStore:
         if isinstance(vits, Vits):
             decoder = VitsWaveDecoder(vits, vits.config.sampling_rate)
         else:
-            decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version))
+            decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version), self._super_sampler(vits))
         return Lane(
             SemanticRunner(gpt, self._settings.max_running, self._settings.max_seq_tokens),
             TextFeatures(bert, self._device, self._dtype),
@@ -247,6 +253,13 @@ class ModelStore:
             decoder,
             self._counters,
         )
+
+    def _super_sampler(self, vits: CfmSynthesizer) -> SuperSampler | None:
+        """The network that takes v3's 24 kHz to 48 kHz, where its file is there."""
+        path = self._tts.super_sampling_path
+        if vits.config.version != "v3" or not path.exists():
+            return None
+        return load_super_sampler(path, device=self._device)
 
     def _load_encoders(self) -> tuple[Hubert, Bert | None]:
         hubert = load_hubert(self._tts.cnhuhbert_base_path, device=self._device, dtype=self._dtype)

@@ -194,6 +194,8 @@ class SpeechService:
     async def _synthesize(self, request: SynthesisRequest) -> Synthesis:
         voice, model = await self._voice_and_model(request)
         references, warnings = await asyncio.to_thread(self._load_references, request, voice)
+        if request.super_sampling and not model.can_super_sample:
+            warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         prompt, segments = await asyncio.to_thread(self._read_text, request, model)
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
         options = JobOptions(
@@ -204,6 +206,7 @@ class SpeechService:
             overlap_tokens=request.overlap_tokens,
             min_chunk_tokens=request.min_chunk_tokens,
             cfm_steps=request.cfm_steps,
+            super_sampling=request.super_sampling,
         )
         timeout_s = min(request.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         speech = self._engine.synthesize(model.lane, segments, prompt, references, options, timeout_s)

@@ -41,6 +41,7 @@ class TtsSettings(BaseModel):
         sv_path: the speaker verification model of v2Pro and v2ProPlus.
         vocoder_path: BigVGAN's folder (v3) or `vocoder.pth` (v4).
         base_vits_path: the SoVITS file that a v3 or v4 LoRA is merged into.
+        super_sampling_path: the AP-BWE checkpoint for 24 to 48 kHz (v3); optional, used when it exists.
         g2pw_path: the G2PWModel folder for Chinese polyphones; optional, used when it exists.
     """
 
@@ -56,6 +57,7 @@ class TtsSettings(BaseModel):
     sv_path: Path
     vocoder_path: Path | None = None
     base_vits_path: Path | None = None
+    super_sampling_path: Path
     g2pw_path: Path
 
     def vocoder_for(self, version: ModelVersion) -> Path:
@@ -149,6 +151,7 @@ def _fill_default_paths(values: dict[str, Any]) -> None:
     """Companion files live in the `pretrained_models` folder that holds the HuBERT folder, as published."""
     root = _pretrained_root(Path(str(values.get("cnhuhbert_base_path", ""))))
     values.setdefault("sv_path", root / "sv/pretrained_eres2netv2w24s4ep4.ckpt")
+    values.setdefault("super_sampling_path", root / "AP_BWE/24kto48k/g_24kto48k.zip")
     values.setdefault("g2pw_path", root / "G2PWModel")
     version = str(values.get("version"))
     if version in _VOCODERS:
@@ -208,6 +211,7 @@ class UploadSettings(BaseModel):
         quota_bytes: what the uploads of one key may take together; 0 is no limit.
         clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
             answer, uploads are refused.
+        from_urls: let requests name a reference by its https address; public addresses alone are fetched.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -215,6 +219,7 @@ class UploadSettings(BaseModel):
     ttl_s: float = Field(default=24 * 3600.0, ge=0)
     quota_bytes: int = Field(default=0, ge=0)
     clamd: str = ""
+    from_urls: bool = False
 
 
 class CacheSettings(BaseModel):

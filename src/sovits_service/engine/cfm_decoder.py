@@ -13,11 +13,13 @@ from sovits_service.audio.dsp import denormalize_mel
 from sovits_service.audio.join import cross_fade
 from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.upper_octave import UpperOctave
 from sovits_service.engine.wave_decoder import EMPTY, NoiseSource
 from sovits_service.errors import SynthesisError
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
+from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.types import FloatArray, VoicePrompt
 
 JOINT_FRAMES = 12  # of mel, over which two renderings of a joint fade into each other; as in the original
@@ -35,6 +37,7 @@ class CfmStream:
         cursor: the first frame that is not drawn.
         mel: (1, n_mels, T) drawn frames, normalised: those that wait for the vocoder, and its context before them.
         tail: samples of the last frames of `mel` as the vocoder had them without what follows.
+        upper_octave: fills out what the vocoder gives; None leaves it as it is.
     """
 
     sequence: Sequence
@@ -45,6 +48,8 @@ class CfmStream:
     prompt_frames: int
     noise: NoiseSource
     mel: Tensor
+    sample_rate_hz: int
+    upper_octave: UpperOctave | None = None
     heard_tokens: int = 0
     chunks: int = 0
     is_final: bool = False
@@ -83,11 +88,14 @@ class CfmWaveDecoder:
 
     max_batch = 8
 
-    def __init__(self, model: CfmSynthesizer, vocoder: BigVgan | Hifigan) -> None:
+    def __init__(
+        self, model: CfmSynthesizer, vocoder: BigVgan | Hifigan, super_sampler: SuperSampler | None = None
+    ) -> None:
         spec = model.flow_matching
         self.model = model
         self.vocoder = vocoder
-        self.sample_rate_hz = model.config.spec.output_rate_hz
+        self.super_sampler = super_sampler
+        self._rate_hz = model.config.spec.output_rate_hz
         self._spec = spec
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
@@ -98,8 +106,11 @@ class CfmWaveDecoder:
         if job.prompt_features is None:
             job.prompt_features = self._reference_features(sequence, prompt)
         features = job.prompt_features
-        frames = min(features.shape[2], prompt.ref_mel.shape[2], self._spec.prompt_frames)
         shortest = min(features.shape[2], prompt.ref_mel.shape[2])
+        frames = min(shortest, self._spec.prompt_frames)
+        octave = None
+        if job.options.super_sampling and self.super_sampler is not None:
+            octave = UpperOctave(self.super_sampler, self._rate_hz)
         return CfmStream(
             sequence=sequence,
             style=prompt.style_embedding,
@@ -109,6 +120,8 @@ class CfmWaveDecoder:
             prompt_frames=frames,
             noise=NoiseSource(job.options.seed, sequence.index, self._spec.mel.n_mels),
             mel=prompt.ref_mel[..., :0],
+            sample_rate_hz=octave.sample_rate_hz if octave else self._rate_hz,
+            upper_octave=octave,
         )
 
     def batch(self, streams: Row[CfmStream]) -> Row[CfmStream]:
@@ -196,7 +209,7 @@ class CfmWaveDecoder:
             stream.heard_tokens = int(window.end / per_token * stream.sequence.job.options.speed)
             stream.chunks += 1
             stream.features, stream.fed = None, ()
-        return samples
+        return stream.upper_octave.push(samples, is_end=is_end) if stream.upper_octave else samples
 
     def _vocode(self, stream: CfmStream, mel: Tensor, *, is_end: bool) -> FloatArray:
         """Samples of the frames before the joint, faded over from the last rendering of the joint before."""

@@ -178,7 +178,7 @@ class Lane:
         for sequence, samples in zip(
             sequences, self.decoder.advance([self._speech[sequence].stream for sequence in sequences]), strict=True
         ):
-            self.counters.audio_s += len(samples) / self.decoder.sample_rate_hz
+            self.counters.audio_s += len(samples) / self._speech[sequence].stream.sample_rate_hz
             self._collect(sequence, samples)
 
     def _collect(self, sequence: Sequence, samples: FloatArray) -> None:
@@ -197,7 +197,7 @@ class Lane:
             # parity: a fragment that would clip is scaled as a whole.
             samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
         if is_end or len(samples):
-            job.deliver(sequence.index, AudioChunk(samples, self.decoder.sample_rate_hz, is_end))
+            job.deliver(sequence.index, AudioChunk(samples, speech.stream.sample_rate_hz, is_end))
         if job.is_delivered:
             self._remove(job)
             job.send(None)

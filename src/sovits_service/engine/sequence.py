@@ -27,6 +27,7 @@ class JobOptions:
     overlap_tokens: int = 2
     min_chunk_tokens: int = 16
     cfm_steps: int = 32
+    super_sampling: bool = False
 
     @property
     def streams_chunks(self) -> bool:

@@ -42,6 +42,7 @@ class NoiseSource:
 class WaveStream(Protocol):
     """The speech of one sequence, in the making."""
 
+    sample_rate_hz: int
     heard_tokens: int
     chunks: int
     is_final: bool
@@ -59,8 +60,6 @@ StreamT = TypeVar("StreamT", bound=WaveStream)
 
 class WaveDecoder(Protocol[StreamT]):
     """Makes speech of tokens; implemented for the VITS and for the flow-matching versions."""
-
-    sample_rate_hz: int
 
     def open(self, sequence: Sequence, prompt: VoicePrompt) -> StreamT:
         """A stream for a sequence that has a voice."""
@@ -87,6 +86,7 @@ class VitsStream:
     style: torch.Tensor
     phoneme_ids: torch.Tensor
     noise: NoiseSource
+    sample_rate_hz: int
     heard_tokens: int = 0
     chunks: int = 0
     is_final: bool = False
@@ -115,7 +115,7 @@ class VitsWaveDecoder:
 
     def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 250) -> None:
         self.model = model
-        self.sample_rate_hz = sample_rate_hz
+        self._rate_hz = sample_rate_hz
         self._window_frames = window_frames
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
@@ -126,6 +126,7 @@ class VitsWaveDecoder:
             style=prompt.style_embedding,
             phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64).to(self._device),
             noise=NoiseSource(sequence.job.options.seed, sequence.index, self.model.config.inter_channels),
+            sample_rate_hz=self._rate_hz,
         )
 
     def batch(self, streams: Row[VitsStream]) -> Row[VitsStream]:
