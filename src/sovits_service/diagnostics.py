@@ -121,8 +121,13 @@ def _describe_gpt(path: Path) -> str:
 
 def _sovits(path: Path, tts: TtsSettings) -> Finding:
     checkpoint = read_sovits(path)
-    lora = f", LoRA of rank {checkpoint.lora_rank}" if checkpoint.lora_rank else ""
-    detail = f"{path}: SoVITS {checkpoint.version}{lora}"
+    detail = f"{path}: SoVITS {checkpoint.version}"
+    if checkpoint.lora_rank is not None and checkpoint.version is not None:
+        detail += f", LoRA of rank {checkpoint.lora_rank}"
+        base = tts.base_vits_for(checkpoint.version)
+        if not base.exists():
+            advice = f"get its base file with: sovits-service download {checkpoint.version}"
+            return Finding("FAIL", "vits_weights_path", f"{detail}, but {base} is missing", advice)
     if checkpoint.version == tts.version:
         return Finding("ok", "vits_weights_path", detail)
     advice = f"set version: {checkpoint.version}, so that the files it needs beside are looked for"
