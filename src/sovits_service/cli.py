@@ -112,6 +112,8 @@ def _serve(args: argparse.Namespace) -> int:
     from sovits_service.telemetry import configure_logging
 
     configure_logging(settings.log_level, settings.log_format)
+    if not settings.api_keys and not _is_loopback(host):
+        print(f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it", file=sys.stderr)
     with listen(host, port) as listener:
         from sovits_service.service import build_service
 
@@ -135,6 +137,10 @@ def _serve(args: argparse.Namespace) -> int:
     if restart:
         os.execv(sys.executable, [sys.executable, "-m", "sovits_service", *sys.argv[1:]])
     return 0
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _say(args: argparse.Namespace) -> int:
