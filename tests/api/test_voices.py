@@ -261,3 +261,19 @@ async def test_uploads_belong_to_their_key(client: httpx.AsyncClient, service: F
     assert (refused.status_code, service.references) == (403, {})
     assert (await client.post("/tts", json=fields, headers={"X-API-Key": "studio"})).status_code == 200
     assert [owner for _, owner in service.details] == ["studio"]
+
+
+async def test_references_by_web_address_are_off_by_default(client: httpx.AsyncClient) -> None:
+    for url in ("https://clips.example/a.wav", "HTTP://clips.example/a.wav"):
+        answer = await client.post("/tts", json={"ref_audio_path": url, "text": "hi", "text_lang": "en"})
+        assert answer.status_code == 400
+        assert "uploads.from_urls" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("settings", [{"uploads": {"from_urls": True}}])
+async def test_references_by_web_address_never_come_from_this_network(base_url: str, client: httpx.AsyncClient) -> None:
+    port = urlsplit(base_url).port
+    for url in (f"{base_url}/metrics", f"https://127.0.0.1:{port}/", "https://127.0.0.1/", "https://[::1]/a.wav"):
+        answer = await client.post("/tts", json={"ref_audio_path": url, "text": "hi", "text_lang": "en"})
+        assert answer.status_code == 400
+        assert "from public addresses alone" in answer.json()["message"]

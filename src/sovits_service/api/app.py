@@ -21,6 +21,7 @@ from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.routes import objects, openai, ops, tts, voices
 from sovits_service.settings import ServiceSettings
+from sovits_service.storage.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
 
 if TYPE_CHECKING:
@@ -65,7 +66,13 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.context = ApiContext(
-        service, settings, metrics, AccessControl(settings), Answers(service, metrics), on_control
+        service=service,
+        settings=settings,
+        metrics=metrics,
+        access=AccessControl(settings),
+        answers=Answers(service, metrics),
+        fetcher=ReferenceFetcher(settings.max_upload_bytes) if settings.uploads.from_urls else None,
+        on_control=on_control,
     )
     routers = [module.router for module in (tts, openai, voices, objects, ops)]
     for router in routers:

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive
 
 from sovits_service.errors import InvalidRequestError, OverloadedError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
+from sovits_service.storage.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
 from sovits_service.types import Voice
 
@@ -30,6 +31,7 @@ class ApiContext:
     """The parts of one application, made by `create_app`.
 
     Attributes:
+        fetcher: of references by web address; None where that is switched off.
         on_control: what `/control` does when it is switched on; None where the process is not ours to stop.
     """
 
@@ -38,6 +40,7 @@ class ApiContext:
     metrics: Metrics
     access: AccessControl
     answers: Answers
+    fetcher: ReferenceFetcher | None = None
     on_control: Callable[[ControlCommand], None] | None = None
 
 

@@ -1,24 +1,23 @@
-"""References that come within a request (`data:audio/wav;base64,...`) in, uploads in their place out."""
+"""References that a request brings along (`data:...;base64,...`, `https://...`) in, uploads in their place out."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 
-from sovits_service.api.deps import context_of, owner_of
+from sovits_service.api.deps import ApiContext, context_of, owner_of
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
 
 _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE | re.ASCII)
 
 
 async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference fields of a request with each `data:` URL stored, and named as an upload is.
+    """The reference fields of a request with each `data:` and web address stored, and named as an upload is.
 
     Such a reference obeys all that holds for uploads: the key's scope, size, duration, the virus scanner, the quota.
 
@@ -37,12 +36,19 @@ async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> di
 
 
 def _is_inline(value: object) -> bool:
-    return isinstance(value, str) and value[:5].lower() == "data:"
+    return isinstance(value, str) and value[:8].lower().startswith(("data:", "http://", "https://"))
 
 
 async def _keep(request: Request, url: str) -> str:
     context = context_of(request)
     client = context.access.authorize(request, "upload", counted=False)
+    with context.access.upload_slot():
+        data = await (_decode if url[:5].lower() == "data:" else _fetch)(context, url)
+        stored = await context.service.add_reference(data, owner=owner_of(client))
+    return stored.path
+
+
+async def _decode(context: ApiContext, url: str) -> bytes:
     limit_bytes = context.settings.max_upload_bytes
     head = _DATA_URL.match(url)
     if head is None:
@@ -50,9 +56,15 @@ async def _keep(request: Request, url: str) -> str:
     if (len(url) - head.end()) * 3 // 4 > limit_bytes + 2:
         raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
     try:
-        data = await asyncio.to_thread(base64.b64decode, url[head.end() :], validate=True)
-    except (binascii.Error, ValueError):
+        return await asyncio.to_thread(base64.b64decode, url[head.end() :], validate=True)
+    except ValueError:
         raise InvalidRequestError("the reference within the request is not valid base64") from None
-    with context.access.upload_slot():
-        stored = await context.service.add_reference(data, owner=owner_of(client))
-    return stored.path
+
+
+async def _fetch(context: ApiContext, url: str) -> bytes:
+    if context.fetcher is None:
+        raise InvalidRequestError(
+            "references by web address are switched off (uploads.from_urls in configs/service.yaml); "
+            "upload the clip with /upload_ref"
+        )
+    return await context.fetcher.fetch(url)
