@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def measure(pack: Path) -> dict[str, float]:
     """All figures of this process, whose number of threads is set by its environment."""
+    from benchmarks.flow_matching import measure_flow_matching
     from benchmarks.parts import measure_gpt, measure_prompt, measure_sovits
     from benchmarks.requests import fix_token_counts, measure_requests, serving
     from sovits_service.service import build_service
@@ -40,7 +41,8 @@ def measure(pack: Path) -> dict[str, float]:
     results = asyncio.run(run())
     model = service._models.current
     hubert = service._models._encoders[0]  # type: ignore[index]
-    return {**measure_gpt(model), **measure_sovits(model.vits), **measure_prompt(model, hubert), **results}
+    parts = {**measure_gpt(model), **measure_sovits(model.vits), **measure_prompt(model, hubert)}
+    return {**parts, **measure_flow_matching(), **results}
 
 
 def machine() -> dict[str, object]:

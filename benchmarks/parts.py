@@ -18,9 +18,10 @@ PROMPT_TOKENS, PROMPT_PHONEMES, TEXT_PHONEMES = 125, 45, 50  # a reference of 5 
 DECODE_CONTEXT_TOKENS = 300
 
 
-def median_s(run: Callable[[], object], repeats: int) -> float:
-    """Median duration after one run that warms up."""
-    run()
+def median_s(run: Callable[[], object], repeats: int, *, warm_up: bool = True) -> float:
+    """Median duration, after one run that warms up."""
+    if warm_up:
+        run()
     times_s = []
     for _ in range(repeats):
         start_s = time.perf_counter()
