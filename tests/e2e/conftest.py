@@ -50,14 +50,14 @@ class Served:
     folder: Path
     url: str = ""
 
-    def wait_until_listening(self) -> None:
-        """Until the line with the address is there."""
+    def wait_until_listening(self, *, times: int = 1) -> None:
+        """Until the line with the address is there, for the second time after a restart."""
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.log.read_text(encoding="utf-8").splitlines():
-                if "listening" in line and "url=" in line:
-                    self.url = line.split("url=")[1].strip()
-                    return
+            lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if "url=http" in line]
+            if len(lines) == times:
+                self.url = lines[-1].split("url=")[1].strip()
+                return
             time.sleep(0.05)
         pytest.fail(f"the server does not listen:\n{self.log.read_text(encoding='utf-8')}")
 
