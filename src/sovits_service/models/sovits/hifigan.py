@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sovits_service.models.sovits.conv import convolve, from_planes, to_planes
+
 _SLOPE = 0.1
 
 
@@ -55,7 +57,7 @@ def _dilated(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
 
 
 class ResBlock1(nn.Module):
-    """Pairs of a dilated and a plain convolution."""
+    """Pairs of a dilated and a plain convolution, over (B, C, 1, T)."""
 
     def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
         super().__init__()
@@ -68,12 +70,13 @@ class ResBlock1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
-            x = x + conv2(F.leaky_relu(conv1(F.leaky_relu(x, _SLOPE)), _SLOPE))
+            hidden = convolve(conv1, F.leaky_relu(x, _SLOPE))
+            x = x + convolve(conv2, F.leaky_relu(hidden, _SLOPE))
         return x
 
 
 class ResBlock2(nn.Module):
-    """Single dilated convolutions, of which there are two."""
+    """Single dilated convolutions over (B, C, 1, T), of which there are two."""
 
     def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
         super().__init__()
@@ -86,7 +89,7 @@ class ResBlock2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
-            x = x + conv(F.leaky_relu(x, _SLOPE))
+            x = x + convolve(conv, F.leaky_relu(x, _SLOPE))
         return x
 
 
@@ -143,15 +146,16 @@ class Hifigan(nn.Module):
         x = self.conv_pre(x)
         if style is not None:
             x = x + self.cond(style)
+        x = to_planes(x)
         for stage, up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, _SLOPE))
+            x = convolve(up, F.leaky_relu(x, _SLOPE))
             blocks = self.resblocks[stage * self.n_kernels : (stage + 1) * self.n_kernels]
             total = blocks[0](x)
             for block in blocks[1:]:
                 total = total + block(x)
             x = total / self.n_kernels
         # parity: the last activation has PyTorch's default slope of 0.01, not 0.1.
-        return torch.tanh(self.conv_post(F.leaky_relu(x)))
+        return torch.tanh(self.conv_post(F.leaky_relu(from_planes(x))))
 
 
 def _context(block: nn.Module) -> int:
