@@ -9,18 +9,16 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import structlog
 
-from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.join import silence
-from sovits_service.audio.load import MAX_REFERENCE_S, AudioLimits, decode_reference, trim_reference, validate_reference
+from sovits_service.audio.load import AudioLimits
 from sovits_service.config_file import find_path
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.sequence import JobOptions
-from sovits_service.errors import InvalidRequestError, OverloadedError, ReferenceAudioError
+from sovits_service.errors import InvalidRequestError, OverloadedError
 from sovits_service.model_store import Model, ModelStore
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
@@ -31,7 +29,8 @@ from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon, load_lexicon
-from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SynthesisRequest, Voice
+from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisRequest, Voice
+from sovits_service.voice_library import StoredReference, VoiceLibrary
 
 log = structlog.get_logger(__name__)
 _SWEEP_S = 600.0
@@ -69,17 +68,6 @@ class Fingerprint:
     model_hashes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReference:
-    """An upload: `path` and `reference_id` both name it in later requests."""
-
-    reference_id: str
-    path: str
-    size_bytes: int
-    duration_s: float
-    warnings: tuple[str, ...]
-
-
 class SpeechService:
     """Text and voices to speech. All methods are safe on the event loop: what takes long runs elsewhere."""
 
@@ -89,8 +77,7 @@ class SpeechService:
         models: ModelStore,
         engine: Engine,
         frontend: Frontend,
-        voices: VoiceStore,
-        references: ReferenceStore,
+        library: VoiceLibrary,
         results: ResultCache | None = None,
         objects: ObjectStore | None = None,
         scanner: ClamdScanner | None = None,
@@ -102,14 +89,11 @@ class SpeechService:
         self._models = models
         self._engine = engine
         self._frontend = frontend
-        self._voices = voices
-        self._references = references
+        self._library = library
         self._scanner = scanner
         self._configuration_hash = configuration_hash
-        self._limits = AudioLimits(max_bytes=settings.max_upload_bytes)
         self._is_ready = False
         self._sweeping: asyncio.Task[None] | None = None
-        self._default_reference: str | None = None
 
     async def start(self) -> None:
         """Load the configured model, start the engine and speak once, so that the first request finds all warm.
@@ -148,7 +132,7 @@ class SpeechService:
 
     @property
     def has_default_reference(self) -> bool:
-        return self._default_reference is not None
+        return self._library.has_default_reference
 
     def stats(self) -> Mapping[str, float]:
         """The engine's counters by metric name; `..._total` counts from the start."""
@@ -175,7 +159,7 @@ class SpeechService:
             UnknownVoiceError: no such voice.
         """
         voice, model = await self._voice_and_model(request)
-        hashes = await asyncio.to_thread(lambda: tuple(map(_content_hash, self._reference_paths(request, voice))))
+        hashes = await asyncio.to_thread(self._library.content_hashes, request, voice)
         return Fingerprint(hashes, (model.weights_hash, self._configuration_hash))
 
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
@@ -193,7 +177,7 @@ class SpeechService:
 
     async def _synthesize(self, request: SynthesisRequest) -> Synthesis:
         voice, model = await self._voice_and_model(request)
-        references, warnings = await asyncio.to_thread(self._load_references, request, voice)
+        references, warnings = await asyncio.to_thread(self._library.clips, request, voice)
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         prompt, segments = await asyncio.to_thread(self._read_text, request, model)
@@ -223,27 +207,10 @@ class SpeechService:
         """The voice that a request names, and the model that speaks for it."""
         if request.voice_id is None:
             return None, self._models.current
-        voice = await asyncio.to_thread(self._voices.get, request.voice_id)
+        voice = await asyncio.to_thread(self._library.voices.get, request.voice_id)
         if not voice.gpt_weights and not voice.sovits_weights:
             return voice, self._models.current
         return voice, await asyncio.to_thread(self._models.pair, voice.gpt_weights, voice.sovits_weights)
-
-    def _load_references(
-        self, request: SynthesisRequest, voice: Voice | None
-    ) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
-        """The reference, then the auxiliary ones, with what is to be said about the first."""
-        references = [decode_reference(path, limits=self._limits) for path in self._reference_paths(request, voice)]
-        return references, validate_reference(references[0])
-
-    def _reference_paths(self, request: SynthesisRequest, voice: Voice | None) -> list[Path]:
-        """The clip that the request names, else the voice's, else the default one; then the auxiliary clips."""
-        auxiliary = [self._references.resolve(name) for name in request.aux_ref_audio]
-        if voice is not None and not request.ref_audio:
-            return [self._voices.reference_path(voice), *(auxiliary or self._voices.aux_reference_paths(voice))]
-        name = request.ref_audio or self._default_reference
-        if not name:
-            raise InvalidRequestError("ref_audio_path is required")
-        return [self._references.resolve(name), *auxiliary]
 
     def _read_text(self, request: SynthesisRequest, model: Model) -> tuple[Segment | None, list[Segment]]:
         if len(request.text) > self._settings.max_text_characters:
@@ -261,7 +228,7 @@ class SpeechService:
 
     async def _warm_up(self) -> None:
         """Speak once with the first voice there is; with none, the first request is merely slower."""
-        for voice in await asyncio.to_thread(self._voices.list):
+        for voice in await asyncio.to_thread(self._library.voices.list):
             request = SynthesisRequest(
                 text=_WARM_UP_TEXT,
                 text_lang="zh",
@@ -291,42 +258,29 @@ class SpeechService:
         """
         if self._scanner is not None:
             await self._scanner.scan(data)
-        return await asyncio.to_thread(self._add_reference, data, details or UploadDetails(), owner, trim)
-
-    def _add_reference(self, data: bytes, details: UploadDetails, owner: str, trim: bool) -> StoredReference:
-        reference = decode_reference(data, limits=self._limits)
-        if trim:
-            reference = trim_reference(reference)
-        elif reference.duration_s > MAX_REFERENCE_S:
-            raise ReferenceAudioError(
-                f"the reference is {reference.duration_s:.1f} s; it must be 3 to 10 s: cut it, or send trim=true"
-            )
-        warnings = validate_reference(reference)
-        wav = encode_whole(reference.samples, reference.sample_rate_hz, "wav")
-        stored = self._references.add(wav, ".wav", owner=owner, details=details)
-        return StoredReference(
-            stored.reference_id, stored.path, stored.size_bytes, round(reference.duration_s, 3), warnings
+        return await asyncio.to_thread(
+            self._library.add_reference, data, details or UploadDetails(), owner=owner, trim=trim
         )
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
-        return await asyncio.to_thread(self._references.details, name, owner)
+        return await asyncio.to_thread(self._library.references.details, name, owner)
 
     async def _sweep(self) -> None:
         """Deletes uploads and linked files whose life is over, now and then."""
         while True:
-            await asyncio.to_thread(self._references.sweep)
+            await asyncio.to_thread(self._library.references.sweep)
             if isinstance(self.objects, LocalObjects):
                 await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
             await asyncio.sleep(_SWEEP_S)
 
     async def list_voices(self) -> list[Voice]:
         """All usable voice templates, by id."""
-        return await asyncio.to_thread(self._voices.list)
+        return await asyncio.to_thread(self._library.voices.list)
 
     async def get_voice(self, voice_id: str) -> Voice:
         """One voice template. Raises UnknownVoiceError."""
-        return await asyncio.to_thread(self._voices.get, voice_id)
+        return await asyncio.to_thread(self._library.voices.get, voice_id)
 
     async def put_voice(
         self,
@@ -355,17 +309,11 @@ class SpeechService:
             defaults=defaults or {},
             consent=consent,
         )
-        return await asyncio.to_thread(self._put_voice, voice)
-
-    def _put_voice(self, voice: Voice) -> Voice:
-        clips = {name: self._references.resolve(name) for name in (voice.ref_audio, *voice.aux_ref_audio)}
-        for clip in clips.values():
-            validate_reference(decode_reference(clip, limits=self._limits))
-        return self._voices.put(voice, clips)
+        return await asyncio.to_thread(self._library.put_voice, voice)
 
     async def delete_voice(self, voice_id: str) -> None:
         """Delete a voice template and the clips kept for it. Raises UnknownVoiceError."""
-        await asyncio.to_thread(self._voices.delete, voice_id)
+        await asyncio.to_thread(self._library.voices.delete, voice_id)
 
     async def set_gpt_weights(self, path: str) -> None:
         """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
@@ -377,16 +325,7 @@ class SpeechService:
 
     async def set_default_reference(self, path: str) -> None:
         """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
-        clip = await asyncio.to_thread(self._references.resolve, path)
-        await asyncio.to_thread(lambda: validate_reference(decode_reference(clip, limits=self._limits)))
-        self._default_reference = path
-
-
-def _content_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ReferenceAudioError("the reference cannot be read any more; upload it again") from error
+        await asyncio.to_thread(self._library.set_default_reference, path)
 
 
 async def _with_pauses(
@@ -428,18 +367,18 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
     digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())
     digest.update(tts.model_dump_json().encode())
     digest.update(lexicon_path.read_bytes() if lexicon_path.exists() else b"")
+    references = ReferenceStore(
+        settings.upload_dir,
+        [*roots, *settings.reference_roots],
+        ttl_s=settings.uploads.ttl_s or None,
+        quota_bytes=settings.uploads.quota_bytes or None,
+    )
     return SpeechService(
         settings=settings,
         models=ModelStore(tts, settings, engine.counters),
         engine=engine,
         frontend=Frontend(lexicon=lexicon, g2pw_dir=g2pw_dir),
-        voices=VoiceStore(roots),
-        references=ReferenceStore(
-            settings.upload_dir,
-            [*roots, *settings.reference_roots],
-            ttl_s=settings.uploads.ttl_s or None,
-            quota_bytes=settings.uploads.quota_bytes or None,
-        ),
+        library=VoiceLibrary(VoiceStore(roots), references, AudioLimits(max_bytes=settings.max_upload_bytes)),
         scanner=ClamdScanner(settings.uploads.clamd) if settings.uploads.clamd else None,
         results=open_cache(settings.cache),
         objects=open_objects(settings.objects),
