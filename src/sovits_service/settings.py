@@ -211,6 +211,7 @@ class UploadSettings(BaseModel):
         quota_bytes: what the uploads of one key may take together; 0 is no limit.
         clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
             answer, uploads are refused.
+        receive_s: how long a client may take to send one.
         from_urls: let requests name a reference by its https address; public addresses alone are fetched.
     """
 
@@ -219,6 +220,7 @@ class UploadSettings(BaseModel):
     ttl_s: float = Field(default=24 * 3600.0, ge=0)
     quota_bytes: int = Field(default=0, ge=0)
     clamd: str = ""
+    receive_s: float = Field(default=60.0, gt=0)
     from_urls: bool = False
 
 

@@ -236,6 +236,15 @@ async def test_a_broken_store_costs_the_link_and_not_the_audio(
     assert (audio.status_code, audio.headers["x-cache"]) == (200, "hit")
 
 
+async def test_seventy_repeats_in_a_hundred_cost_thirty_syntheses(
+    cached: httpx.AsyncClient, service: FastService, say: Say
+) -> None:
+    texts = [f"text {number % 30}" for number in range(100)]
+    answers = await asyncio.gather(*(cached.post("/tts", json=say(text, seed=7)) for text in texts))
+    assert {answer.status_code for answer in answers} == {200}
+    assert service.started == 30
+
+
 async def test_hits_are_counted(cached: httpx.AsyncClient, say: Say) -> None:
     for _ in range(3):
         await cached.post("/tts", json=say(seed=7))

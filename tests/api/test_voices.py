@@ -120,6 +120,18 @@ async def test_uploads_at_once_are_limited(base_url: str, client: httpx.AsyncCli
     assert statuses[-1] == 200
 
 
+@pytest.mark.parametrize("settings", [{"max_concurrent_uploads": 1, "uploads": {"receive_s": 0.3}}])
+async def test_a_client_that_hardly_sends_loses_its_slot(base_url: str, client: httpx.AsyncClient) -> None:
+    address = urlsplit(base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = b"POST /upload_ref HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    writer.write(head + b"Content-Length: 1000\r\n\r\n--x\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 504 ")
+    assert (await upload(client, clip())).status_code == 200
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, service: FastService) -> None:
     reference = (await upload(client, clip())).json()["id"]
     body = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
@@ -13,7 +14,8 @@ from starlette.responses import Response
 from sovits_service.api.deps import bounded, context_of, owner_of, read_json_object, require_ready
 from sovits_service.api.openapi import UPLOAD_BODY, VOICE_ID, failures, json_body
 from sovits_service.api.schemas import PathList, Text, checked_prompt_language, describe_problem, voice_defaults
-from sovits_service.errors import InvalidRequestError, UploadTooLargeError
+from sovits_service.errors import DeadlineExceededError, InvalidRequestError, UploadTooLargeError
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.types import Voice
 
@@ -98,28 +100,36 @@ def _form_flag(form: FormData, name: str) -> bool:
     return value in ("true", "1")
 
 
-@router.post("/upload_ref", responses=failures(400, 413, 415, 503), openapi_extra=UPLOAD_BODY)
+async def _receive_clip(request: Request, settings: ServiceSettings) -> tuple[bytes, UploadDetails, bool]:
+    """The clip of a form, what is said of it, and whether it may be trimmed; within limits of size and time."""
+    limit_bytes, limit_s = settings.max_upload_bytes, settings.uploads.receive_s
+    try:
+        with anyio.fail_after(limit_s):
+            form = await bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=8)
+    except TimeoutError:  # a client that sends a byte now and then would keep its slot for ever
+        raise DeadlineExceededError(f"the upload took longer than {limit_s:g} s; send it again") from None
+    try:
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise InvalidRequestError("file is required: send the clip as multipart/form-data, field file")
+        data = await upload.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
+        said = {name: _form_text(form, name) for name in ("prompt_text", "prompt_lang", "consent")}
+        return data, UploadDetails(**said), _form_flag(form, "trim")
+    finally:
+        await form.close()
+
+
+@router.post("/upload_ref", responses=failures(400, 413, 415, 503, 504), openapi_extra=UPLOAD_BODY)
 async def upload_ref(request: Request) -> UploadAnswer:
     """Stores a reference clip under a name made of its content."""
     context = context_of(request)
     client = context.access.authorize(request, "upload")
-    limit_bytes = context.settings.max_upload_bytes
     outcome = "refused"
     try:
         with context.access.upload_slot():
-            async with bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=8) as form:
-                upload = form.get("file")
-                if not isinstance(upload, UploadFile):
-                    raise InvalidRequestError("file is required: send the clip as multipart/form-data, field file")
-                data = await upload.read(limit_bytes + 1)
-                if len(data) > limit_bytes:
-                    raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
-                details = UploadDetails(
-                    prompt_text=_form_text(form, "prompt_text"),
-                    prompt_lang=_form_text(form, "prompt_lang"),
-                    consent=_form_text(form, "consent"),
-                )
-                trim = _form_flag(form, "trim")
+            data, details, trim = await _receive_clip(request, context.settings)
             stored = await context.service.add_reference(data, details, owner=owner_of(client), trim=trim)
         outcome = "stored"
     finally:
