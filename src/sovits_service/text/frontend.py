@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -34,6 +35,7 @@ _PAUSE = re.compile(r"\[pause:\s*(\d+(?:\.\d+)?|\.\d+)\s*s?\s*\]", re.IGNORECASE
 _LONGEST_PAUSE_S = 10.0
 _UNPAIRED = re.compile("[\ud800-\udfff\x00]")  # no encoding has a place for these
 _SPACES = re.compile(r" {2,}")
+_SLASH_AT_END = re.compile(r"(?<=[A-Za-z0-9])/$")
 _WIDE_PAUSE_AT_END = re.compile(r"[，、；：](?=[.。]?$)")
 _SILENT_PHONEMES = frozenset((*PUNCTUATION, "SP", "SP2", "SP3", "UNK", "_"))
 
@@ -119,9 +121,8 @@ class Frontend:
         runs: list[LanguageRun] = []
         dropped = 0
         found = language_runs(text, mode, japanese=japanese)
-        if found and found[-1].language == "en" and mode != "en":
-            # parity: the original says no pause after English at the end of a fragment
-            found[-1].text = _WIDE_PAUSE_AT_END.sub("", found[-1].text)
+        if mode != "en":
+            _tidy_english(found)
         for run in found:
             readings = self._readings(run, mode, symbols)
             if readings is None:
@@ -206,6 +207,16 @@ def make_reader(language: str, lexicon: Readings) -> Reader:
     from sovits_service.text.ja.reader import JapaneseReader
 
     return JapaneseReader(lexicon)
+
+
+def _tidy_english(runs: list[Run]) -> None:
+    """Take out marks at the end of English runs that are not said: 5G/4G网络, and a wide comma that ends all."""
+    for run, after in pairwise(runs):
+        if run.language == "en" and after.language in ("zh", "yue"):
+            run.text = _SLASH_AT_END.sub(" ", run.text)
+    if runs and runs[-1].language == "en":
+        # parity: the original says no pause after English at the end of a fragment
+        runs[-1].text = _WIDE_PAUSE_AT_END.sub("", runs[-1].text)
 
 
 def _parts(text: str) -> list[tuple[str, float | None]]:

@@ -224,7 +224,7 @@ def _number_language(before: Run | None, number: Run, after: Run | None, base: s
     """Whose words a number is read in; the rules are the original's, but a counted number and 3D are Chinese."""
     if before is None and after is None:
         return base
-    is_open = before is None or before.language != "en" or before.text[-1] in _MARKS
+    is_open = before is None or before.language != "en" or before.text[-1] in _MARKS or before.text[-1] in "/、"
     if has_chinese and is_open and after is not None and after.language == "en" and number.text[-1].isalnum():
         return base
     if after is None:

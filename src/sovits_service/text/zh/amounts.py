@@ -10,7 +10,11 @@ from sovits_service.text.zh.notation import notation
 from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
 
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?!\d|,\d)")
-_MORE_THAN = re.compile(r"(?<=[\d万亿千百])\+(?=[\u4e00-\u9fff])")
+_SPACED_THOUSANDS = re.compile(r"(?<![\d.])(\d{1,3}(?: \d{3})+)(?![\d.]| \d)")
+_CARD = re.compile(r"(?<![\d.])\d{4}(?:[ -]\d{4}){2,4}(?:[ -]\d{1,3})?(?!\d)")
+_MORE_THAN = re.compile(r"(?<=\d)\+(?=[\u4e00-\u9fff])|(?<=[万亿千百])\+")
+_UP_TO = re.compile(r"(?<![信编]号)(?<=[年月日号点时分秒岁元度米克天周万亿千百%℃])\s?[-~～–—]\s?(?=\d)")
+_METRES_AND_MORE = re.compile(r"(?<![\d.])(\d)(米|块|毛)(\d{1,2})(?![\d.]|[\u4e00-\u9fff]*[厘分公毫])")
 _MOBILE = re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d)([ -]?)(\d{4})\3(\d{4})(?!\d)")
 _LANDLINE = re.compile(
     r"(?<![\d.-])(?:(\+?86)[ -])?(?:[(（](0\d{2,3})[)）][ -]?|(0(?:10|2\d|[3-9]\d{2}))[ -]?)"
@@ -60,7 +64,7 @@ class AmountRules:
         self._signs = table.signs
         units, currencies = table.alternatives("units"), table.alternatives("currencies")
         signed = rf"(?:(?<![A-Za-z\d])[-+±])?{_NUMBER}"
-        unit = rf"(?:(?:{units})(?![A-Za-z\d])|%|‰)"
+        unit = rf"(?:(?:{units})(?![A-Za-z\d])(?<!A(?=[级座股罩货类型区班组版楼栋馆]))(?<!s(?=店))|%|‰)"
         self._amount = re.compile(
             rf"(?P<currency>{currencies})?\s?(?<![\d.])(?P<first>{signed})\s?(?P<unit>{unit})?"
             rf"(?:\s?[-~～〜–—至到]\s?(?P<currency2>{currencies})?(?<![\d.])(?P<second>-?{_NUMBER})\s?(?P<unit2>{unit})?)?"
@@ -83,7 +87,11 @@ class AmountRules:
     def _passes(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
         return (
             (_THOUSANDS, lambda m: m[1].replace(",", "")),
+            (_CARD, lambda m: ",".join(map(_say_code, re.split("[ -]", m.group())))),
+            (_SPACED_THOUSANDS, lambda m: m[1].replace(" ", "")),
             (_MORE_THAN, lambda _: "多"),
+            (_UP_TO, lambda _: "到"),
+            (_METRES_AND_MORE, lambda m: f"{'两' if m[1] == '2' else read_digits(m[1])}{m[2]}{read_digits(m[3])}"),
             (_MOBILE, _read_mobile),
             (_LANDLINE, _read_landline),
             (
@@ -103,7 +111,7 @@ class AmountRules:
     def _read_formula(self, match: re.Match[str]) -> str:
         """Only what has a sign that no date, range or fraction has; the numbers in it are read here."""
         formula = match.group()
-        if not _EQUATION_SIGN.search(formula[1:]):
+        if not _EQUATION_SIGN.search(formula, 1):
             return formula
         said: list[str] = []
         for i, part in enumerate(re.findall(rf"{_NUMBER}%?|[A-Za-zα-ωΑ-Ω]|[{_POWER}]+|\^-?\d+|\S", formula)):
@@ -140,6 +148,7 @@ class AmountRules:
         magnitude = match["magnitude"] or ""
         counted = bool(magnitude) or bool(name) or context.PAIRED.match(after) is not None
         numbers = [match["first"], *([match["second"]] if is_range else [])]
+        numbers = [re.sub(r"\.00$", "", number) for number in numbers] if currency else numbers
         said = "到".join(
             self._say_measured(number, unit if i or not is_range else match["unit"] or unit, counted, match)
             for i, number in enumerate(numbers)
@@ -215,6 +224,8 @@ def _read_groups(match: re.Match[str]) -> str:
 
 def _read_fraction(match: re.Match[str]) -> str:
     sign, top, bottom = match.groups()
+    if match.string[: match.start()].endswith("第"):
+        return f"{read_cardinal(top)},{read_cardinal(bottom)}"
     if re.search(r"(?:血压|高压|低压)[^，。,]{0,6}$", match.string[max(0, match.start() - 10) : match.start()]):
         return f"{read_number(top)},{read_number(bottom)}"
     return f"{'负' if sign else ''}{read_number(bottom)}分之{read_number(top)}"
@@ -254,7 +265,7 @@ def _read_plain(match: re.Match[str]) -> str:
         return read_number(number) + more
     after = match.string[match.end(1) :]
     before = match.string[max(0, match.start() - 14) : match.start()]
-    if number == "2" and not before.endswith(("第", "初", "周", "星期", "礼拜", "十")):
+    if number == "2" and not _ends_in_letter(before) and not before.endswith(("第", "初", "周", "星期", "礼拜", "十")):
         pairs = context.PAIRED.match(after, 1 if more and after[:1] == more else 0)
         if (pairs or after.startswith("点")) and not context.NOT_PAIRED.match(after):
             return "两" + more
@@ -270,6 +281,10 @@ def _read_plain(match: re.Match[str]) -> str:
     ):
         return read_digits(number) + more
     return read_cardinal(number) + more
+
+
+def _ends_in_letter(before: str) -> bool:
+    return before[-1:].isascii() and before[-1:].isalpha()
 
 
 def _names_year(before: str, after: str) -> bool:
@@ -288,6 +303,6 @@ def _reads_as_code(number: str, before: str, after: str, match: re.Match[str]) -
         return number.startswith("0")
     if number in context.NAMED_NUMBERS:
         return True
-    if number.startswith("0") or (before[-1:].isascii() and before[-1:].isalpha()):
+    if number.startswith("0") or _ends_in_letter(before):
         return True
     return len(number) > _LONGEST_COUNT_DIGITS and not number.endswith("0000")

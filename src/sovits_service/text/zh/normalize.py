@@ -37,7 +37,10 @@ _KEPT = frozenset("!?…,. '’￥^")
 _EMPHASIS = re.compile(r"\*\*|__|~~|`+|^\s*(?:[-*+]\s+|>+\s*|#{1,6}\s*)", re.MULTILINE)
 _HEART = re.compile(rf"(?<=[{HAN}])\s*[❤♥💕💖💗]\ufe0f?\s*(?=[{HAN}])")
 _ARROW = re.compile(r"\s*(?:->|=>|-->|→|⇒|➡)\ufe0f?\s*")
-_SLASH_BETWEEN_HAN = re.compile(rf"(?<=[元米次人块件克斤里吨升角分度字位张度天月年个包只座户]) ?/ ?(?=[{HAN}])")
+_PER = re.compile(
+    rf"(?<=[元米次人块件克斤里吨升角分度字位张天月年个包只座户]) ?/ ?(?=[{HAN}])(?![零一二三四五六七八九十两])"
+)
+_SLASH = re.compile(rf"(?<=[{HAN}]) ?/ ?(?=[{HAN}])")
 _WAVE_BETWEEN = re.compile(
     r"(?<=[年月日号点时分秒岁元度米克天人周万亿千百十一二三四五六七八九零])"
     r" ?[-–—~～〜] ?(?=[零一二三四五六七八九十百千万两\d周年月])"
@@ -82,7 +85,9 @@ def clean(text: str) -> str:
         elif character < "\x80" or "\u4e00" <= character <= "\u9fff":
             cleaned.append(character if character >= " " else " ")
         else:
-            cleaned.append(_decompose(character))
+            said = _decompose(character)
+            is_mixed = "分之" in said and cleaned and cleaned[-1].isdigit()
+            cleaned.append("又" + said if is_mixed else said)
     return "".join(cleaned)
 
 
@@ -134,7 +139,7 @@ def _roman_value(numeral: str) -> int:
 
 def _say_signs(text: str) -> str:
     table = notation()
-    text = _SLASH_BETWEEN_HAN.sub("每", text)
+    text = _SLASH.sub(",", _PER.sub("每", text))
     text = _WAVE_BETWEEN.sub("到", text)
     text = _DASH_BETWEEN_HAN.sub(",", text)
     return "".join(table.greek.get(character) or character for character in text)
