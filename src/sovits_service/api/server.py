@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+# Longer than the 60 s of common load balancers, and than a busy client's pause: a server that closes first resets the
+# request that is on its way.
+_KEEP_ALIVE_S = 75
 _FLUSH_S = 1  # at least so long for answers whose speech is made, when the deadline has passed
 
 
@@ -45,7 +48,9 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, service: SpeechService, drain_s: float) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=_KEEP_ALIVE_S)
+        )
         self.failure: BaseException | None = None
         self._service = service
         self._drain_s = drain_s
