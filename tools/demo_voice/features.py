@@ -1,4 +1,4 @@
-"""Utterances of stage 1 in; waves, exact tokens and the fixed latents that decoder and prior are trained against out."""
+"""Utterances of stage 1 in; waves, exact tokens and the fixed latents that decoder and prior learn from out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import codes as c
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
-import codes as c
 from sovits_service.audio.dsp import linear_spectrogram, mel_filters
 
 RATE_HZ, HOP, FFT = 32_000, 640, 2048
@@ -23,7 +23,7 @@ SHIPPED = ("female_calm", "male_narrator", "child_happy")
 
 @dataclass
 class Utterance:
-    """An utterance in memory: int16 wave of whole tokens, tokens, and its latents (T_frames, 96) in float16 once made."""
+    """An utterance in memory: int16 wave of whole tokens, tokens, and latents (T_frames, 96) in float16 once made."""
 
     speaker: str
     language: str
@@ -37,7 +37,7 @@ class Utterance:
 
 
 def place_pauses(phones: list[str], seconds: list[float], wave: np.ndarray) -> list[float]:
-    """Give each pause the seconds in which the wave is silent: duration predictors hide part of it in its neighbours."""
+    """Give each pause the seconds in which the wave is silent: durations hide part of it in its neighbours."""
     frame = RATE_HZ // 100
     level = np.sqrt(np.square(wave[: len(wave) // frame * frame].reshape(-1, frame)).mean(1))
     quiet = level < 0.004
@@ -64,7 +64,9 @@ def load(work: Path, row: dict[str, object]) -> Utterance:
     tokens = c.encode(phones, place_pauses(phones, seconds, wave))
     needed = len(tokens.codes) * SAMPLES_PER_TOKEN
     wave = np.pad(wave, (0, max(0, needed - len(wave))))[:needed]
-    return Utterance(str(row["speaker"]), str(row["language"]), str(row["text"]), (wave * 32767).astype(np.int16), tokens)
+    return Utterance(
+        str(row["speaker"]), str(row["language"]), str(row["text"]), (wave * 32767).astype(np.int16), tokens
+    )
 
 
 def load_all(work: Path, *, per_speaker_s: float = 3600.0, skip: set[str] | None = None) -> list[Utterance]:
@@ -108,7 +110,14 @@ class Latents:
             values, vectors = values.flip(0)[:LATENTS].clamp(min=1e-6), vectors.flip(1)[:, :LATENTS]
             scale = values.pow(-0.25)
             scale /= (values * scale.square()).mean().sqrt()
-            torch.save({"mean": mean.float(), "basis": (vectors * scale).float(), "kept": float(values.sum() / (x - mean).var(0).sum())}, path)
+            torch.save(
+                {
+                    "mean": mean.float(),
+                    "basis": (vectors * scale).float(),
+                    "kept": float(values.sum() / (x - mean).var(0).sum()),
+                },
+                path,
+            )
         saved = torch.load(path, weights_only=True)
         self.mean, self.basis, self.kept = saved["mean"], saved["basis"], saved["kept"]
 

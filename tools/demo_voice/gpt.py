@@ -1,4 +1,4 @@
-"""Stage 4: phones with durations in, a trained `TextToSemantic` out: phonemes of our inventory to exact tokens after a prompt."""
+"""Stage 4: phones with durations in, a trained `TextToSemantic` out: phonemes to exact tokens after a prompt."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import codes as c
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-import codes as c
 from sovits_service.models.gpt import GptConfig, TextToSemantic, prefix_mask
 from sovits_service.text.symbols import symbol_ids
 
@@ -24,7 +24,7 @@ MAX_PROMPT_S = 10
 
 @dataclass
 class Item:
-    """One training sequence: text ids, clean tokens with the end, the phone (text position) of each token, prompt length.
+    """One training sequence: text ids, clean tokens with the end, the text position of each, prompt length.
 
     `untold` are the tokens of the silence that ends the prompt: given, never to be predicted.
     """
@@ -39,14 +39,17 @@ class Item:
 class Corpus:
     """Utterances by speaker, cut and joined at random into prompt and target."""
 
-    def __init__(self, rows: list[dict[str, object]]) -> None:
+    def __init__(self, rows: list[dict[str, object]], clips: list[dict[str, object]] | None = None) -> None:
+        self.clips = {str(row["speaker"]): row for row in clips or []}
         self.rows: dict[str, list[dict[str, object]]] = {}
         for row in rows:
             self.rows.setdefault(str(row["speaker"]), []).append(row)
         self.speakers = sorted(self.rows)
         self.ids = symbol_ids("v2")
 
-    def utterance(self, row: dict[str, object], rng: random.Random, *, clause: bool) -> tuple[list[str], list[int], list[int]]:
+    def utterance(
+        self, row: dict[str, object], rng: random.Random, *, clause: bool
+    ) -> tuple[list[str], list[int], list[int]]:
         """Symbols, codes and owners without the silences at both ends; `clause` may cut it at a comma."""
         phones, seconds = list(row["phones"]), list(row["seconds"])  # type: ignore[call-overload]
         tokens = c.encode(phones, c.fix_pauses(phones, seconds, rng))
@@ -68,6 +71,15 @@ class Corpus:
             code, owner = code[:-1], owner[:-1]
         return symbols, code, owner
 
+    def _longer(
+        self, speaker: str, symbols: list[str], code: list[int], owner: list[int], rng: random.Random
+    ) -> tuple[list[str], list[int], list[int]]:
+        """A second utterance joined on without a pause, since the sentences of users are longer than the templates'."""
+        more, more_code, more_owner = self.utterance(rng.choice(self.rows[speaker]), rng, clause=rng.random() < 0.5)
+        while symbols and symbols[-1] in c.PUNCTUATION:
+            symbols = symbols[:-1]
+        return symbols + more, code + more_code, owner + [o + len(symbols) for o in more_owner]
+
     def item(self, speaker: str, rng: random.Random, kind: str) -> Item:
         """`short`: a clause; `single`: an utterance; `pair`: up to two utterances as prompt, then a target."""
         text: list[int] = []
@@ -75,9 +87,19 @@ class Corpus:
         owners: list[int] = []
         prompt = untold = 0
         pieces = {"short": 1, "single": 1, "pair": rng.choice((2, 2, 2, 3))}[kind]
+        clip = self.clips.get(speaker) if kind == "pair" and rng.random() < 0.5 else None
+        if clip:  # the shipped references are prompts more often than others
+            pieces = 2
         for piece in range(pieces):
             last = piece == pieces - 1
-            symbols, code, owner = self.utterance(rng.choice(self.rows[speaker]), rng, clause=kind == "short" or rng.random() < 0.5)
+            if clip and not last:
+                symbols, code, owner = self.utterance(clip, rng, clause=False)
+            else:
+                symbols, code, owner = self.utterance(
+                    rng.choice(self.rows[speaker]), rng, clause=kind == "short" or rng.random() < 0.4
+                )
+            if last and kind != "short" and rng.random() < 0.55:
+                symbols, code, owner = self._longer(speaker, symbols, code, owner, rng)
             if last and rng.random() < 0.1:  # the service starts a very short text with a full stop
                 symbols, owner = [".", *symbols], [o + 1 for o in owner]
             lead = 0 if last and prompt else rng.choice((0, 0, 1, 2))
@@ -116,22 +138,35 @@ def corrupt(tokens: list[int], prompt: int, rng: random.Random) -> list[int]:
 
 
 class Factors(nn.Module):
-    """Tables of the model as sums of shared factors (phone, base, tone, part) and a rest, so that rare codes learn from kin."""
+    """Tables of the model as sums of shared factors (base, tone, part) and a rest: rare codes learn from kin."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         bases = sorted({c.base_of(p) for p in c.PHONES})
         tones = sorted({c.tone_of(p) for p in c.PHONES})
-        self.register_buffer("base_index", torch.tensor([bases.index(c.base_of(p)) for p in c.PHONES]), persistent=False)
-        self.register_buffer("tone_index", torch.tensor([tones.index(c.tone_of(p)) for p in c.PHONES]), persistent=False)
+        self.register_buffer(
+            "base_index", torch.tensor([bases.index(c.base_of(p)) for p in c.PHONES]), persistent=False
+        )
+        self.register_buffer(
+            "tone_index", torch.tensor([tones.index(c.tone_of(p)) for p in c.PHONES]), persistent=False
+        )
         ids = symbol_ids("v2")
         self.register_buffer("text_rows", torch.tensor([ids.get(p, 0) for p in c.PHONES[1:]]), persistent=False)
-        self.base, self.tone = nn.Parameter(torch.randn(len(bases), width)), nn.Parameter(torch.randn(len(tones), width) * 0.7)
+        self.base, self.tone = (
+            nn.Parameter(torch.randn(len(bases), width)),
+            nn.Parameter(torch.randn(len(tones), width) * 0.7),
+        )
         self.part = nn.Parameter(torch.randn(c.PARTS, width) * 0.7)
         self.rest_text = nn.Parameter(torch.randn(732, width) * 0.3)
         self.rest_audio = nn.Parameter(torch.randn(c.N_CODES + 1, width) * 0.2)
-        self.out_base, self.out_tone = nn.Parameter(torch.randn(len(bases), width) * 0.04), nn.Parameter(torch.randn(len(tones), width) * 0.03)
-        self.out_part, self.out_rest = nn.Parameter(torch.randn(c.PARTS, width) * 0.03), nn.Parameter(torch.zeros(c.N_CODES + 1, width))
+        self.out_base, self.out_tone = (
+            nn.Parameter(torch.randn(len(bases), width) * 0.04),
+            nn.Parameter(torch.randn(len(tones), width) * 0.03),
+        )
+        self.out_part, self.out_rest = (
+            nn.Parameter(torch.randn(c.PARTS, width) * 0.03),
+            nn.Parameter(torch.zeros(c.N_CODES + 1, width)),
+        )
 
     def _codes(self, base: torch.Tensor, tone: torch.Tensor, part: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
         phone = base[self.base_index] + tone[self.tone_index]
@@ -148,7 +183,10 @@ class Factors(nn.Module):
 
 # (layer, head, what it should look at): of text rows, then of token rows.
 TEXT_GUIDES = ((0, 0, -1), (0, 1, 1))
-TOKEN_GUIDES = ((0, 2, "previous"), (0, 3, "second"), (1, 0, "here"), (1, 1, "previous"), (2, 0, "here"), (2, 1, "next"), (3, 0, "next"))  # fmt: skip
+TOKEN_GUIDES = (
+    (0, 2, "previous"), (0, 3, "second"), (1, 0, "here"), (1, 1, "previous"),
+    (2, 0, "here"), (2, 1, "next"), (3, 0, "next"),
+)  # fmt: skip
 
 
 def attend(project: nn.Module, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -274,8 +312,10 @@ def sample(
     seen = [list(p) for p in prompts]
     logits = torch.stack(
         [
-            model.prefill(torch.tensor(i.text), torch.zeros(len(i.text), 1024), torch.tensor(p, dtype=torch.long), cache, slot)
-            for slot, (i, p) in enumerate(zip(items, prompts))
+            model.prefill(
+                torch.tensor(i.text), torch.zeros(len(i.text), 1024), torch.tensor(p, dtype=torch.long), cache, slot
+            )
+            for slot, (i, p) in enumerate(zip(items, prompts, strict=False))
         ]
     )
     out: list[list[int]] = [[] for _ in items]
@@ -290,7 +330,9 @@ def sample(
             kept = scores[row, used]
             scores[row, used] = torch.where(kept < 0, kept * 1.35, kept / 1.35)
         cut = scores.topk(15, dim=-1).values[:, -1:]
-        drawn = torch.multinomial(torch.softmax(scores.masked_fill(scores < cut, -torch.inf), -1), 1, generator=generator)[:, 0]
+        drawn = torch.multinomial(
+            torch.softmax(scores.masked_fill(scores < cut, -torch.inf), -1), 1, generator=generator
+        )[:, 0]
         for row, token in enumerate(drawn.tolist()):
             if not ended[row]:
                 ended[row] = token == c.END or bool(stop[row])
@@ -302,15 +344,17 @@ def sample(
         positions = torch.tensor([i.prompt_tokens + step for i in items])
         places = torch.tensor([len(i.text) + i.prompt_tokens + step for i in items])
         logits = model.decode_step(drawn.clamp(max=c.N_CODES), positions, places, cache, int(places.max()) + 1)
-    return list(zip(out, ended))
+    return list(zip(out, ended, strict=False))
 
 
-def evaluate(model: TextToSemantic, corpus: Corpus, count: int = 18, scale: float = 1.0, seed: int = 1) -> dict[str, float]:
+def evaluate(
+    model: TextToSemantic, corpus: Corpus, count: int = 18, scale: float = 1.0, seed: int = 1
+) -> dict[str, float]:
     """Phone error of sampled tokens after a prompt, share without an end, and length against the source."""
     rng = random.Random(seed)
     items = [corpus.item(rng.choice(corpus.speakers), rng, "pair") for _ in range(count)]
     errors, wrong, ratios = [], 0, []
-    for item, (codes, ended) in zip(items, sample(model, items, scale=scale, seed=seed)):
+    for item, (codes, ended) in zip(items, sample(model, items, scale=scale, seed=seed), strict=False):
         expected = c.collapse(item.tokens[item.prompt_tokens : -1])
         errors.append(min(1.0, c.edit_rate(expected, c.collapse(codes))))
         ratio = len(codes) / (len(item.tokens) - 1 - item.prompt_tokens)
@@ -322,10 +366,13 @@ def evaluate(model: TextToSemantic, corpus: Corpus, count: int = 18, scale: floa
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    rows = [r for r in c.read_rows(args.work / "durations.jsonl")]
-    held, corpus = Corpus(rows[:HELD_OUT]), Corpus(rows[HELD_OUT:])
+    rows = list(c.read_rows(args.work / "durations.jsonl"))
+    clips = c.read_rows(args.work / "clips.jsonl")
+    held, corpus = Corpus(rows[:HELD_OUT], clips), Corpus(rows[HELD_OUT:], clips)
     trainer = Trainer()
-    optimizer = torch.optim.AdamW([p for p in trainer.parameters() if p.requires_grad], lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        [p for p in trainer.parameters() if p.requires_grad], lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01
+    )
     average = {k: v.clone() for k, v in trainer.state_dict().items()}
     path, step = args.work / "gpt.pt", 0
     if path.exists():
@@ -338,9 +385,12 @@ def train(args: argparse.Namespace) -> None:
     bucket: dict[str, list[list[Item]]] = {"short": [], "single": [], "pair": []}
     while step < args.steps:
         stage = step / args.steps
-        kind = rng.choices(("short", "single", "pair"), (0.85, 0.15, 0) if stage < 0.12 else (0.3, 0.3, 0.4) if stage < 0.3 else (0.1, 0.2, 0.7))[0]
+        kind = rng.choices(
+            ("short", "single", "pair"),
+            (0.85, 0.15, 0) if stage < 0.12 else (0.3, 0.3, 0.4) if stage < 0.3 else (0.1, 0.2, 0.7),
+        )[0]
         if not bucket[kind]:  # sort a few batches by length: less padding
-            size, batches = {"short": 32, "single": 20, "pair": 12}[kind], 6
+            size, batches = {"short": 32, "single": 20, "pair": 10}[kind], 6
             pool = [corpus.item(rng.choice(corpus.speakers), rng, kind) for _ in range(size * batches)]
             pool.sort(key=lambda i: len(i.tokens) + len(i.text))
             bucket[kind] = [pool[i * size : (i + 1) * size] for i in range(batches)]
@@ -362,11 +412,15 @@ def train(args: argparse.Namespace) -> None:
         for i, value in enumerate((loss, guide, log_z, accuracy)):
             sums[i] += float(value.detach())
         if step % 50 == 0:
-            mean = [s / 50 for s in sums]
-            print(f"gpt {step} loss {mean[0]:.3f} guide {mean[1]:.3f} log_z2 {mean[2]:.3f} accuracy {mean[3]:.3f} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)  # fmt: skip
+            names = ("loss", "guide", "log_z2", "accuracy")
+            report = " ".join(f"{name} {value / 50:.3f}" for name, value in zip(names, sums, strict=False))
+            print(f"gpt {step} {report} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
             started, sums = time.monotonic(), [0.0] * 5
         if step % 250 == 0 or step == args.steps:
-            torch.save({"model": trainer.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step}, path)
+            torch.save(
+                {"model": trainer.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step},
+                path,
+            )
             smooth = Trainer()
             smooth.load_state_dict(average)
             print(f"gpt {step} sampled: {evaluate(smooth.export().eval(), held)}", flush=True)

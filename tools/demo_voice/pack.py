@@ -7,15 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 import codes as c
+import torch
 from codebook import codebook
 from content import Content
 from gpt import CONFIG, Trainer
 from prior import new_vits
 from sizes import SOVITS
+from torch import Tensor
 from vocoder import legacy_to_new
 
 LIMIT_BYTES = 25_000_000
@@ -61,12 +60,15 @@ def pack_sovits(work: Path, folder: Path) -> dict[str, int]:
     decoder, vocoder_step = _average(work / "vocoder.pt")
     model.dec.load_state_dict(legacy_to_new(decoder))
     content, content_step = _average(work / "content.pt")
-    model.ssl_proj.load_state_dict({k.removeprefix("ssl_proj."): v for k, v in content.items() if k.startswith("ssl_proj.")})
+    model.ssl_proj.load_state_dict(
+        {k.removeprefix("ssl_proj."): v for k, v in content.items() if k.startswith("ssl_proj.")}
+    )
     model.quantizer.codebook.embed.copy_(codebook())
     s = SOVITS
     config: dict[str, Any] = {
         "model": {
-            "inter_channels": s.inter_channels, "hidden_channels": s.hidden_channels, "filter_channels": s.filter_channels,
+            "inter_channels": s.inter_channels, "hidden_channels": s.hidden_channels,
+            "filter_channels": s.filter_channels,
             "n_heads": s.n_heads, "n_layers": s.n_layers, "kernel_size": s.kernel_size, "p_dropout": s.p_dropout,
             "resblock": s.resblock, "resblock_kernel_sizes": list(s.resblock_kernel_sizes),
             "resblock_dilation_sizes": [list(d) for d in s.resblock_dilation_sizes],
@@ -96,8 +98,13 @@ def pack_hubert(work: Path, folder: Path) -> None:
     model = Content()
     model.load_state_dict(average)
     model.hubert.half().save_pretrained(folder / "hubert")
-    preprocessor = {"do_normalize": False, "feature_size": 1, "padding_value": 0.0, "sampling_rate": 16000, "feature_extractor_type": "Wav2Vec2FeatureExtractor"}  # fmt: skip
-    (folder / "hubert" / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1) + "\n", encoding="utf-8")
+    preprocessor = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16_000,
+        "feature_size": 1, "padding_value": 0.0, "do_normalize": False,
+    }  # fmt: skip
+    (folder / "hubert" / "preprocessor_config.json").write_text(
+        json.dumps(preprocessor, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def main() -> None:

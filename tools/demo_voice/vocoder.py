@@ -1,19 +1,20 @@
-"""Stage 3a: latents of real speech in, a trained HiFi-GAN `dec` out; it needs no text, so it trains beside everything else."""
+"""Stage 3a: latents of real speech in, a trained HiFi-GAN `dec` out; no text is needed."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import time
 from pathlib import Path
 
+import features
 import torch
 import torch.nn.functional as F
+from sizes import SOVITS
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-import features
-from sizes import SOVITS
 from sovits_service.audio.dsp import mel_filters
 from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
 from sovits_service.models.sovits.weight_norm import add_weight_norm
@@ -53,7 +54,7 @@ class PeriodDiscriminator(nn.Module):
         self.period = period
         widths = (1, 16, 48, 96, 128)
         self.layers = nn.ModuleList(
-            parametrizations.weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(widths, widths[1:])
+            parametrizations.weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in itertools.pairwise(widths)
         )
         self.post = parametrizations.weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), 1, (1, 0)))
 
@@ -76,12 +77,15 @@ class SpectrumDiscriminator(nn.Module):
         strides = ((1, 2), (1, 2), (2, 2), (1, 2))
         widths = (1, 16, 24, 32, 48)
         self.layers = nn.ModuleList(
-            parametrizations.weight_norm(nn.Conv2d(a, b, (3, 7), s, (1, 3))) for a, b, s in zip(widths, widths[1:], strides)
+            parametrizations.weight_norm(nn.Conv2d(a, b, (3, 7), s, (1, 3)))
+            for a, b, s in zip(widths, widths[1:], strides, strict=False)
         )
         self.post = parametrizations.weight_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1))
 
     def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
-        spectrum = torch.stft(wave[:, 0].float(), self.fft, self.fft // 4, window=self.window, return_complex=True).abs()
+        spectrum = torch.stft(
+            wave[:, 0].float(), self.fft, self.fft // 4, window=self.window, return_complex=True
+        ).abs()
         x = torch.log(spectrum[:, : self.fft * 3 // 8] + 1e-3).transpose(1, 2)[:, None]  # up to 12 kHz
         maps = []
         for layer in self.layers:
@@ -91,7 +95,9 @@ class SpectrumDiscriminator(nn.Module):
 
 
 def new_discriminators() -> nn.ModuleList:
-    return nn.ModuleList([*(PeriodDiscriminator(p) for p in (3, 5, 7)), *(SpectrumDiscriminator(f) for f in (512, 1280))])
+    return nn.ModuleList(
+        [*(PeriodDiscriminator(p) for p in (3, 5, 7)), *(SpectrumDiscriminator(f) for f in (512, 1280))]
+    )
 
 
 def spectral_loss(fake: Tensor, real: Tensor) -> Tensor:
@@ -99,7 +105,9 @@ def spectral_loss(fake: Tensor, real: Tensor) -> Tensor:
     total = fake.new_zeros(())
     for fft, n_mels in ((320, 40), (1024, 80), (2048, 128)):
         window = torch.hann_window(fft)
-        a, b = (torch.stft(w[:, 0].float(), fft, fft // 4, window=window, return_complex=True).abs() for w in (fake, real))
+        a, b = (
+            torch.stft(w[:, 0].float(), fft, fft // 4, window=window, return_complex=True).abs() for w in (fake, real)
+        )
         mel = torch.from_numpy(mel_filters(32_000, fft, n_mels))
         total = total + F.l1_loss(torch.log(mel @ a + 1e-4), torch.log(mel @ b + 1e-4))
         a, b = a[:, : fft * 3 // 8], b[:, : fft * 3 // 8]
@@ -158,13 +166,21 @@ def train(args: argparse.Namespace) -> None:
             discriminators.load_state_dict(saved["discriminators"])
             d_opt.load_state_dict(saved["d_opt"])
     segments = Segments(args.work, args.seed + step)
-    print(f"vocoder: {len(segments.shipped)} + {len(segments.others)} utterances, latents keep {segments.latents.kept:.3f}", flush=True)
+    print(
+        f"vocoder: {len(segments.shipped)} + {len(segments.others)} utterances, "
+        f"latents keep {segments.latents.kept:.3f}",
+        flush=True,
+    )
     started, sums = time.monotonic(), [0.0] * 4
     while step < args.steps:
         z, real = segments.batch()
         z = z + 0.1 * torch.randn_like(z)
         gan = step >= args.gan_from
-        lr = args.lr * min(1, (step + 1) / 100) * (1 if step < args.steps * 0.6 else max(0.1, (args.steps - step) / (args.steps * 0.4)))
+        lr = (
+            args.lr
+            * min(1, (step + 1) / 100)
+            * (1 if step < args.steps * 0.6 else max(0.1, (args.steps - step) / (args.steps * 0.4)))
+        )
         for optimizer, factor in ((g_opt, 1.0), (d_opt, 0.5)):
             for group in optimizer.param_groups:
                 group["lr"] = lr * factor
@@ -191,7 +207,9 @@ def train(args: argparse.Namespace) -> None:
                     with torch.no_grad():
                         _, wanted = d(real)
                     adversarial = adversarial + ((1 - score.float()) ** 2).mean()
-                    matching = matching + sum(F.l1_loss(a.float(), b.float()) for a, b in zip(maps, wanted)) / len(maps)
+                    matching = matching + sum(
+                        F.l1_loss(a.float(), b.float()) for a, b in zip(maps, wanted, strict=False)
+                    ) / len(maps)
             loss = loss + adversarial * args.adversarial + 2 * matching
             sums[1] += float(adversarial.detach())
             sums[3] += float(matching.detach())
@@ -205,8 +223,9 @@ def train(args: argparse.Namespace) -> None:
             average[key].lerp_(value, 1 - decay)
         sums[0] += float(spectral.detach())
         if step % 50 == 0:
-            m = [s / 50 for s in sums]
-            print(f"vocoder {step} spectral {m[0]:.4f} adversarial {m[1]:.3f} d {m[2]:.3f} matching {m[3]:.3f} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)  # fmt: skip
+            names = ("spectral", "adversarial", "discriminators", "matching")
+            report = " ".join(f"{name} {value / 50:.3f}" for name, value in zip(names, sums, strict=False))
+            print(f"vocoder {step} {report} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
             started, sums = time.monotonic(), [0.0] * 4
         if step % 250 == 0 or step == args.steps:
             state = {"generator": generator.state_dict(), "average": average, "step": step, "g_opt": g_opt.state_dict()}
