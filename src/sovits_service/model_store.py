@@ -119,6 +119,10 @@ class ModelStore:
         assert self._current is not None, "load_configured() comes first"
         return self._current
 
+    def device_memory_bytes(self) -> int:
+        """What torch holds of a CUDA device's memory; 0 on the CPU, where the process's own memory says it."""
+        return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
+
     def load_configured(self) -> None:
         """Load the configured files. Blocks.
 

@@ -15,7 +15,6 @@ import structlog
 
 from sovits_service.audio.join import silence
 from sovits_service.audio.load import AudioLimits
-from sovits_service.config_file import find_path
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError
@@ -28,12 +27,13 @@ from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.frontend import Frontend
-from sovits_service.text.lexicon import Lexicon, load_lexicon
+from sovits_service.text.lexicon import LexiconFile
 from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary
 
 log = structlog.get_logger(__name__)
 _SWEEP_S = 600.0
+_LEXICON_LOOK_S = 3.0
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
 
@@ -82,6 +82,7 @@ class SpeechService:
         objects: ObjectStore | None = None,
         scanner: ClamdScanner | None = None,
         configuration_hash: str = "",
+        lexicon_file: LexiconFile | None = None,
     ) -> None:
         self.results = results
         self.objects = objects
@@ -92,8 +93,10 @@ class SpeechService:
         self._library = library
         self._scanner = scanner
         self._configuration_hash = configuration_hash
+        self._lexicon_file = lexicon_file
+        self._lexicon_hash = lexicon_file.lexicon.digest() if lexicon_file is not None else ""
         self._is_ready = False
-        self._sweeping: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Load the configured model, start the engine and speak once, so that the first request finds all warm.
@@ -105,15 +108,15 @@ class SpeechService:
         await asyncio.to_thread(self._models.load_configured)
         self._engine.start()
         await self._warm_up()
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._chores = [asyncio.create_task(self._sweep()), asyncio.create_task(self._follow_lexicon())]
         self._is_ready = True
 
     async def stop(self, deadline_s: float) -> None:
         """Refuse new requests, let those that run finish within the deadline, end the rest."""
         self._is_ready = False
         await asyncio.to_thread(self._engine.stop, deadline_s)
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for chore in self._chores:
+            chore.cancel()
         if self.results is not None:
             await self.results.close()
 
@@ -142,6 +145,8 @@ class SpeechService:
             "queue_depth": stats.waiting_jobs,
             "active_requests": stats.active_jobs,
             "running_sequences": stats.running_sequences,
+            "batch_occupancy": stats.running_sequences / self._settings.max_running,
+            "device_memory_bytes": self._models.device_memory_bytes(),
             "semantic_tokens_total": counters.tokens,
             "decode_steps_total": counters.decode_steps,
             "audio_seconds_total": counters.audio_s,
@@ -160,7 +165,7 @@ class SpeechService:
         """
         voice, model = await self._voice_and_model(request)
         hashes = await asyncio.to_thread(self._library.content_hashes, request, voice)
-        return Fingerprint(hashes, (model.weights_hash, self._configuration_hash))
+        return Fingerprint(hashes, (model.weights_hash, self._configuration_hash, self._lexicon_hash))
 
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
         """Speak a request; returns when its first chunk exists.
@@ -274,6 +279,19 @@ class SpeechService:
                 await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
             await asyncio.sleep(_SWEEP_S)
 
+    async def _follow_lexicon(self) -> None:
+        while True:
+            await asyncio.sleep(_LEXICON_LOOK_S)
+            await self.refresh_lexicon()
+
+    async def refresh_lexicon(self) -> None:
+        """Take the lexicon's file anew where it has changed; one that cannot be used is told in the log."""
+        if self._lexicon_file is None or not await asyncio.to_thread(self._lexicon_file.refresh):
+            return
+        # Both at once as seen from the event loop, where answers get their place in the cache.
+        self._frontend.use_lexicon(self._lexicon_file.lexicon)
+        self._lexicon_hash = self._lexicon_file.lexicon.digest()
+
     async def list_voices(self) -> list[Voice]:
         """All usable voice templates, by id."""
         return await asyncio.to_thread(self._library.voices.list)
@@ -360,13 +378,11 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         SettingsError: the lexicon cannot be read.
     """
     engine = Engine(max_jobs=settings.max_running + settings.max_queue, parallel_jobs=settings.max_running)
-    lexicon_path = find_path(settings.lexicon_path)
-    lexicon = load_lexicon(lexicon_path) if lexicon_path.exists() else Lexicon()
+    lexicon_file = LexiconFile(settings.lexicon_path)
     g2pw_dir = tts.g2pw_path if tts.g2pw_path.exists() else None
     roots = settings.all_voices_roots
     digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())
     digest.update(tts.model_dump_json().encode())
-    digest.update(lexicon_path.read_bytes() if lexicon_path.exists() else b"")
     references = ReferenceStore(
         settings.upload_dir,
         [*roots, *settings.reference_roots],
@@ -377,10 +393,11 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         settings=settings,
         models=ModelStore(tts, settings, engine.counters),
         engine=engine,
-        frontend=Frontend(lexicon=lexicon, g2pw_dir=g2pw_dir),
+        frontend=Frontend(lexicon=lexicon_file.lexicon, g2pw_dir=g2pw_dir),
         library=VoiceLibrary(VoiceStore(roots), references, AudioLimits(max_bytes=settings.max_upload_bytes)),
         scanner=ClamdScanner(settings.uploads.clamd) if settings.uploads.clamd else None,
         results=open_cache(settings.cache),
         objects=open_objects(settings.objects),
         configuration_hash=digest.hexdigest(),
+        lexicon_file=lexicon_file,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,7 @@ from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
 
 if TYPE_CHECKING:
+    from sovits_service.text.zh.g2pw import G2pwModel
     from sovits_service.text.zh.reader import ChineseReader
 
 SUPPORTED_LANGUAGES: Mapping[SymbolSet, tuple[str, ...]] = MappingProxyType(
@@ -59,7 +61,15 @@ class Frontend:
         self._g2pw_dir = g2pw_dir
         self._readers: dict[str, Reader] = {}
         self._chinese: ChineseReader | None = None
+        self._g2pw: G2pwModel | None = None
         self._lock = Lock()
+
+    def use_lexicon(self, lexicon: Lexicon) -> None:
+        """Take other pronunciations for later texts."""
+        with self._lock:
+            self._lexicon = lexicon
+            self._readers = {}
+            self._chinese = None
 
     def segments(self, text: str, language: str, symbols: SymbolSet, split: SplitMethod) -> list[Segment]:
         """Split a text and read every fragment.
@@ -72,17 +82,21 @@ class Frontend:
         text = _UNPAIRED.sub("", text)
         japanese = is_japanese(text)
         segments: list[Segment] = []
+        lost = 0  # letters of fragments that say nothing at all; the next one that does reports them
         for part, pause_s in _parts(text):
-            spoken = [
-                segment
-                for fragment in presegment(protect(part), mode, split)
-                if _is_spoken(segment := self._segment(reveal(fragment), mode, symbols, japanese), symbols)
-            ]
+            spoken: list[Segment] = []
+            for fragment in presegment(protect(part), mode, split):
+                segment = self._segment(reveal(fragment), mode, symbols, japanese)
+                lost += segment.dropped_characters
+                if _is_spoken(segment, symbols):
+                    spoken.append(replace(segment, dropped_characters=lost))
+                    lost = 0
             if pause_s is not None:
                 _pause_after(spoken or segments, pause_s)
             segments += spoken
         if not segments:
             raise InvalidRequestError("text has nothing to read; send words in the language of text_lang")
+        segments[-1] = replace(segments[-1], dropped_characters=segments[-1].dropped_characters + lost)
         return segments
 
     def transcript(self, text: str, language: str, symbols: SymbolSet) -> Segment:
@@ -164,11 +178,22 @@ class Frontend:
         return readings
 
     def _chinese_reader(self) -> ChineseReader:
-        if self._chinese is None:
+        reader = self._chinese
+        if reader is None:
             with self._lock:
-                if self._chinese is None:
-                    self._chinese = _make_chinese_reader(self._lexicon.readings("zh"), self._g2pw_dir)
-        return self._chinese
+                reader = self._chinese
+                if reader is None:
+                    reader = self._chinese = self._make_chinese_reader()
+        return reader
+
+    def _make_chinese_reader(self) -> ChineseReader:
+        from sovits_service.text.zh.reader import ChineseReader
+
+        if self._g2pw_dir is not None and self._g2pw is None:
+            from sovits_service.text.zh.g2pw import G2pwModel
+
+            self._g2pw = G2pwModel(self._g2pw_dir)
+        return ChineseReader(self._lexicon.readings("zh"), self._g2pw)
 
     def _reader(self, language: str) -> Reader:
         reader = self._readers.get(language)
@@ -178,16 +203,6 @@ class Frontend:
                 if reader is None:
                     reader = self._readers[language] = make_reader(language, self._lexicon.readings(language))
         return reader
-
-
-def _make_chinese_reader(lexicon: Readings, g2pw_dir: Path | None) -> ChineseReader:
-    from sovits_service.text.zh.reader import ChineseReader
-
-    if g2pw_dir is None:
-        return ChineseReader(lexicon)
-    from sovits_service.text.zh.g2pw import G2pwModel
-
-    return ChineseReader(lexicon, G2pwModel(g2pw_dir))
 
 
 def make_reader(language: str, lexicon: Readings) -> Reader:
@@ -232,8 +247,7 @@ def _parts(text: str) -> list[tuple[str, float | None]]:
 
 def _pause_after(segments: list[Segment], pause_s: float) -> None:
     if segments:
-        last = segments[-1]
-        segments[-1] = Segment(last.runs, (last.pause_s or 0.0) + pause_s, last.dropped_characters)
+        segments[-1] = replace(segments[-1], pause_s=(segments[-1].pause_s or 0.0) + pause_s)
 
 
 def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:

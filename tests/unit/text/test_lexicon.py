@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sovits_service.errors import SettingsError
 from sovits_service.text.frontend import Frontend
-from sovits_service.text.lexicon import Lexicon, load_lexicon
+from sovits_service.text.lexicon import Lexicon, LexiconFile, load_lexicon
 from sovits_service.text.symbols import symbol_ids
 
 
@@ -72,3 +73,52 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "zh:\n", "# nothing\n"])
 def test_an_empty_file_is_an_empty_dictionary(tmp_path: Path, content: str) -> None:
     assert _load(tmp_path, content).readings("zh") == {}
+
+
+def _replace(path: Path, content: str) -> None:
+    """As editors do: another file in its place."""
+    beside = path.with_suffix(".new")
+    beside.write_text(content, encoding="utf-8")
+    beside.replace(path)
+
+
+def test_a_changed_file_is_taken_and_an_equal_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.yaml"
+    file = LexiconFile(path)
+    _replace(path, "zh:\n  角色: jiao3 se4\n")
+    assert (file.refresh(), file.refresh()) == (True, False)
+    first = file.lexicon.digest()
+    _replace(path, "# a comment\nzh:\n  角色: jiao3 se4\nen:\n")
+    assert file.refresh()
+    assert file.lexicon.digest() == first
+    _replace(path, "zh:\n  角色: jue2 se4\n")
+    assert file.refresh()
+    assert file.lexicon.digest() != first
+    path.unlink()
+    assert file.refresh()
+    assert file.lexicon == Lexicon()
+
+
+def test_a_broken_file_keeps_the_one_before_and_names_the_line_once(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.yaml"
+    path.write_text("zh:\n  角色: jiao3 se4\n", encoding="utf-8")
+    file = LexiconFile(path)
+    _replace(path, "zh:\n  角色: jiao3 se4\n  银行: yin hang\n")
+    with capture_logs() as lines:
+        assert (file.refresh(), file.refresh()) == (False, False)
+    assert [line["log_level"] for line in lines] == ["warning"]
+    assert "line 3" in lines[0]["reason"]
+    assert file.lexicon.readings("zh") == {"角色": ("jiao3", "se4")}
+    _replace(path, "zh:\n  银行: yin2 hang2\n")
+    assert file.refresh()
+
+
+def test_another_dictionary_counts_for_later_texts() -> None:
+    frontend = Frontend()
+    assert _phonemes(frontend, "这个角色很好", "zh")[4:8] == ["j", "ve2", "s", "e4"]
+    assert "EY1" in _phonemes(frontend, "I like a TOMATO very much", "en")
+    frontend.use_lexicon(
+        Lexicon({"zh": {"角色": ("jiao3", "se4")}, "en": {"tomato": ("T", "AH0", "M", "AA1", "T", "OW0")}})
+    )
+    assert _phonemes(frontend, "这个角色很好", "zh")[4:8] == ["j", "iao3", "s", "e4"]
+    assert "AA1" in _phonemes(frontend, "I like a TOMATO very much", "en")
