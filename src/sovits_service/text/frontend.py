@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
-from sovits_service.text.langid import LATIN_WORDS, Run, is_japanese, language_runs
+from sovits_service.text.langid import INLINE_READING, LATIN_WORDS, Run, is_japanese, language_runs
 from sovits_service.text.lexicon import Lexicon, Readings
 from sovits_service.text.reading import Reading
 from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
@@ -159,6 +159,10 @@ class Frontend:
             if mode in ("zh", "yue"):  # the user chose the language; a foreign word in it must not fail the text
                 return None
             raise
+        if run.language == "yue" and INLINE_READING.search(run.text):
+            from sovits_service.text.yue.marked import read_marked
+
+            return [(run.language, read_marked(reader, run.text, symbols))]
         return [(run.language, reader.read(run.text, symbols))]
 
     def _read_chinese(self, text: str, symbols: SymbolSet) -> list[tuple[str, Reading]]:

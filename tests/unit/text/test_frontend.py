@@ -124,6 +124,21 @@ def test_what_cannot_be_read_is_counted(frontend: Frontend) -> None:
     assert segment.dropped_characters == 6
 
 
+def test_letters_of_fragments_that_say_nothing_are_counted(frontend: Frontend) -> None:
+    segments = frontend.segments("Привет друзья。今天天气很好。Пока друзья。", "zh", "v2", "cut5")
+    assert [segment.norm_text for segment in segments] == ["今天天气很好."]
+    assert sum(segment.dropped_characters for segment in segments) == 22
+
+
+def test_a_written_reading_in_cantonese(frontend: Frontend) -> None:
+    plain = frontend.segments("呢個角色好好", "yue", "v2", "cut0")
+    marked = frontend.segments("呢個角(gok3)色好好", "yue", "v2", "cut0")
+    other = frontend.segments("呢個角(luk6)色好好", "yue", "v2", "cut0")
+    assert marked == plain
+    assert other[0].phoneme_ids != plain[0].phoneme_ids
+    assert len(other[0].phoneme_ids) == len(plain[0].phoneme_ids)
+
+
 @pytest.mark.parametrize(
     ("text", "pauses"),
     [

@@ -25,8 +25,8 @@ HERE = Path(__file__).parent
 
 # Rows of the hard table that are still misread, each a strict known failure.
 KNOWN_FAILURES: dict[str, str] = {}
-# Sentences of the polyphone table that are misread without a polyphone model.
-POLYPHONE_SHARE = 0.95
+# Least share of the polyphone table that is read rightly without a polyphone model.
+POLYPHONE_SHARE = 0.97
 
 
 def _sentence_pypinyin(clause: str) -> list[str | None]:
@@ -109,7 +109,7 @@ def test_known_failures_stay_few() -> None:
 
 
 def test_polyphones_are_settled_by_context(reader: ChineseReader) -> None:
-    """The share of right readings on the labelled sentences; the dictionary alone has 85 % of them."""
+    """The share of right readings on the labelled sentences; the dictionary alone has 86 % of them."""
     rows = _table("polyphones_zh.tsv")
     assert len(rows) >= 200
     wrong: list[str] = []
