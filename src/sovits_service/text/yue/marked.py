@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from sovits_service.text.langid import INLINE_READING
@@ -22,7 +22,7 @@ def read_marked(reader: Reader, text: str, symbols: SymbolSet) -> Reading:
     if plain == text or reading.word2ph is None:
         return reading
     starts = [0, *accumulate(reading.word2ph)]
-    sounds = [reading.phonemes[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+    sounds = [reading.phonemes[start:end] for start, end in pairwise(starts)]
     known = symbol_ids(symbols)
     for mark in INLINE_READING.finditer(text):
         character, syllable = mark[1], syllable_phonemes(mark[2])
