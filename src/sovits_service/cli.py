@@ -110,8 +110,10 @@ def _serve(args: argparse.Namespace) -> int:
     from sovits_service.api.app import create_app
     from sovits_service.api.server import DrainingServer, listen
     from sovits_service.telemetry import configure_logging
+    from sovits_service.tracing import open_tracer
 
     configure_logging(settings.log_level, settings.log_format)
+    tracer = open_tracer(settings.traces_endpoint)
     if not settings.api_keys and not _is_loopback(host):
         print(f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it", file=sys.stderr)
     with listen(host, port) as listener:
@@ -125,7 +127,7 @@ def _serve(args: argparse.Namespace) -> int:
             server.begin_drain()
 
         service = build_service(tts, settings)
-        server = DrainingServer(create_app(service, settings, on_control), service, settings.drain_s)
+        server = DrainingServer(create_app(service, settings, on_control, tracer), service, settings.drain_s)
         bound_host, bound_port = listener.getsockname()[:2]
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host
         print(

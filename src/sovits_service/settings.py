@@ -293,6 +293,7 @@ class ServiceSettings(BaseSettings):
             bound beside the queue's.
         rate_limit: requests of one key or address, as `60/minute`; empty is no limit.
         api_keys: with any key set, every route but `/health`, `/ready` and the documentation asks for one.
+        traces_endpoint: where OpenTelemetry spans go by OTLP over HTTP, as `http://collector:4318`; empty: nowhere.
         cors_origins: origins of web pages that may call the API from a browser; empty is none.
     """
 
@@ -325,6 +326,7 @@ class ServiceSettings(BaseSettings):
     cors_origins: TextList = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+    traces_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     admin: AdminSettings = AdminSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()

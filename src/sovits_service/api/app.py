@@ -23,6 +23,7 @@ from sovits_service.api.routes import objects, openai, ops, tts, voices
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
+from sovits_service.tracing import RequestTracer
 
 if TYPE_CHECKING:
     from sovits_service.service import SpeechService
@@ -47,7 +48,10 @@ _DESCRIPTION = "Speech for GPT-SoVITS voices: the requests of api_v2, voice temp
 
 
 def create_app(
-    service: SpeechService, settings: ServiceSettings, on_control: Callable[[ControlCommand], None] | None = None
+    service: SpeechService,
+    settings: ServiceSettings,
+    on_control: Callable[[ControlCommand], None] | None = None,
+    tracer: RequestTracer | None = None,
 ) -> FastAPI:
     """The HTTP interface of a service. Starting and stopping the service is the caller's business.
 
@@ -55,6 +59,7 @@ def create_app(
         service: what makes speech and keeps voices.
         settings: limits, keys and switches.
         on_control: what `/control` does when administration is on; None where the process is not ours to stop.
+        tracer: where finished requests are told; None without traces.
     """
     metrics = Metrics(lambda: _read_counters(service))
     app = FastAPI(
@@ -89,7 +94,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=list(_EXPOSED_HEADERS),
         )
-    app.add_middleware(RequestEdge, metrics=metrics)
+    app.add_middleware(RequestEdge, metrics=metrics, tracer=tracer)
     return app
 
 

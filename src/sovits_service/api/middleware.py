@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sovits_service.api.errors import answer
 from sovits_service.errors import SovitsError
 from sovits_service.telemetry import Metrics, accept_request_id, describe_error
+from sovits_service.tracing import RequestTracer, Stage
 
+_NOT_TRACED = frozenset({"/health", "/ready", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 _log = structlog.get_logger(__name__)
@@ -21,18 +23,23 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class RequestTimings:
-    """Durations of a request's stages in milliseconds, for the Server-Timing header and the log."""
+    """Durations of a request's stages in milliseconds, for the Server-Timing header and the log; for traces, when."""
 
     started_s: float = field(default_factory=time.perf_counter)
     stages_ms: dict[str, float] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
 
     def mark(self, stage: str) -> float:
         """Notes the time from the request's start as the duration of `stage`; returns it in seconds."""
-        elapsed_s = time.perf_counter() - self.started_s
-        self.stages_ms[stage] = elapsed_s * 1000
-        return elapsed_s
+        now_s = time.perf_counter()
+        self.stages_ms[stage] = (now_s - self.started_s) * 1000
+        self.stages.append(Stage(stage, self.started_s, now_s))
+        return now_s - self.started_s
 
     def add(self, stage: str, duration_s: float) -> None:
+        """Notes what has just taken `duration_s`."""
+        now_s = time.perf_counter()
+        self.stages.append(Stage(stage, now_s - duration_s, now_s))
         self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + duration_s * 1000
 
     def header(self) -> str:
@@ -52,9 +59,10 @@ class RequestEdge:
     server closes the connection: the client sees a broken transfer, never a shortened one that looks whole.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: RequestTracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,5 +111,15 @@ class RequestEdge:
         elapsed_s = timings.mark("total")
         self._metrics.requests.labels(method=method, route=route, status=str(status or 499)).inc()
         self._metrics.request_seconds.labels(route=route).observe(elapsed_s)
+        if self._tracer is not None and route not in _NOT_TRACED:
+            *parts, whole = timings.stages
+            self._tracer.record(
+                Stage(f"{method} {route}", whole.started_s, whole.ended_s),
+                parts,
+                status=status or 499,
+                outcome=outcome,
+                request_id=scope["sovits.request_id"],
+                traceparent=Request(scope).headers.get("traceparent", ""),
+            )
         stages = {f"{stage}_ms": round(duration, 1) for stage, duration in timings.stages_ms.items()}
         _log.info("request", method=method, route=route, status=status or 499, outcome=outcome, **stages)
