@@ -160,8 +160,8 @@ def _clauses(tokens: list[Run]) -> list[list[Run]]:
 def _is_japanese_clause(text: str) -> bool:
     han = re.findall(rf"[{HAN}]", text)
     kana = re.findall(rf"[{KANA}]", text)
-    if any(not _encodes(character, "shift_jis") for character in han):
-        return False
+    if not re.search("[\u3041-\u3096]", text) or any(not _encodes(character, "shift_jis") for character in han):
+        return False  # a katakana word alone is a loan in Chinese as well
     return len(kana) * 2 >= len(han) and not _sounds_chinese(text)
 
 
@@ -237,6 +237,6 @@ def _number_language(before: Run | None, number: Run, after: Run | None, base: s
         return "zh"
     if before.text[-1] in _MARKS:
         return after.language
-    if after.text[0] in _MARKS or number.text[-1] in "。.":
+    if after.text[0] in _MARKS or number.text.rstrip()[-1] in _MARKS:
         return before.language
     return before.language if len(before.text) >= len(after.text) else after.language
