@@ -86,7 +86,10 @@ class Frontend:
         for part, pause_s in _parts(text):
             spoken: list[Segment] = []
             for fragment in presegment(protect(part), mode, split):
-                segment = self._segment(reveal(fragment), mode, symbols, japanese)
+                fragment = reveal(fragment)
+                if not part.startswith(fragment[:2]):
+                    fragment = _apart(fragment)
+                segment = self._segment(fragment, mode, symbols, japanese)
                 lost += segment.dropped_characters
                 if _is_spoken(segment, symbols):
                     spoken.append(replace(segment, dropped_characters=lost))
@@ -128,7 +131,7 @@ class Frontend:
         segment = self._read(text, mode, symbols, japanese)
         if len(segment.phoneme_ids) < _SHORT_PHONEMES:
             # parity: very short texts get a dot in front, or the weights swallow them
-            segment = self._read("." + text, mode, symbols, japanese)
+            segment = self._read(_apart("." + text), mode, symbols, japanese)
         return segment
 
     def _read(self, text: str, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
@@ -226,6 +229,11 @@ def make_reader(language: str, lexicon: Readings) -> Reader:
     from sovits_service.text.ja.reader import JapaneseReader
 
     return JapaneseReader(lexicon)
+
+
+def _apart(text: str) -> str:
+    """A dot that was put before a number must not make it a decimal."""
+    return ". " + text[1:] if text[0] == "." and text[1:2].isdigit() else text
 
 
 def _tidy_english(runs: list[Run]) -> None:

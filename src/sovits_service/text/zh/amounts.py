@@ -52,6 +52,7 @@ _SLASHES = re.compile(r"(?<![\d./])\d+(?:/\d+){2,}(?![\d/])")
 _PLAIN = re.compile(rf"(?<![\d.])({_NUMBER})([多余几来+]?)")
 _YEAR_LIKE = re.compile(r"(?:19|20)\d\d")
 _LONGEST_COUNT_DIGITS = 8
+_ROOM_DIGITS = 4
 
 
 class AmountRules:
@@ -67,7 +68,7 @@ class AmountRules:
         unit = rf"(?:(?:{units})(?![A-Za-z\d])(?<!A(?=[级座股罩货类型区班组版楼栋馆]))(?<!s(?=店))|%|‰)"
         self._amount = re.compile(
             rf"(?P<currency>{currencies})?\s?(?<![\d.])(?P<first>{signed})\s?(?P<unit>{unit})?"
-            rf"(?:\s?[-~～〜–—至到]\s?(?P<currency2>{currencies})?(?<![\d.])(?P<second>-?{_NUMBER})\s?(?P<unit2>{unit})?)?"
+            rf"(?:\s?(?P<to>[-~～〜–—]|(?<=\d)[至到])\s?(?P<currency2>{currencies})?(?<![\d.])(?P<second>-?{_NUMBER})\s?(?P<unit2>{unit})?)?"
             rf"(?P<more>[+多余])?(?P<magnitude>{_MAGNITUDE})?(?P<more2>[+多余])?\s?(?P<after>{currencies})?"
         )
         self._per_unit = re.compile(rf"(?<=[\u4e00-\u9fff])\s?/\s?({units})(?![A-Za-z\d])")
@@ -149,7 +150,7 @@ class AmountRules:
         counted = bool(magnitude) or bool(name) or context.PAIRED.match(after) is not None
         numbers = [match["first"], *([match["second"]] if is_range else [])]
         numbers = [re.sub(r"\.00$", "", number) for number in numbers] if currency else numbers
-        said = "到".join(
+        said = (match["to"] if match["to"] in ("至", "到") else "到").join(
             self._say_measured(number, unit if i or not is_range else match["unit"] or unit, counted, match)
             for i, number in enumerate(numbers)
         )
@@ -224,6 +225,8 @@ def _read_groups(match: re.Match[str]) -> str:
 
 def _read_fraction(match: re.Match[str]) -> str:
     sign, top, bottom = match.groups()
+    if top in context.NAMED_NUMBERS and bottom in context.NAMED_NUMBERS:
+        return f"{_say_code(top)},{_say_code(bottom)}"
     if match.string[: match.start()].endswith("第"):
         return f"{read_cardinal(top)},{read_cardinal(bottom)}"
     if re.search(r"(?:血压|高压|低压)[^，。,]{0,6}$", match.string[max(0, match.start() - 10) : match.start()]):
@@ -303,6 +306,8 @@ def _reads_as_code(number: str, before: str, after: str, match: re.Match[str]) -
         return number.startswith("0")
     if number in context.NAMED_NUMBERS:
         return True
-    if number.startswith("0") or _ends_in_letter(before):
+    if number.startswith("0") or _ends_in_letter(before.removesuffix("-")):
+        return True
+    if before.endswith(("单元", "栋", "号楼", "座")) and len(number) <= _ROOM_DIGITS:
         return True
     return len(number) > _LONGEST_COUNT_DIGITS and not number.endswith("0000")

@@ -15,7 +15,12 @@ _NUMERIC_MONTH = re.compile(
 )
 _YEAR = re.compile(r"(?<![\d.])(\d{2}|\d{4})(\s?[-~～—–至到]\s?(\d{4}|\d{2}))?\s?年(?!级)")
 _ANCIENT_YEAR = re.compile(r"(?<=公元前)\s?(\d{3,4})\s?年")
-_DECADE = re.compile(r"(?<![\d.])((?:1[5-9]|20)?[0-9]0)\s?年代|(?<![\d.])((?:1[5-9]|20)?[0-9]0)\s?后(?![天来面续])")
+_DECADE = re.compile(
+    r"(?<![\d.])((?:1[5-9]|20)?[0-9]0)\s?年代|(?<![\d.])((?:1[5-9]|20)?[0-9]0|[5-9]5|05)\s?后(?![天来面续])"
+)
+_MEMORIAL_DAY = re.compile(
+    r"(?<![\d.])(\d{1,2})[·.](\d{1,2})(?=[”’\"]?(?:事变|运动|事件|惨案|晚会|大促|国庆|假期|劳动节|长假|大?地震|起义|讲话))"
+)
 _MONTH_DAY = re.compile(r"(?<!\d)(0?[1-9]|1[0-2])\s?月(?:份|\s?(0?[1-9]|[12]\d|3[01])\s?([日号]))?(?!球)")
 _DAY = re.compile(r"(?<![\d.第])(0?[1-9]|[12]\d|3[01])([日号])(?![楼线机院店馆门房码厅桌仓])")
 _CLOCK = r"([01]?\d|2[0-4])[:：]([0-5]\d)(?:[:：]([0-5]\d))?"
@@ -39,6 +44,7 @@ def read_dates(text: str) -> str:
     text = _RATIO.sub(_ratio, text)
     text = _SCORE.sub(_score, text)
     text = _DECADE.sub(_decade, text)
+    text = _MEMORIAL_DAY.sub(lambda m: read_digits(m[1] + m[2]), text)
     text = _ANCIENT_YEAR.sub(lambda m: read_digits(m[1]) + "年", text)
     text = _YEAR.sub(_year, text)
     text = _MONTH_DAY.sub(_month_day, text)
