@@ -6,24 +6,24 @@ import asyncio
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 
-import numpy as np
 import structlog
 
-from sovits_service.audio.join import silence
+from sovits_service.audio.join import with_pauses
 from sovits_service.audio.load import AudioLimits
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.sequence import JobOptions
-from sovits_service.errors import InvalidRequestError, OverloadedError
+from sovits_service.errors import InvalidRequestError, OverloadedError, StorageError
 from sovits_service.model_store import Model, ModelStore
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.frontend import Frontend
@@ -33,6 +33,7 @@ from sovits_service.voice_library import StoredReference, VoiceLibrary
 
 log = structlog.get_logger(__name__)
 _SWEEP_S = 600.0
+_VOICES_LOOK_S = 5.0
 _LEXICON_LOOK_S = 3.0
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
@@ -107,8 +108,10 @@ class SpeechService:
         """
         await asyncio.to_thread(self._models.load_configured)
         self._engine.start()
+        await self._quietly(self._library.follow())
         await self._warm_up()
-        self._chores = [asyncio.create_task(self._sweep()), asyncio.create_task(self._follow_lexicon())]
+        chores = (self._sweep(), self._follow_lexicon(), self._follow_voices())
+        self._chores = [asyncio.create_task(chore) for chore in chores]
         self._is_ready = True
 
     async def stop(self, deadline_s: float) -> None:
@@ -142,6 +145,7 @@ class SpeechService:
         stats = self._engine.stats()
         counters = stats.counters
         return {
+            "ready": float(self.is_ready),
             "queue_depth": stats.waiting_jobs,
             "active_requests": stats.active_jobs,
             "running_sequences": stats.running_sequences,
@@ -164,7 +168,7 @@ class SpeechService:
             UnknownVoiceError: no such voice.
         """
         voice, model = await self._voice_and_model(request)
-        hashes = await asyncio.to_thread(self._library.content_hashes, request, voice)
+        hashes = await self._library.content_hashes(request, voice)
         return Fingerprint(hashes, (model.weights_hash, self._configuration_hash, self._lexicon_hash))
 
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
@@ -182,7 +186,7 @@ class SpeechService:
 
     async def _synthesize(self, request: SynthesisRequest) -> Synthesis:
         voice, model = await self._voice_and_model(request)
-        references, warnings = await asyncio.to_thread(self._library.clips, request, voice)
+        references, warnings = await self._library.clips(request, voice)
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         prompt, segments = await asyncio.to_thread(self._read_text, request, model)
@@ -203,7 +207,7 @@ class SpeechService:
         return Synthesis(
             sample_rate_hz=first.sample_rate_hz,
             seed=seed,
-            chunks=_with_pauses(first, speech, segments, request.pause_s),
+            chunks=with_pauses(first, speech, _pauses_s(segments, request.pause_s)),
             dropped_characters=sum(segment.dropped_characters for segment in segments),
             warnings=warnings,
         )
@@ -263,9 +267,7 @@ class SpeechService:
         """
         if self._scanner is not None:
             await self._scanner.scan(data)
-        return await asyncio.to_thread(
-            self._library.add_reference, data, details or UploadDetails(), owner=owner, trim=trim
-        )
+        return await self._library.add_reference(data, details or UploadDetails(), owner=owner, trim=trim)
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
@@ -274,10 +276,22 @@ class SpeechService:
     async def _sweep(self) -> None:
         """Deletes uploads and linked files whose life is over, now and then."""
         while True:
-            await asyncio.to_thread(self._library.references.sweep)
+            await self._quietly(self._library.sweep())
             if isinstance(self.objects, LocalObjects):
                 await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
             await asyncio.sleep(_SWEEP_S)
+
+    async def _follow_voices(self) -> None:
+        while True:
+            await asyncio.sleep(_VOICES_LOOK_S)
+            await self._quietly(self._library.follow())
+
+    async def _quietly(self, chore: Awaitable[None]) -> None:
+        """An object store that does not answer is told in the log, and tried again the next time."""
+        try:
+            await chore
+        except StorageError:
+            log.warning("object_store_unreachable")
 
     async def _follow_lexicon(self) -> None:
         while True:
@@ -327,11 +341,11 @@ class SpeechService:
             defaults=defaults or {},
             consent=consent,
         )
-        return await asyncio.to_thread(self._library.put_voice, voice)
+        return await self._library.put_voice(voice)
 
     async def delete_voice(self, voice_id: str) -> None:
         """Delete a voice template and the clips kept for it. Raises UnknownVoiceError."""
-        await asyncio.to_thread(self._library.voices.delete, voice_id)
+        await self._library.delete_voice(voice_id)
 
     async def set_gpt_weights(self, path: str) -> None:
         """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
@@ -343,32 +357,13 @@ class SpeechService:
 
     async def set_default_reference(self, path: str) -> None:
         """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
-        await asyncio.to_thread(self._library.set_default_reference, path)
+        await self._library.set_default_reference(path)
 
 
-async def _with_pauses(
-    first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], segments: Row[Segment], pause_s: float
-) -> AsyncGenerator[AudioChunk, None]:
-    """The chunks with silence after each fragment but the last, unless the text asks for one there."""
-    index = 0
-    try:
-        async for chunk in _chain(first, rest):
-            if chunk.is_fragment_end:
-                is_last = index == len(segments) - 1
-                asked_s = segments[index].pause_s
-                length_s = asked_s if asked_s is not None else 0.0 if is_last else pause_s
-                samples = np.concatenate([chunk.samples, silence(length_s, chunk.sample_rate_hz)])
-                chunk = AudioChunk(samples, chunk.sample_rate_hz, is_fragment_end=True)
-                index += 1
-            yield chunk
-    finally:
-        await rest.aclose()
-
-
-async def _chain(first: AudioChunk, rest: AsyncIterator[AudioChunk]) -> AsyncIterator[AudioChunk]:
-    yield first
-    async for chunk in rest:
-        yield chunk
+def _pauses_s(segments: Row[Segment], pause_s: float) -> list[float]:
+    """The silence after each fragment: what the text asks for, else `pause_s` between two."""
+    usual = [pause_s] * (len(segments) - 1) + [0.0]
+    return [s.pause_s if s.pause_s is not None else length for s, length in zip(segments, usual, strict=True)]
 
 
 def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
@@ -380,24 +375,31 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
     engine = Engine(max_jobs=settings.max_running + settings.max_queue, parallel_jobs=settings.max_running)
     lexicon_file = LexiconFile(settings.lexicon_path)
     g2pw_dir = tts.g2pw_path if tts.g2pw_path.exists() else None
-    roots = settings.all_voices_roots
     digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())
     digest.update(tts.model_dump_json().encode())
-    references = ReferenceStore(
-        settings.upload_dir,
-        [*roots, *settings.reference_roots],
-        ttl_s=settings.uploads.ttl_s or None,
-        quota_bytes=settings.uploads.quota_bytes or None,
-    )
+    objects = open_objects(settings.objects)
     return SpeechService(
         settings=settings,
         models=ModelStore(tts, settings, engine.counters),
         engine=engine,
         frontend=Frontend(lexicon=lexicon_file.lexicon, g2pw_dir=g2pw_dir),
-        library=VoiceLibrary(VoiceStore(roots), references, AudioLimits(max_bytes=settings.max_upload_bytes)),
+        library=_open_library(settings, objects),
         scanner=ClamdScanner(settings.uploads.clamd) if settings.uploads.clamd else None,
         results=open_cache(settings.cache),
-        objects=open_objects(settings.objects),
+        objects=objects,
         configuration_hash=digest.hexdigest(),
         lexicon_file=lexicon_file,
     )
+
+
+def _open_library(settings: ServiceSettings, objects: ObjectStore | None) -> VoiceLibrary:
+    roots, uploads = settings.all_voices_roots, settings.uploads
+    voices, ttl_s = VoiceStore(roots), uploads.ttl_s or None
+    references = ReferenceStore(
+        settings.upload_dir, [*roots, *settings.reference_roots], ttl_s=ttl_s, quota_bytes=uploads.quota_bytes or None
+    )
+    limits = AudioLimits(max_bytes=settings.max_upload_bytes)
+    if objects is None or not settings.objects.share_voices:
+        return VoiceLibrary(voices, references, limits)
+    shared = SharedReferences(references, objects, ttl_s=ttl_s, max_local_bytes=settings.objects.local_bytes)
+    return VoiceLibrary(voices, references, limits, shared, SharedVoices(voices, roots[0], objects))

@@ -253,6 +253,8 @@ class ObjectSettings(BaseModel):
         endpoint_url: of an S3 store that is not AWS.
         access_key_id, secret_access_key: where empty, from `AWS_*` variables or the machine's role.
         virtual_hosted: whether the bucket is part of the host's name, as Aliyun OSS asks for.
+        share_voices: keep uploads and the voices of the first root in the store too, for all replicas.
+        local_bytes: what this replica's copies of shared uploads may take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -268,6 +270,8 @@ class ObjectSettings(BaseModel):
     access_key_id: str = ""
     secret_access_key: SecretStr = SecretStr("")
     virtual_hosted: bool = False
+    share_voices: bool = False
+    local_bytes: int = Field(default=2**30, ge=2**20)
 
 
 class ServiceSettings(BaseSettings):

@@ -1,7 +1,8 @@
-"""Voices and uploads as the service uses them: names in, checked clips out. Everything here blocks."""
+"""Voices and uploads as the service uses them: names in, checked clips out, of this replica or of all."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from sovits_service.audio.load import (
 )
 from sovits_service.errors import InvalidRequestError, ReferenceAudioError
 from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import ReferenceAudio, SynthesisRequest, Voice
 
@@ -36,16 +38,26 @@ class StoredReference:
 
 
 class VoiceLibrary:
-    """Voice templates and uploaded clips. Safe to call from several threads.
+    """Voice templates and uploaded clips. Files are read and decoded off the event loop.
 
     Args:
         limits: what a clip may ask of the decoder.
+        shared_references, shared_voices: where replicas share theirs through an object store; None keeps them here.
     """
 
-    def __init__(self, voices: VoiceStore, references: ReferenceStore, limits: AudioLimits) -> None:
+    def __init__(
+        self,
+        voices: VoiceStore,
+        references: ReferenceStore,
+        limits: AudioLimits,
+        shared_references: SharedReferences | None = None,
+        shared_voices: SharedVoices | None = None,
+    ) -> None:
         self.voices = voices
         self.references = references
         self._limits = limits
+        self._shared_references = shared_references
+        self._shared_voices = shared_voices
         self._default_reference: str | None = None
         self._lock = threading.Lock()
         self._decoded: OrderedDict[str, tuple[ReferenceAudio, tuple[str, ...]]] = OrderedDict()
@@ -54,26 +66,31 @@ class VoiceLibrary:
     def has_default_reference(self) -> bool:
         return self._default_reference is not None
 
-    def set_default_reference(self, name: str) -> None:
+    async def set_default_reference(self, name: str) -> None:
         """Set the clip of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
-        self._load(self.references.resolve(name))
+        await self._fetch(name)
+        await asyncio.to_thread(lambda: self._load(self.references.resolve(name)))
         self._default_reference = name
 
-    def clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
+    async def clips(
+        self, request: SynthesisRequest, voice: Voice | None
+    ) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
         """The decoded reference of a request, then the auxiliary ones, with what is to be said about the first.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a clip is missing or cannot serve.
         """
-        paths = self._paths(request, voice)
-        first, warnings = self._load(paths[0])
-        return [first, *(decode_reference(path, limits=self._limits) for path in paths[1:])], warnings
+        await self._fetch(request.ref_audio, *request.aux_ref_audio)
+        return await asyncio.to_thread(self._clips, request, voice)
 
-    def content_hashes(self, request: SynthesisRequest, voice: Voice | None) -> tuple[str, ...]:
+    async def content_hashes(self, request: SynthesisRequest, voice: Voice | None) -> tuple[str, ...]:
         """SHA-256 of the content of the clips that `clips` would decode."""
-        return tuple(hashlib.sha256(_read(path)).hexdigest() for path in self._paths(request, voice))
+        await self._fetch(request.ref_audio, *request.aux_ref_audio)
+        return await asyncio.to_thread(
+            lambda: tuple(hashlib.sha256(_read(path)).hexdigest() for path in self._paths(request, voice))
+        )
 
-    def add_reference(
+    async def add_reference(
         self, data: bytes, details: UploadDetails, *, owner: str = "", trim: bool = False
     ) -> StoredReference:
         """Keep a clip as mono wav, whatever format it came in.
@@ -82,6 +99,59 @@ class VoiceLibrary:
             UploadTooLargeError, UnsupportedAudioError, ReferenceAudioError: the clip cannot serve.
             QuotaExceededError: the owner has too many uploads.
         """
+        wav, duration_s, warnings = await asyncio.to_thread(self._prepare, data, trim)
+        if self._shared_references is not None:
+            stored = await self._shared_references.add(wav, owner=owner, details=details)
+        else:
+            stored = await asyncio.to_thread(self.references.add, wav, ".wav", owner=owner, details=details)
+        return StoredReference(stored.reference_id, stored.path, stored.size_bytes, duration_s, warnings)
+
+    async def put_voice(self, voice: Voice) -> Voice:
+        """Write a voice template; its clips are copied beside it.
+
+        Raises:
+            InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
+        """
+        await self._fetch(voice.ref_audio, *voice.aux_ref_audio)
+        clips = await asyncio.to_thread(self._checked_clips, voice)
+        if self._shared_voices is not None:
+            return await self._shared_voices.put(voice, clips)
+        return await asyncio.to_thread(self.voices.put, voice, clips)
+
+    async def delete_voice(self, voice_id: str) -> None:
+        """Delete a voice template and the clips kept for it. Raises UnknownVoiceError, ForbiddenError."""
+        if self._shared_voices is not None:
+            await self._shared_voices.delete(voice_id)
+        else:
+            await asyncio.to_thread(self.voices.delete, voice_id)
+
+    async def follow(self) -> None:
+        """Take over what other replicas did to the shared voices."""
+        if self._shared_voices is not None:
+            await self._shared_voices.pull()
+
+    async def sweep(self) -> None:
+        """Delete uploads whose life is over."""
+        if self._shared_references is not None:
+            await self._shared_references.sweep()
+        else:
+            await asyncio.to_thread(self.references.sweep)
+
+    async def _fetch(self, *names: str) -> None:
+        """Bring uploads that another replica took in here. A name that means none is told by whoever resolves it."""
+        if self._shared_references is None:
+            return
+        for name in names:
+            if name:
+                await self._shared_references.resolve(name)
+
+    def _clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
+        paths = self._paths(request, voice)
+        first, warnings = self._load(paths[0])
+        return [first, *(decode_reference(path, limits=self._limits) for path in paths[1:])], warnings
+
+    def _prepare(self, data: bytes, trim: bool) -> tuple[bytes, float, tuple[str, ...]]:
+        """Any format to mono wav, its duration in seconds, and warnings."""
         reference = decode_reference(data, limits=self._limits)
         if trim:
             reference = trim_reference(reference)
@@ -91,21 +161,13 @@ class VoiceLibrary:
             )
         warnings = validate_reference(reference)
         wav = encode_whole(reference.samples, reference.sample_rate_hz, "wav")
-        stored = self.references.add(wav, ".wav", owner=owner, details=details)
-        return StoredReference(
-            stored.reference_id, stored.path, stored.size_bytes, round(reference.duration_s, 3), warnings
-        )
+        return wav, round(reference.duration_s, 3), warnings
 
-    def put_voice(self, voice: Voice) -> Voice:
-        """Write a voice template; its clips are copied beside it.
-
-        Raises:
-            InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
-        """
+    def _checked_clips(self, voice: Voice) -> dict[str, Path]:
         clips = {name: self.references.resolve(name) for name in (voice.ref_audio, *voice.aux_ref_audio)}
         for clip in clips.values():
             self._load(clip)
-        return self.voices.put(voice, clips)
+        return clips
 
     def _paths(self, request: SynthesisRequest, voice: Voice | None) -> list[Path]:
         """The clip that the request names, else the voice's, else the default one; then the auxiliary clips."""

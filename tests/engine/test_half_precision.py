@@ -72,7 +72,7 @@ def check_tensors(module, inputs, output):
 
 
 def keeps_float32(module) -> bool:
-    """Positions and times are angles up to thousands, and the steps of a sampling add up: half would round them away."""
+    """Positions and times are large angles, and the steps of a sampling add up: half would round them away."""
     return type(module).__name__ in ("Rotary", "TimeEmbedding", "Cfm")
 
 

@@ -26,7 +26,7 @@ REQUEST = SynthesisRequest(
 
 
 def write_voice(folder: Path, voice_id: str, pitch_hz: float = 220.0, **keys: object) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     times_s = np.arange(4 * 16_000) / 16_000
     soundfile.write(folder / f"{voice_id}.wav", 0.3 * np.sin(2 * np.pi * pitch_hz * times_s), 16_000)
     template = {"ref_audio": f"{voice_id}.wav", **keys}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+
 import numpy as np
 
-from sovits_service.types import FloatArray
+from sovits_service.types import AudioChunk, FloatArray
 
 
 def silence(duration_s: float, sample_rate_hz: int) -> FloatArray:
@@ -79,6 +81,32 @@ def splice(tail: FloatArray, following: FloatArray, search_samples: int = 0) -> 
     aligned = following[best_offset(tail, following, search_samples) :]
     overlap = len(tail)
     return np.concatenate((cross_fade(tail, aligned[:overlap]), aligned[overlap:]))
+
+
+async def with_pauses(
+    first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], pauses_s: Sequence[float]
+) -> AsyncGenerator[AudioChunk, None]:
+    """Adds silence after fragments.
+
+    Args:
+        first: a chunk that was taken out of `rest` before.
+        rest: the chunks after it; closed with this generator.
+        pauses_s: for each fragment the silence after it.
+    """
+    pauses = iter(pauses_s)
+
+    def padded(chunk: AudioChunk) -> AudioChunk:
+        if not chunk.is_fragment_end:
+            return chunk
+        samples = np.concatenate([chunk.samples, silence(next(pauses), chunk.sample_rate_hz)])
+        return AudioChunk(samples, chunk.sample_rate_hz, is_fragment_end=True)
+
+    try:
+        yield padded(first)
+        async for chunk in rest:
+            yield padded(chunk)
+    finally:
+        await rest.aclose()
 
 
 def _fade_in(length_samples: int) -> FloatArray:
