@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from sovits_service.errors import CheckpointError
+from sovits_service.models.linear import replace_linear
 
 _DROPPED_LAYERS = 2  # the features are the third-last hidden state, so the last two layers never run
 
@@ -32,6 +33,7 @@ class Bert(nn.Module):
         self.tokenizer = tokenizer
         self.start_id, self.end_id, self.pad_id = (_special_id(tokenizer, name) for name in ("[CLS]", "[SEP]", "[PAD]"))
         self.model = BertModel(BertConfig(**{**config, "num_hidden_layers": n_layers}), add_pooling_layer=False)
+        replace_linear(self.model)
         self.max_tokens = self.model.config.max_position_embeddings - 2
         # These are in no checkpoint, so a model built on the meta device would stay without them.
         positions = torch.arange(self.model.config.max_position_embeddings, device="cpu")[None]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import HubertConfig, HubertModel
 
+from sovits_service.models.linear import replace_linear
 from sovits_service.models.sovits.weight_norm import remove_weight_norm
 
 SAMPLE_RATE_HZ = 16_000
@@ -31,6 +32,7 @@ class Hubert(nn.Module):
         no_masking = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "apply_spec_augment": False}
         self.model = HubertModel(HubertConfig(**{**config, **no_masking}))
         remove_weight_norm(self.model.encoder.pos_conv_embed.conv)
+        replace_linear(self.model)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Hears a clip.

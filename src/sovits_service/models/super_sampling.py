@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sovits_service.errors import CheckpointError
+from sovits_service.models.linear import Linear
 
 _KERNEL = 7
 _NORM_EPS = 1e-6
@@ -51,8 +52,8 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv1d(channels, channels, _KERNEL, padding=_KERNEL // 2, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=_NORM_EPS)
-        self.pwconv1 = nn.Linear(channels, channels * 3)
-        self.pwconv2 = nn.Linear(channels * 3, channels)
+        self.pwconv1 = Linear(channels, channels * 3)
+        self.pwconv2 = Linear(channels * 3, channels)
         self.gamma = nn.Parameter(torch.full((channels,), 1.0 / n_layers))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,9 +80,9 @@ class SuperSampler(nn.Module):
         self.convnext_pha = nn.ModuleList(ConvNeXtBlock(channels, config.n_layers) for _ in range(config.n_layers))
         self.norm_post_mag = nn.LayerNorm(channels, eps=_NORM_EPS)
         self.norm_post_pha = nn.LayerNorm(channels, eps=_NORM_EPS)
-        self.linear_post_mag = nn.Linear(channels, bins)
-        self.linear_post_pha_r = nn.Linear(channels, bins)
-        self.linear_post_pha_i = nn.Linear(channels, bins)
+        self.linear_post_mag = Linear(channels, bins)
+        self.linear_post_pha_r = Linear(channels, bins)
+        self.linear_post_pha_i = Linear(channels, bins)
 
     @property
     def context_samples(self) -> int:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sovits_service.models.linear import Linear, linear
+
 _TIME_CHANNELS = 256
 _TIME_SCALE = 1000.0
 _MAX_PERIOD = 10_000.0
@@ -74,7 +76,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.time_mlp = nn.Sequential(nn.Linear(_TIME_CHANNELS, channels), nn.SiLU(), nn.Linear(channels, channels))
+        self.time_mlp = nn.Sequential(Linear(_TIME_CHANNELS, channels), nn.SiLU(), Linear(channels, channels))
 
     def forward(self, times: Tensor) -> Tensor:
         """(S,) float32 -> (S, channels) in the model's dtype."""
@@ -111,9 +113,9 @@ class TextBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv1d(channels, channels, _TEXT_KERNEL, padding=_TEXT_KERNEL // 2, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=_NORM_EPS)
-        self.pwconv1 = nn.Linear(channels, ff_channels)
+        self.pwconv1 = Linear(channels, ff_channels)
         self.grn = ResponseNorm(ff_channels)
-        self.pwconv2 = nn.Linear(ff_channels, channels)
+        self.pwconv2 = Linear(ff_channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         hidden = self.norm(self.dwconv(_masked(x, mask).transpose(1, 2)).transpose(1, 2))
@@ -174,16 +176,16 @@ class InputEmbedding(nn.Module):
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
         self.n_mels = config.n_mels
-        self.proj = nn.Linear(2 * config.n_mels + config.text_channels, config.channels)
+        self.proj = Linear(2 * config.n_mels + config.text_channels, config.channels)
         self.conv_pos_embed = ConvPositionEmbedding(config.channels)
 
     def project_condition(self, prompt: Tensor, text: Tensor) -> Tensor:
         """(B, T, n_mels) and (B, T, text_channels) -> (B, T, channels): all of the projection but the noisy mel's."""
-        return F.linear(torch.cat((prompt, text), dim=-1), self.proj.weight[:, self.n_mels :], self.proj.bias)
+        return linear(torch.cat((prompt, text), dim=-1), self.proj.weight[:, self.n_mels :], self.proj.bias)
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """(B, T, n_mels) -> (B, T, channels)."""
-        projected = F.linear(x, self.proj.weight[:, : self.n_mels]) + condition.projected
+        projected = linear(x, self.proj.weight[:, : self.n_mels]) + condition.projected
         out: Tensor = projected + self.conv_pos_embed(projected, condition.mask)
         return out
 
@@ -223,10 +225,10 @@ class Attention(nn.Module):
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
         self.n_heads = config.n_heads
-        self.to_q = nn.Linear(config.channels, config.channels)
-        self.to_k = nn.Linear(config.channels, config.channels)
-        self.to_v = nn.Linear(config.channels, config.channels)
-        self.to_out = nn.ModuleList([nn.Linear(config.channels, config.channels)])
+        self.to_q = Linear(config.channels, config.channels)
+        self.to_k = Linear(config.channels, config.channels)
+        self.to_v = Linear(config.channels, config.channels)
+        self.to_out = nn.ModuleList([Linear(config.channels, config.channels)])
 
     def forward(self, x: Tensor, condition: Condition) -> Tensor:
         query, key, value = (
@@ -245,14 +247,14 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, channels: int, n_parts: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(channels, channels * n_parts)
+        self.linear = Linear(channels, channels * n_parts)
 
 
 class FeedForward(nn.Module):
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
-        project_in = nn.Sequential(nn.Linear(config.channels, config.ff_channels), nn.GELU(approximate="tanh"))
-        self.ff = nn.Sequential(project_in, nn.Identity(), nn.Linear(config.ff_channels, config.channels))
+        project_in = nn.Sequential(Linear(config.channels, config.ff_channels), nn.GELU(approximate="tanh"))
+        self.ff = nn.Sequential(project_in, nn.Identity(), Linear(config.ff_channels, config.channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.ff(x)
@@ -289,7 +291,7 @@ class Dit(nn.Module):
         self.rotary_embed = Rotary(config.head_channels)
         self.transformer_blocks = nn.ModuleList(DitBlock(config) for _ in range(config.n_layers))
         self.norm_out = AdaptiveNorm(config.channels, 2)
-        self.proj_out = nn.Linear(config.channels, config.n_mels)
+        self.proj_out = Linear(config.channels, config.n_mels)
 
     def modulations(self, times: Tensor, step_sizes: Tensor) -> Modulations:
         """Everything that depends on the step alone; times and step_sizes (S,) float32 in 0..1."""
