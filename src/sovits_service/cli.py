@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[model, service], help="answer HTTP requests")
     serve.add_argument("-a", "--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("-p", "--port", type=int, help="port to listen on (default: 9880)")
+    serve.add_argument("--insecure", action="store_true", help="without keys on an address that others reach: meant so")
     serve.set_defaults(run=_serve)
 
     say = commands.add_parser("say", parents=[model, service], help="speak a text, or a file of texts, into files")
@@ -114,8 +115,12 @@ def _serve(args: argparse.Namespace) -> int:
 
     configure_logging(settings.log_level, settings.log_format)
     tracer = open_tracer(settings.traces_endpoint)
-    if not settings.api_keys and not _is_loopback(host):
-        print(f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it", file=sys.stderr)
+    if not settings.api_keys and not args.insecure and not _is_loopback(host):
+        print(
+            f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it, "
+            "or pass --insecure to say that it is meant so",
+            file=sys.stderr,
+        )
     with listen(host, port) as listener:
         from sovits_service.service import build_service
 
