@@ -17,7 +17,8 @@ FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))
 """得, 着 and 了 where they are no particles."""
 
 _CONTEXT_CHARACTERS = 12
-_CERTAIN_WORD_CHARACTERS = 3  # a dictionary phrase of this length is surer than any rule
+# A word of the dictionary is surer than any rule, but for these, which are read by what stands around them
+_AMBIGUOUS_WORDS = frozenset(("穿着", "一行", "转动", "教会", "看中", "当年", "当日", "当天", "倒是", "都会", "还是"))
 
 
 class _Rule(NamedTuple):
@@ -32,7 +33,7 @@ def settle_polyphones(clause: str, words: Sequence[Word], syllables: list[str]) 
     rules = _rules()
     start = 0
     for word in words:
-        certain = len(word.text) >= _CERTAIN_WORD_CHARACTERS and word.text in PHRASES_DICT
+        certain = len(word.text) > 1 and word.text in PHRASES_DICT and word.text not in _AMBIGUOUS_WORDS
         for i in range(start, start + len(word.text)):
             if not certain and clause[i] in rules:
                 _apply_rules(clause, i, rules[clause[i]], syllables)
