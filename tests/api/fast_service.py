@@ -147,9 +147,12 @@ class FastService:
     def stats(self) -> Mapping[str, float]:
         running = self.started - self.closed
         return {
+            "ready": float(self.is_ready),
             "queue_depth": 0,
             "active_requests": running,
             "running_sequences": running,
+            "batch_occupancy": running / self.places,
+            "device_memory_bytes": 0,
             "semantic_tokens_total": self.started * 25,
             "decode_steps_total": self.started * 25,
             "audio_seconds_total": self.closed,
