@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,15 @@ def test_a_written_reading_is_spoken_as_it_stands(reader: ChineseReader) -> None
 @pytest.mark.parametrize("text", ["平方(m2)", "角(foo9)色", "他(kg1)"])
 def test_what_is_no_syllable_is_no_reading(reader: ChineseReader, text: str) -> None:
     assert not any(is_reading_mark(character) for character in reader.normalize(text).text)
+
+
+@pytest.mark.parametrize("tone", "12345")
+def test_every_syllable_can_be_written(reader: ChineseReader, tone: str) -> None:
+    table = json.loads((files("sovits_service.text.zh") / "data" / "syllables.json").read_text(encoding="utf-8"))
+    bases = [base for base in table if any(vowel in base for vowel in "aeiouv")]
+    assert len(bases) > 400
+    for base in bases:
+        assert reader.read(f"角({base}{tone})", "v2").phonemes == split_syllable(base + tone)
 
 
 def test_latin_words_are_counted_as_dropped(reader: ChineseReader) -> None:

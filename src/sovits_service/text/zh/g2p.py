@@ -23,7 +23,7 @@ SentenceModel = Callable[[str], list[str | None]]
 _CLAUSE_END = re.compile(r"(?<=[!?…,.\-])")
 _MARKS = frozenset(PUNCTUATION)
 _FIRST_READING_MARK = 0xF0000
-_READING_MARKS = 0x800  # room for every syllable with tone
+_READING_MARKS = 0x1000  # room for every syllable with tone
 
 
 def has_reading(character: str) -> bool:
