@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,16 @@ def test_flow_matching_files_load_and_keep_their_rotary_rates_in_float32(tmp_pat
     assert {p.dtype for p in model.parameters()} == {torch.float16}
     with pytest.raises(CheckpointError, match="v3"):
         load_vits(path)
+
+
+def test_files_are_read_side_by_side(tmp_path: Path) -> None:
+    # torch keeps the allowed classes in one place; without care, one load takes them from another.
+    content = tiny.gpt_content()
+    content["config"]["output_dir"] = pathlib.PosixPath("logs")
+    path = tiny.save(content, tmp_path / "a.ckpt")
+    with ThreadPoolExecutor(8) as pool:
+        configs = [checkpoint.config for checkpoint in pool.map(read_gpt, [path] * 64)]
+    assert {config["output_dir"] for config in configs} == {"logs"}
 
 
 # ---- what must not load ----
