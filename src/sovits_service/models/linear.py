@@ -1,8 +1,8 @@
 """Linear layers that run on oneDNN on a CPU: the same weights in, the same values out.
 
-PyTorch's own layer calls MKL, which on AMD processors leaves half of the machine unused: for a thousand rows, one core of
-a Zen 5 EPYC makes 45 billion multiplications a second with it, and 97 with oneDNN. On other devices, in other dtypes and
-in training the layer is PyTorch's.
+PyTorch's own layer calls MKL, which on AMD processors leaves half of the machine unused: for a thousand rows, a core of
+a Zen 5 EPYC makes 45 billion multiplications a second with it, and 97 with oneDNN. On other devices, in other dtypes
+and in training the layer is PyTorch's.
 """
 
 from __future__ import annotations
