@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sovits_service.models.kv_cache import KvCache
+from sovits_service.models.linear import Linear, linear
 
 BERT_WIDTH = 1024
 MAX_POSITIONS = 4000
@@ -98,13 +99,13 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, T, width) to queries, keys and values (B, heads, T, head_dim)."""
         batch, length, width = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        qkv = linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         return q, k, v
 
@@ -121,8 +122,8 @@ class Layer(nn.Module):
     def __init__(self, config: GptConfig) -> None:
         super().__init__()
         self.self_attn = SelfAttention(config.width, config.heads)
-        self.linear1 = nn.Linear(config.width, config.feed_forward)
-        self.linear2 = nn.Linear(config.feed_forward, config.width)
+        self.linear1 = Linear(config.width, config.feed_forward)
+        self.linear2 = Linear(config.feed_forward, config.width)
         self.norm1 = nn.LayerNorm(config.width)
         self.norm2 = nn.LayerNorm(config.width)
 
@@ -155,13 +156,13 @@ class TextToSemantic(nn.Module):
     def __init__(self, config: GptConfig) -> None:
         super().__init__()
         self.config = config
-        self.bert_proj = nn.Linear(BERT_WIDTH, config.width)
+        self.bert_proj = Linear(BERT_WIDTH, config.width)
         self.ar_text_embedding = TokenEmbedding(config.phoneme_vocab, config.width)
         self.ar_text_position = SinePosition(config.width)
         self.ar_audio_embedding = TokenEmbedding(config.semantic_vocab, config.width)
         self.ar_audio_position = SinePosition(config.width)
         self.h = Stack(config)
-        self.ar_predict_layer = nn.Linear(config.width, config.semantic_vocab, bias=False)
+        self.ar_predict_layer = Linear(config.width, config.semantic_vocab, bias=False)
 
     def new_cache(self, slots: int, capacity_tokens: int) -> KvCache:
         """A cache for `slots` sequences of up to `capacity_tokens`, on the model's device in its dtype."""
