@@ -80,7 +80,6 @@ async def test_korean_is_refused_by_v1_with_its_languages(service):
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
-@pytest.mark.parametrize("version", ["v3", "v4"])
 async def test_a_lora_file_finds_its_base_and_speaks(service, tmp_path, version):
     root = tmp_path / "pretrained_models"
     name = VERSIONS[version].flow_matching.lora_base
