@@ -27,7 +27,7 @@ from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.frontend import Frontend
-from sovits_service.text.lexicon import LexiconFile
+from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary
 

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from sovits_service.errors import SettingsError
 from sovits_service.text.frontend import Frontend
-from sovits_service.text.lexicon import Lexicon, LexiconFile, load_lexicon
+from sovits_service.text.lexicon import Lexicon, load_lexicon
+from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.text.symbols import symbol_ids
 
 
