@@ -122,6 +122,8 @@ class FastService:
     Attributes:
         gate: when set, every chunk after the first waits for one permit, so that a test steps through a stream.
         places: syntheses that may run at once; one more is refused.
+        pace_s: what a chunk takes.
+        keeps_requests: remember what was asked.
     """
 
     version: ModelVersion = "v2"
@@ -133,6 +135,8 @@ class FastService:
     weights_hash: str = "weights"
     gate: asyncio.Semaphore | None = None
     places: int = 1_000
+    pace_s: float = 0.0
+    keeps_requests: bool = True
     started: int = 0
     closed: int = 0
     most_running: int = 0
@@ -170,7 +174,8 @@ class FastService:
     async def synthesize(self, request: SynthesisRequest) -> Synthesis:
         if not self.is_ready or self.started - self.closed >= self.places:
             raise OverloadedError("the queue is full; try again", 2.5)
-        self.requests.append(request)
+        if self.keeps_requests:
+            self.requests.append(request)
         if (
             request.ref_audio
             and request.ref_audio not in self.references
@@ -200,7 +205,7 @@ class FastService:
             for index, piece in enumerate(pieces):
                 if self.gate is not None and (index > 0 or request.streaming_mode == 0):
                     await self.gate.acquire()
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.pace_s)
                 if piece == "\N{BOMB}":
                     raise SynthesisError("the model's output is not finite; try again, or with another seed")
                 yield AudioChunk(tone(voice, piece), RATE_HZ, index == len(pieces) - 1)
