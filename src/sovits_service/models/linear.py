@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_MIN_ROWS = 2  # one row waits for the weights, whoever multiplies them; from two on, no row depends on its company
+_MIN_ROWS = 2  # a single row waits for the weights, whoever multiplies; from two up a row gets the same in any number
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
