@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from functools import lru_cache
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 import torch
@@ -21,11 +23,11 @@ from tests.e2e.conftest import ROOT, Served
 
 PACK = ROOT / "pretrained_models/demo"
 LIMIT_BYTES = 25_000_000
-HEARD_AT_LEAST = 0.35  # share of the text's phones; the pack reaches about 0.5, and another text about 0.15
+MARGIN = 0.2  # by how much farther the same phones in another order are from the speech; the pack reaches 0.4 to 0.8
 SENTENCES = (
-    ("zh", "female_calm", "我们在门口等了很久。", "那座山上有一个小村庄。"),
-    ("en", "male_narrator", "We waited a long time at the door.", "Nobody sells fish in the village."),
-    ("zh", "child_happy", "今天的天气真的很不错。", "老师买了两本新书。"),
+    ("zh", "female_calm", "我们在门口等了很久。"),
+    ("en", "male_narrator", "We waited a long time at the door."),
+    ("zh", "child_happy", "今天的天气真的很不错。"),
 )
 
 
@@ -33,17 +35,24 @@ SENTENCES = (
 def ears():
     torch.set_num_threads(1)
     meaning = json.loads((PACK / "codes.json").read_text(encoding="utf-8"))
-    return load_hubert(PACK / "hubert"), load_vits(PACK / "sovits.pth"), meaning["phones"], meaning["parts"]
+    hubert, vits = load_hubert(PACK / "hubert"), load_vits(PACK / "sovits.pth")
+    return hubert, vits, [phone.rstrip("012345") for phone in meaning["phones"]], meaning["parts"]
 
 
-def heard_phones(wav: bytes) -> list[str]:
-    """The phones of a clip without tone and stress, silences and repetitions left out."""
+def distances(wav: bytes) -> dict[str, npt.NDArray[np.float32]]:
+    """For each phone (without tone and stress) how much farther it is than the nearest one, token by token."""
     hubert, vits, phones, parts = ears()
     samples, rate_hz = soundfile.read(io.BytesIO(wav), dtype="float32")
     with torch.inference_mode():
-        codes = vits.extract_codes(hubert(torch.from_numpy(resample(samples, rate_hz, 16_000))[None]))[0].tolist()
-    bases = [phones[code // parts].rstrip("012345") for code in codes if code // parts < len(phones)]
-    return [b for b, before in zip(bases, [None, *bases], strict=False) if b not in (before, "SIL")]
+        features = vits.ssl_proj(hubert(torch.from_numpy(resample(samples, rate_hz, 16_000))[None]))[0].t()
+        vectors = vits.quantizer.codebook.embed[: len(phones) * parts]
+        by_code = torch.cdist(features, vectors).square().numpy()
+    by_phone: dict[str, npt.NDArray[np.float32]] = {}
+    for index, phone in enumerate(phones):
+        nearest = by_code[:, index * parts : (index + 1) * parts].min(axis=1)
+        by_phone[phone] = np.minimum(by_phone[phone], nearest) if phone in by_phone else nearest
+    nearest_of_all = np.min(list(by_phone.values()), axis=0)
+    return {phone: distance - nearest_of_all for phone, distance in by_phone.items()}
 
 
 def text_phones(text: str, language: str) -> list[str]:
@@ -53,29 +62,32 @@ def text_phones(text: str, language: str) -> list[str]:
     return [name for name in found if name not in "!?…,.-"]
 
 
-def agreement(expected: list[str], heard: list[str]) -> float:
-    """Length of the longest common subsequence over the expected length."""
-    row = np.zeros(len(heard) + 1, dtype=int)
-    for phone in expected:
-        before = row.copy()
-        for i, other in enumerate(heard):
-            row[i + 1] = before[i] + 1 if other == phone else max(before[i + 1], row[i])
-    return float(row[-1]) / len(expected)
+def cost(expected: list[str], heard: dict[str, npt.NDArray[np.float32]]) -> float:
+    """Mean distance along the best monotonic path of the tokens through the phones; one phone may be passed over."""
+    states = ["SIL", *expected, "SIL"]
+    table = np.stack([heard[state] for state in states])
+    best = np.full(len(states), np.inf)
+    best[:2] = table[:2, 0]
+    for token in range(1, table.shape[1]):
+        moves = [best, np.r_[np.inf, best[:-1]], np.r_[np.inf, np.inf, best[:-2]]]
+        best = np.min(moves, axis=0) + table[:, token]
+    return float(best[-2:].min()) / table.shape[1]
 
 
 def test_the_pack_is_small() -> None:
     assert sum(path.stat().st_size for path in PACK.rglob("*") if path.is_file()) <= LIMIT_BYTES
 
 
-@pytest.mark.parametrize(("language", "voice", "text", "other"), SENTENCES)
-def test_what_is_heard_is_what_the_text_says(server: Served, language: str, voice: str, text: str, other: str) -> None:
-    shares = []
+@pytest.mark.parametrize(("language", "voice", "text"), SENTENCES)
+def test_the_speech_says_its_text_and_not_a_shuffled_one(server: Served, language: str, voice: str, text: str) -> None:
+    expected = text_phones(text, language)
+    margins = []
     for seed in range(3):
         request = {"text": text, "text_lang": language, "voice_id": voice, "seed": seed}
         answer = httpx.post(f"{server.url}/tts", json=request, timeout=300)
         assert answer.status_code == 200, answer.text
-        heard = heard_phones(answer.content)
-        shares.append((agreement(text_phones(text, language), heard), agreement(text_phones(other, language), heard)))
-    right, wrong = np.median(np.array(shares), axis=0)
-    assert right >= HEARD_AT_LEAST
-    assert right >= wrong + 0.1
+        heard = distances(answer.content)
+        shuffled = [random.Random(order).sample(expected, len(expected)) for order in range(8)]
+        others = [cost(phones, heard) for phones in shuffled]
+        margins.append(float(np.median(others)) / cost(expected, heard) - 1.0)
+    assert float(np.median(margins)) >= MARGIN

@@ -96,9 +96,9 @@ class Corpus:
                 symbols, code, owner = self.utterance(clip, rng, clause=False)
             else:
                 symbols, code, owner = self.utterance(
-                    rng.choice(self.rows[speaker]), rng, clause=kind == "short" or rng.random() < 0.4
+                    rng.choice(self.rows[speaker]), rng, clause=kind == "short" or rng.random() < 0.55
                 )
-            if last and kind != "short" and rng.random() < 0.55:
+            if last and kind != "short" and rng.random() < 0.4:
                 symbols, code, owner = self._longer(speaker, symbols, code, owner, rng)
             if last and rng.random() < 0.1:  # the service starts a very short text with a full stop
                 symbols, owner = [".", *symbols], [o + 1 for o in owner]

@@ -52,7 +52,7 @@ def pack_gpt(work: Path, folder: Path, sharpen: float) -> int:
     return step
 
 
-def pack_sovits(work: Path, folder: Path) -> dict[str, int]:
+def pack_sovits(work: Path, folder: Path, quiet: bool) -> dict[str, int]:
     """Write sovits.pth: prior and flow of one stage, decoder of another, the projection to the codebook of a third."""
     model = new_vits()
     average, prior_step = _average(work / "prior.pt")
@@ -64,6 +64,10 @@ def pack_sovits(work: Path, folder: Path) -> dict[str, int]:
         {k.removeprefix("ssl_proj."): v for k, v in content.items() if k.startswith("ssl_proj.")}
     )
     model.quantizer.codebook.embed.copy_(codebook())
+    if quiet:  # the flow is still the identity: noise on the latents would be heard as it is
+        with torch.no_grad():
+            model.enc_p.proj.weight[SOVITS.inter_channels :] = 0.0
+            model.enc_p.proj.bias[SOVITS.inter_channels :] = -4.0
     s = SOVITS
     config: dict[str, Any] = {
         "model": {
@@ -111,11 +115,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
     parser.add_argument("--out", type=Path, default=Path("pretrained_models/demo"))
-    parser.add_argument("--sharpen", type=float, default=1.5)
+    parser.add_argument("--sharpen", type=float, default=2.0)
+    parser.add_argument("--quiet", action="store_true", help="no noise on the latents: for a prior without its flow")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    steps = {"gpt": pack_gpt(args.work, args.out, args.sharpen), **pack_sovits(args.work, args.out)}
+    steps = {"gpt": pack_gpt(args.work, args.out, args.sharpen), **pack_sovits(args.work, args.out, args.quiet)}
     pack_hubert(args.work, args.out)
+    meaning = {"parts": c.PARTS, "phones": list(c.PHONES)}  # code = index of the phone * parts + part
+    (args.out / "codes.json").write_text(json.dumps(meaning) + "\n", encoding="utf-8")
     total = sum(p.stat().st_size for p in args.out.rglob("*") if p.is_file())
     print(f"steps {steps}; {total / 1e6:.1f} MB")
     if total > LIMIT_BYTES:

@@ -116,6 +116,28 @@ def regression(model: Vits, batch: dict[str, Tensor]) -> Tensor:
     return total / prior.mask.sum() / SOVITS.inter_channels
 
 
+class Predictor:
+    """The trained prior's mean for an utterance's exact tokens, through the flow: what the decoder is given in use."""
+
+    def __init__(self, work: Path) -> None:
+        self.model = new_vits()
+        self.model.load_state_dict(legacy_to_new(torch.load(work / "prior.pt", weights_only=True)["average"]))
+        self.model.eval()
+        self.ids = symbol_ids("v2")
+        self.references: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, utterance: features.Utterance) -> Tensor:
+        """(T_frames, 96)."""
+        if utterance.speaker not in self.references:  # the first utterances of a speaker are its reference
+            spectrum = linear_spectrogram(utterance.samples()[None], features.FFT, features.HOP)
+            self.references[utterance.speaker] = self.model.style_embedding([spectrum[:, : SOVITS.ref_spec_bins]])
+        style = self.references[utterance.speaker]
+        text = torch.tensor([[self.ids[s] for s in utterance.tokens.symbols]])
+        prior = self.model.encode(torch.tensor([utterance.tokens.codes]), text, style)
+        return self.model.latents(prior, style, torch.zeros_like(prior.mean), 0.0)[0].t()
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)

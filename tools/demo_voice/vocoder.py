@@ -6,6 +6,7 @@ import argparse
 import itertools
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import features
@@ -119,8 +120,9 @@ def spectral_loss(fake: Tensor, real: Tensor) -> Tensor:
 class Segments:
     """Random windows of latents and wave, mostly of the shipped voices; grows as stage 1 goes on."""
 
-    def __init__(self, work: Path, seed: int) -> None:
-        self.work, self.rng = work, random.Random(seed)
+    def __init__(self, work: Path, seed: int, predict: Callable[[features.Utterance], Tensor] | None = None) -> None:
+        self.work, self.rng, self.predict = work, random.Random(seed), predict
+        self.predicted: dict[int, Tensor] = {}
         self.loaded: set[str] = set()
         self.shipped: list[features.Utterance] = []
         self.others: list[features.Utterance] = []
@@ -141,8 +143,13 @@ class Segments:
         """(B, 96, T) latents and (B, 1, T * 640) samples."""
         zs, waves = [], []
         for index in range(BATCH):
-            u = self.rng.choice(self.shipped if index < BATCH * 5 // 6 else self.others)
+            only_shipped = self.predict is not None or index < BATCH * 5 // 6
+            u = self.rng.choice(self.shipped if only_shipped else self.others)
             z = self.latents(u)
+            if self.predict and index % 4:  # most windows as the prior will give them
+                if id(u) not in self.predicted:
+                    self.predicted[id(u)] = self.predict(u).half()
+                z = self.predicted[id(u)]
             start = self.rng.randint(0, len(z) - FRAMES)
             zs.append(z[start : start + FRAMES].float().t())
             waves.append(u.samples()[start * features.HOP : (start + FRAMES) * features.HOP])
@@ -165,7 +172,12 @@ def train(args: argparse.Namespace) -> None:
         if "discriminators" in saved:
             discriminators.load_state_dict(saved["discriminators"])
             d_opt.load_state_dict(saved["d_opt"])
-    segments = Segments(args.work, args.seed + step)
+    predict = None
+    if args.predicted:
+        from prior import Predictor
+
+        predict = Predictor(args.work)
+    segments = Segments(args.work, args.seed + step, predict)
     print(
         f"vocoder: {len(segments.shipped)} + {len(segments.others)} utterances, "
         f"latents keep {segments.latents.kept:.3f}",
@@ -174,7 +186,7 @@ def train(args: argparse.Namespace) -> None:
     started, sums = time.monotonic(), [0.0] * 4
     while step < args.steps:
         z, real = segments.batch()
-        z = z + 0.1 * torch.randn_like(z)
+        z = z + args.dither * torch.randn_like(z)
         gan = step >= args.gan_from
         lr = (
             args.lr
@@ -227,7 +239,7 @@ def train(args: argparse.Namespace) -> None:
             report = " ".join(f"{name} {value / 50:.3f}" for name, value in zip(names, sums, strict=False))
             print(f"vocoder {step} {report} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
             started, sums = time.monotonic(), [0.0] * 4
-        if step % 250 == 0 or step == args.steps:
+        if step % 100 == 0 or step == args.steps:
             state = {"generator": generator.state_dict(), "average": average, "step": step, "g_opt": g_opt.state_dict()}
             if gan:
                 state |= {"discriminators": discriminators.state_dict(), "d_opt": d_opt.state_dict()}
@@ -252,6 +264,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--gan-from", type=int, default=1500)
     parser.add_argument("--adversarial", type=float, default=1.0)
+    parser.add_argument("--dither", type=float, default=0.1)
+    parser.add_argument("--predicted", action="store_true", help="tune on the latents that the trained prior predicts")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1234)
     train(parser.parse_args())
