@@ -74,8 +74,8 @@ class KvCache:
 def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     if device.type != "cpu":
         return torch.zeros(shape, device=device, dtype=dtype)
-    # Pages that no sequence has reached cost no memory. torch.zeros would touch them all, and with huge pages, which NumPy
-    # asks for, the first token of a head would bring 2 MB along.
+    # Pages that no sequence has reached cost no memory. torch.zeros would touch them all, and with huge pages, which
+    # NumPy asks for, the first token of a head would bring 2 MB along.
     memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         memory.madvise(mmap.MADV_NOHUGEPAGE)
