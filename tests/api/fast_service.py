@@ -155,7 +155,7 @@ class FastService:
             "queue_depth": 0,
             "active_requests": running,
             "running_sequences": running,
-            "batch_occupancy": running / self.places,
+            "batch_occupancy": running / max(1, self.places),
             "device_memory_bytes": 0,
             "semantic_tokens_total": self.started * 25,
             "decode_steps_total": self.started * 25,
