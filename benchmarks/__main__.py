@@ -34,19 +34,19 @@ def measure(pack: Path) -> dict[str, float]:
 
     async def run() -> dict[str, float]:
         await service.start()
+        model = service._models.current
+        hubert = service._models._encoders[0]  # type: ignore[index]
+        results = {**measure_gpt(model), **measure_sovits(model.vits), **measure_prompt(model, hubert)}
         async with serving(service, settings) as client:
-            results = await measure_requests(client)
+            results |= await measure_requests(client)
         results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         await service.stop(0.0)
         return results
 
     results = asyncio.run(run())
-    model = service._models.current
-    hubert = service._models._encoders[0]  # type: ignore[index]
-    parts = {**measure_gpt(model), **measure_sovits(model.vits), **measure_prompt(model, hubert)}
     if torch.get_num_threads() == (os.cpu_count() or 1):  # minutes on one thread
-        parts |= measure_flow_matching()
-    return {**parts, **results}
+        results |= measure_flow_matching()
+    return results
 
 
 def machine() -> dict[str, object]:
