@@ -16,6 +16,7 @@ from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import AudioChunk, LanguageRun, ReferenceAudio, SamplingParams, Segment
+from tests.tiny_pack import HUBERT_SIZES
 
 SLOTS = 16
 CPU = torch.device("cpu")
@@ -44,15 +45,6 @@ VITS = SovitsConfig(
     hop_length=16,
     filter_length=64,
 )
-HUBERT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
 
 
 def _randomised(model: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -84,7 +76,7 @@ def vits() -> Vits:
 @pytest.fixture(scope="session")
 def hubert() -> Hubert:
     torch.manual_seed(3)
-    return _randomised(Hubert(HUBERT), 3)
+    return _randomised(Hubert(HUBERT_SIZES), 3)
 
 
 @pytest.fixture

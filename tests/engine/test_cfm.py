@@ -12,6 +12,7 @@ from sovits_service.engine.lane import Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
+from sovits_service.errors import SynthesisError
 from sovits_service.models.sovits.cfm_synthesizer import CfmConfig, CfmSynthesizer
 from sovits_service.models.sovits.dit import DitConfig
 from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
@@ -104,6 +105,15 @@ async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, 
         return sample(self, features, prompt, noise, n_steps, *args)
 
     monkeypatch.setattr(type(synthesizer), "sample", noted)
+    mixed = []
+    advance = type(lane.decoder).advance
+
+    def checked(self, streams):
+        steps = {stream.sequence.job.options.cfm_steps for stream in streams}
+        mixed.extend([steps] if len(steps) > 1 else [])
+        return advance(self, streams)
+
+    monkeypatch.setattr(type(lane.decoder), "advance", checked)
     jobs = [
         speak(engine, lane, [segment(i)], voice(1), options(i, cfm_steps=steps), prompt=segment(60))
         for i, steps in enumerate((4, 8, 4, 8))
@@ -111,6 +121,30 @@ async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, 
     await asyncio.gather(*(collect(job) for job in jobs))
     assert {steps for steps, _ in seen} == {4, 8}
     assert sum(size for _, size in seen) >= 4
+    assert mixed == []
+
+
+async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, monkeypatch):
+    clean = joined(await collect(request(engine, lane, 1)))
+    advance = type(lane.decoder).advance
+    batches = []
+
+    def poisoned(self, streams):
+        batches.append(len(streams))
+        pieces = advance(self, streams)
+        return [
+            np.full_like(piece, np.nan) if stream.sequence.job.options.seed == 2 else piece
+            for stream, piece in zip(streams, pieces, strict=True)
+        ]
+
+    monkeypatch.setattr(type(lane.decoder), "advance", poisoned)
+    results = await asyncio.gather(
+        *(collect(request(engine, lane, seed)) for seed in (1, 2, 3)), return_exceptions=True
+    )
+    assert max(batches) > 1
+    assert isinstance(results[1], SynthesisError)
+    np.testing.assert_allclose(joined(results[0]), clean, atol=1e-3)
+    assert len(joined(results[2]))
 
 
 async def test_a_long_sentence_is_drawn_in_windows_each_prompted_by_the_last(engine, lane, synthesizer, monkeypatch):

@@ -15,7 +15,6 @@ from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
 from sovits_service.engine.upper_octave import UpperOctave
 from sovits_service.engine.wave_decoder import EMPTY, NoiseSource
-from sovits_service.errors import SynthesisError
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -97,6 +96,7 @@ class CfmWaveDecoder:
         self.super_sampler = super_sampler
         self._rate_hz = model.config.spec.output_rate_hz
         self._spec = spec
+        self._frames_per_token = model.config.ssl_stride * spec.frames_per_latent
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
 
@@ -159,8 +159,7 @@ class CfmWaveDecoder:
     def _held_back_frames(self, stream: CfmStream) -> int:
         """Frames of the newest tokens, which the next ones may change."""
         options = stream.sequence.job.options
-        per_token = self.model.config.ssl_stride * self._spec.frames_per_latent
-        return max(1, round(options.overlap_tokens * per_token / options.speed))
+        return max(1, round(options.overlap_tokens * self._frames_per_token / options.speed))
 
     def _draw(self, windows: Row[_Window]) -> list[Tensor]:
         """The normalised mel of each window, (1, n_mels, stop - start)."""
@@ -205,8 +204,7 @@ class CfmWaveDecoder:
         samples = self._vocode(stream, mel, is_end=is_end)
         stream.cursor = window.end
         if window.is_last_of_feed:
-            per_token = self.model.config.ssl_stride * self._spec.frames_per_latent
-            stream.heard_tokens = int(window.end / per_token * stream.sequence.job.options.speed)
+            stream.heard_tokens = int(window.end / self._frames_per_token * stream.sequence.job.options.speed)
             stream.chunks += 1
             stream.features, stream.fed = None, ()
         return stream.upper_octave.push(samples, is_end=is_end) if stream.upper_octave else samples
@@ -217,8 +215,6 @@ class CfmWaveDecoder:
         whole = torch.cat([stream.mel, mel.to(stream.mel.dtype)], dim=2)
         said_frames = stream.mel.shape[2] - len(stream.tail) // hop
         wave = to_host(self.vocoder(denormalize_mel(whole))[0, 0].float())
-        if not np.isfinite(wave).all():
-            raise SynthesisError("the vocoder gave a non-finite output for this request")
         samples: FloatArray = wave[said_frames * hop :].copy()
         if len(stream.tail):
             overlap = min(len(stream.tail), len(samples))

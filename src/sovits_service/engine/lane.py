@@ -122,7 +122,7 @@ class Lane:
         streams = self._feed_streams()
         if streams:
             batch = self.decoder.batch([self._speech[sequence].stream for sequence in streams])
-            speaking = streams[: len(batch)]
+            speaking = [stream.sequence for stream in batch]
             yield Work(lambda: self._speak(speaking), [sequence.job for sequence in speaking])
 
     def fail(self, jobs: Row[Job], error: Exception) -> None:
@@ -178,8 +178,11 @@ class Lane:
         for sequence, samples in zip(
             sequences, self.decoder.advance([self._speech[sequence].stream for sequence in sequences]), strict=True
         ):
-            self.counters.audio_s += len(samples) / self._speech[sequence].stream.sample_rate_hz
-            self._collect(sequence, samples)
+            if not np.isfinite(samples).all():
+                self.fail([sequence.job], SynthesisError("the decoder gave a non-finite output for this request"))
+            elif sequence in self._speech:  # not of a job that failed with another of its sequences
+                self.counters.audio_s += len(samples) / self._speech[sequence].stream.sample_rate_hz
+                self._collect(sequence, samples)
 
     def _collect(self, sequence: Sequence, samples: FloatArray) -> None:
         """Send what may be heard: chunks as they come, else the fragment when it is whole."""
