@@ -124,6 +124,26 @@ async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, 
     assert mixed == []
 
 
+async def test_what_the_decoder_chose_is_what_advances(engine, lane, monkeypatch):
+    chosen, advanced = [], []
+    advance = type(lane.decoder).advance
+
+    def last_alone(self, streams):
+        chosen.append(streams[-1])
+        return streams[-1:]
+
+    def noted(self, streams):
+        advanced.extend(streams)
+        return advance(self, streams)
+
+    monkeypatch.setattr(type(lane.decoder), "batch", last_alone)
+    monkeypatch.setattr(type(lane.decoder), "advance", noted)
+    together = await asyncio.gather(*(collect(request(engine, lane, seed, max_new_tokens=30)) for seed in range(6)))
+    assert all(len(joined(chunks)) for chunks in together)
+    assert advanced == chosen
+    assert len({id(stream) for stream in chosen}) == 6
+
+
 async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, monkeypatch):
     clean = joined(await collect(request(engine, lane, 1)))
     advance = type(lane.decoder).advance
