@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
 import random
-import time
 from pathlib import Path
 
 import codes as c
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from codebook import codebook
 from sizes import SSL_CHANNELS
 from torch import Tensor, nn
+from training import Run
 from transformers import HubertConfig, HubertModel
 
 RATE_HZ = 16_000
@@ -65,9 +64,9 @@ class Content(nn.Module):
 class Clips:
     """Random windows with their codes; loudness, noise and the silence at the end vary as references do."""
 
-    def __init__(self, work: Path, seed: int, *, held: bool = False) -> None:
-        self.work, self.rng, self.held = work, random.Random(seed), held
-        self.noise = np.random.default_rng(seed)
+    def __init__(self, work: Path, rng: random.Random, *, held: bool = False) -> None:
+        self.work, self.rng, self.held = work, rng, held
+        self.noise = np.random.default_rng(rng.getrandbits(32))
         self.loaded: set[str] = set()
         self.shipped: list[tuple[np.ndarray, list[int]]] = []
         self.others: list[tuple[np.ndarray, list[int]]] = []
@@ -122,21 +121,12 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     model = Content()
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    path, step = args.work / "content.pt", 0
-    average = {k: v.clone() for k, v in model.state_dict().items()}
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average, step = saved["average"], saved["step"]
-    clips, held = Clips(args.work, args.seed + step), Clips(args.work, 3, held=True)
+    run = Run("content", args.work / "content.pt", args.steps, model, {"optimizer": optimizer}, decay=0.995)
+    clips, held = Clips(args.work, run.rng(args.seed)), Clips(args.work, random.Random(3), held=True)
     held_batches = [held.batch() for _ in range(4)]
-    started, sums = time.monotonic(), [0.0] * 3
-    while step < args.steps:
+    for _ in run:
         model.train()
-        lr = args.lr * min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / args.steps)) + 1e-5
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        run.set_lr(optimizer, args.lr)
         samples, target = clips.batch()
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(samples)
@@ -145,37 +135,13 @@ def train(args: argparse.Namespace) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step += 1
-        decay = min(0.995, step / (step + 20))
-        for key, value in model.state_dict().items():
-            average[key].lerp_(value, 1 - decay)
-        for i, value in enumerate((float(loss.detach()), right, phones)):
-            sums[i] += value
-        if step % 50 == 0:
-            m = [s / 50 for s in sums]
-            print(
-                f"content {step} loss {m[0]:.3f} codes {m[1]:.3f} phones {m[2]:.3f} "
-                f"{(time.monotonic() - started) / 50:.2f} s/step",
-                flush=True,
-            )
-            started, sums = time.monotonic(), [0.0] * 3
-        if step % 250 == 0 or step == args.steps:
-            torch.save(
-                {"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step},
-                path.with_suffix(".tmp"),
-            )
-            path.with_suffix(".tmp").replace(path)
-            smooth = Content()
-            smooth.load_state_dict(average)
+        if run.done(loss=loss, codes=right, phones=phones):
+            smooth = run.smooth(Content())
             with torch.no_grad():
-                rows = [score(smooth.eval()(s), t)[1:] for s, t in held_batches]
-            print(
-                f"content {step} held-out codes {sum(r[0] for r in rows) / 4:.3f} "
-                f"phones {sum(r[1] for r in rows) / 4:.3f}",
-                flush=True,
-            )
+                rows = [score(smooth(s), t)[1:] for s, t in held_batches]
+            codes_right, phones_right = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+            run.say(f"held-out codes {codes_right:.3f} phones {phones_right:.3f}")
             clips.refresh()
-            started = time.monotonic()
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ Samples = NDArray[np.float32]
 class Speaker:
     """A timbre: a source voice, played `pitch` times as fast after being synthesised at `speed`."""
 
-    source: str
+    source: str  # a voice of Kokoro, two of them mixed ("a+b"), or "hibari"
     speed: float
     pitch: float = 1.0
     per_round: float = 1.0  # utterances a language a round; below 1 every n-th round
@@ -38,11 +38,13 @@ class Speaker:
 
 
 SPEAKERS = {
-    "female_calm": Speaker("jf_alpha", 0.9),
+    "female_calm": Speaker("jf_alpha", 0.98, pitch=0.91),
     "male_narrator": Speaker("jm_kumo", 0.9),
-    "child_happy": Speaker("jf_nezumi", 0.78, pitch=1.2),
+    "child_happy": Speaker("jf_nezumi", 0.743, pitch=1.26),
     "gongitsune": Speaker("jf_gongitsune", 0.95, per_round=0.125),
     "tebukuro": Speaker("jf_tebukuro", 0.95, per_round=0.125),
+    "blend_low": Speaker("jm_kumo+jf_tebukuro", 1.0, pitch=0.92, per_round=0.125),
+    "blend_high": Speaker("jf_alpha+jf_gongitsune", 0.9, pitch=1.06, per_round=0.125),
     "heart": Speaker("hibari", 0.92, per_round=6, languages=("en",)),
     "heart_low": Speaker("hibari", 1.05, pitch=0.86, per_round=6, languages=("en",)),
     "heart_high": Speaker("hibari", 0.85, pitch=1.12, per_round=4, languages=("en",)),
@@ -90,15 +92,16 @@ class Kokoro:
         self._vocab: dict[str, int] = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
         with (data / "voices_ja.npz").open("rb") as file:
             loaded = np.load(file)
-            self._styles = {name: loaded[name] for name in loaded.files}
+            self._styles = {name: np.asarray(loaded[name], np.float32) for name in loaded.files}
 
     def __call__(self, source: str, voice: str, speed: float) -> tuple[Samples | None, list[float]]:
         tokens = [self._vocab[c] for c in source]
+        style = np.mean([self._styles[name][len(tokens) - 1] for name in voice.split("+")], axis=0)
         outputs = self._session.run(
             None,
             {
                 "tokens": np.array([[0, *tokens, 0]], np.int64),
-                "style": self._styles[voice][len(tokens) - 1].reshape(1, 256).astype(np.float32),
+                "style": style.reshape(1, 256).astype(np.float32),
                 "speed": np.array([speed], np.float32),
             },
         )

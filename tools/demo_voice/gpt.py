@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import codes as c
 import torch
 import torch.nn.functional as F
 from torch import nn
+from training import Run
 
 from sovits_service.models.gpt import GptConfig, TextToSemantic, prefix_mask
 from sovits_service.text.symbols import symbol_ids
@@ -373,17 +373,10 @@ def train(args: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(
         [p for p in trainer.parameters() if p.requires_grad], lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01
     )
-    average = {k: v.clone() for k, v in trainer.state_dict().items()}
-    path, step = args.work / "gpt.pt", 0
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        trainer.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average, step = saved["average"], saved["step"]
-    rng = random.Random(args.seed + step)
-    started, sums = time.monotonic(), [0.0] * 5
+    run = Run("gpt", args.work / "gpt.pt", args.steps, trainer, {"optimizer": optimizer})
+    rng = run.rng(args.seed)
     bucket: dict[str, list[list[Item]]] = {"short": [], "single": [], "pair": []}
-    while step < args.steps:
+    for step in run:
         stage = step / args.steps
         kind = rng.choices(
             ("short", "single", "pair"),
@@ -395,9 +388,7 @@ def train(args: argparse.Namespace) -> None:
             pool.sort(key=lambda i: len(i.tokens) + len(i.text))
             bucket[kind] = [pool[i * size : (i + 1) * size] for i in range(batches)]
             rng.shuffle(bucket[kind])
-        lr = args.lr * min(1, (step + 1) / 150) * (0.5 + 0.5 * math.cos(math.pi * stage)) + 1e-5
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        run.set_lr(optimizer, args.lr)
         with torch.autocast("cpu", torch.bfloat16):
             loss, guide, log_z, accuracy = trainer(collate(bucket[kind].pop(), rng))
         weight = 0.3 if stage < 0.5 else 0.1
@@ -405,26 +396,9 @@ def train(args: argparse.Namespace) -> None:
         (loss + weight * guide + 0.02 * log_z).backward()
         nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
         optimizer.step()
-        step += 1
-        decay = min(0.998, step / (step + 20))
-        for key, value in trainer.state_dict().items():
-            average[key].lerp_(value, 1 - decay) if value.is_floating_point() else average[key].copy_(value)
-        for i, value in enumerate((loss, guide, log_z, accuracy)):
-            sums[i] += float(value.detach())
-        if step % 50 == 0:
-            names = ("loss", "guide", "log_z2", "accuracy")
-            report = " ".join(f"{name} {value / 50:.3f}" for name, value in zip(names, sums, strict=False))
-            print(f"gpt {step} {report} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
-            started, sums = time.monotonic(), [0.0] * 5
-        if step % 250 == 0 or step == args.steps:
-            torch.save(
-                {"model": trainer.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step},
-                path,
-            )
-            smooth = Trainer()
-            smooth.load_state_dict(average)
-            print(f"gpt {step} sampled: {evaluate(smooth.export().eval(), held)}", flush=True)
-            started = time.monotonic()
+        if run.done(loss=loss, guide=guide, log_z2=log_z, accuracy=accuracy):
+            smooth = run.smooth(Trainer())
+            run.say(f"sampled: {evaluate(smooth.export().eval(), held)}")
 
 
 def main() -> None:

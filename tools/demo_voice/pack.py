@@ -9,13 +9,12 @@ from typing import Any
 
 import codes as c
 import torch
-from codebook import codebook
 from content import Content
 from gpt import CONFIG, Trainer
-from prior import new_vits
+from prior import new_vits, trained
 from sizes import SOVITS
-from torch import Tensor
-from vocoder import legacy_to_new
+from torch import Tensor, nn
+from training import averaged
 
 LIMIT_BYTES = 25_000_000
 
@@ -24,14 +23,9 @@ def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: (v.half() if v.is_floating_point() else v).contiguous().clone() for k, v in state.items()}
 
 
-def _average(path: Path, key: str = "average") -> tuple[dict[str, Tensor], int]:
-    saved = torch.load(path, weights_only=True)
-    return saved[key], saved["step"]
-
-
 def pack_gpt(work: Path, folder: Path, sharpen: float) -> int:
     """Write gpt.ckpt; the prediction rows are scaled, so that the public default temperature of 1 samples well."""
-    state, step = _average(work / "gpt.pt")
+    state, step = averaged(work / "gpt.pt")
     trainer = Trainer()
     trainer.load_state_dict(state)
     model = trainer.export()
@@ -52,22 +46,15 @@ def pack_gpt(work: Path, folder: Path, sharpen: float) -> int:
     return step
 
 
-def pack_sovits(work: Path, folder: Path, quiet: bool) -> dict[str, int]:
-    """Write sovits.pth: prior and flow of one stage, decoder of another, the projection to the codebook of a third."""
+def pack_sovits(work: Path, folder: Path) -> dict[str, int]:
+    """Write sovits.pth: prior, flow and decoder of one stage, the projection to the codebook of another."""
     model = new_vits()
-    average, prior_step = _average(work / "prior.pt")
-    model.load_state_dict(legacy_to_new(average))
-    decoder, vocoder_step = _average(work / "vocoder.pt")
-    model.dec.load_state_dict(legacy_to_new(decoder))
-    content, content_step = _average(work / "content.pt")
+    tuned, tune_step = averaged(work / "tune.pt")
+    nn.ModuleDict({**trained(model), "dec": model.dec}).load_state_dict(tuned)
+    content, content_step = averaged(work / "content.pt")
     model.ssl_proj.load_state_dict(
         {k.removeprefix("ssl_proj."): v for k, v in content.items() if k.startswith("ssl_proj.")}
     )
-    model.quantizer.codebook.embed.copy_(codebook())
-    if quiet:  # the flow is still the identity: noise on the latents would be heard as it is
-        with torch.no_grad():
-            model.enc_p.proj.weight[SOVITS.inter_channels :] = 0.0
-            model.enc_p.proj.bias[SOVITS.inter_channels :] = -4.0
     s = SOVITS
     config: dict[str, Any] = {
         "model": {
@@ -89,16 +76,16 @@ def pack_sovits(work: Path, folder: Path, quiet: bool) -> dict[str, int]:
     key = "quantizer.vq.layers.0._codebook.embed_avg"  # a statistic of codebook training, unused
     weights[key] = torch.zeros(1, dtype=torch.half).expand(weights[key].shape)
     path = folder / "sovits.pth"
-    torch.save({"weight": weights, "config": config, "info": f"SoVITS-demo-s{prior_step}-{vocoder_step}"}, path)
+    torch.save({"weight": weights, "config": config, "info": f"SoVITS-demo-s{tune_step}"}, path)
     content_bytes = path.read_bytes()
     path.write_bytes(b"01" + content_bytes[2:])  # the mark of a trained v2 file
-    return {"prior": prior_step, "vocoder": vocoder_step, "content": content_step}
+    return {"tune": tune_step, "content": content_step}
 
 
 def pack_hubert(work: Path, folder: Path) -> None:
     """Write hubert/ as a transformers folder."""
     (folder / "hubert").mkdir(exist_ok=True)
-    average, _ = _average(work / "content.pt")
+    average, _ = averaged(work / "content.pt")
     model = Content()
     model.load_state_dict(average)
     model.hubert.half().save_pretrained(folder / "hubert")
@@ -116,10 +103,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
     parser.add_argument("--out", type=Path, default=Path("pretrained_models/demo"))
     parser.add_argument("--sharpen", type=float, default=2.0)
-    parser.add_argument("--quiet", action="store_true", help="no noise on the latents: for a prior without its flow")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    steps = {"gpt": pack_gpt(args.work, args.out, args.sharpen), **pack_sovits(args.work, args.out, args.quiet)}
+    steps = {"gpt": pack_gpt(args.work, args.out, args.sharpen), **pack_sovits(args.work, args.out)}
     pack_hubert(args.work, args.out)
     meaning = {"parts": c.PARTS, "phones": list(c.PHONES)}  # code = index of the phone * parts + part
     (args.out / "codes.json").write_text(json.dumps(meaning) + "\n", encoding="utf-8")

@@ -1,35 +1,41 @@
 """Stage 3b: exact tokens, phonemes and a reference in, trained `enc_p`, `flow` and `ref_enc` of `Vits` out.
 
 The latents are a fixed map of log mels (features.py), so this stage needs neither waves nor the decoder. It regresses
-the mean first, with the flow at the identity that a new one is (`--flow-from` steps; cheap, and soon intelligible);
-from there on prior and flow are trained by likelihood as in Glow-TTS (arXiv 2005.11129) with the known alignment.
+them through the flow, which so is a second network behind the prior that knows the style. A likelihood as in Glow-TTS
+would use the flow's noise too, but its four mean-only couplings cannot shape these latents well enough.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import random
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import features
 import torch
 from codebook import codebook
 from sizes import SOVITS
 from torch import Tensor, nn
-from vocoder import legacy_to_new
+from training import Run
 
 from sovits_service.audio.dsp import linear_spectrogram
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.text.symbols import symbol_ids
 
-DITHER = 0.1
 REF_FRAMES = 150
 
 
+NOISE_SCALE = 0.5  # of synthesis
+
+
 def new_vits() -> Vits:
+    """With its codebook, and with little noise on the latents to begin with."""
     model = Vits(SOVITS)
+    with torch.no_grad():
+        model.enc_p.proj.weight[SOVITS.inter_channels :] = 0.0
+        model.enc_p.proj.bias[SOVITS.inter_channels :] = -3.0  # type: ignore[index]
     model.quantizer.codebook.embed.copy_(codebook())
     return model
 
@@ -37,8 +43,8 @@ def new_vits() -> Vits:
 class Batches:
     """Utterances by speaker in batches of similar length, each with another utterance of the speaker as reference."""
 
-    def __init__(self, work: Path, seed: int, *, held: bool = False) -> None:
-        self.work, self.rng, self.held = work, random.Random(seed), held
+    def __init__(self, work: Path, rng: random.Random, *, held: bool = False) -> None:
+        self.work, self.rng, self.held = work, rng, held
         self.loaded: set[str] = set()
         self.by_speaker: dict[str, list[features.Utterance]] = {}
         self.refresh()
@@ -49,7 +55,8 @@ class Batches:
     def refresh(self) -> None:
         for row in features.c.read_rows(self.work / "utterances.jsonl"):
             key = str(row["id"])
-            if key in self.loaded or features.held_out(key) != self.held or sum(row["seconds"]) > 9:  # type: ignore[call-overload]
+            fits = 1.2 < sum(row["seconds"]) < 9  # type: ignore[call-overload]
+            if key in self.loaded or features.held_out(key) != self.held or not fits:
                 continue
             self.loaded.add(key)
             utterance = features.load(self.work, row)
@@ -64,7 +71,8 @@ class Batches:
         wave = nn.functional.pad(wave, (0, length - len(wave)))
         return linear_spectrogram(wave[None], features.FFT, features.HOP)[0, : SOVITS.ref_spec_bins]
 
-    def batch(self, size: int = 12) -> dict[str, Tensor]:
+    def batch(self, size: int, more: Sequence[features.Utterance] = ()) -> dict[str, Any]:
+        """`size` utterances, followed by `more`."""
         if not self.queue:
             pool = []
             others = [s for s in self.by_speaker if s not in features.SHIPPED]
@@ -74,129 +82,90 @@ class Batches:
             pool.sort(key=lambda u: len(u.tokens.codes))
             self.queue = [pool[i * size : (i + 1) * size] for i in range(8)]
             self.rng.shuffle(self.queue)
-        return self.collate(self.queue.pop())
+        return self.collate([*self.queue.pop(), *more])
 
-    def collate(self, items: list[features.Utterance]) -> dict[str, Tensor]:
-        n_codes = [len(u.tokens.codes) for u in items]
+    def lead(self, utterance: features.Utterance) -> int:
+        """Tokens to leave out in front: often the silence, since what the GPT makes starts with the first phone."""
+        silent = next(i for i, code in enumerate(utterance.tokens.codes) if code >= features.c.PARTS)
+        return silent if self.rng.random() < 0.7 else 0
+
+    def collate(self, items: list[features.Utterance]) -> dict[str, Any]:
+        """Padded tensors; `z` and `waves` stay empty for an utterance without audio."""
+        leads = [self.lead(u) for u in items]
+        n_codes = [len(u.tokens.codes) - lead for u, lead in zip(items, leads, strict=True)]
         n_text = [len(u.tokens.symbols) for u in items]
         codes = torch.zeros(len(items), max(n_codes), dtype=torch.long)
         text = torch.zeros(len(items), max(n_text), dtype=torch.long)
         z = torch.zeros(len(items), SOVITS.inter_channels, 2 * max(n_codes))
-        for row, u in enumerate(items):
-            codes[row, : n_codes[row]] = torch.tensor(u.tokens.codes)
+        for row, (u, lead) in enumerate(zip(items, leads, strict=True)):
+            codes[row, : n_codes[row]] = torch.tensor(u.tokens.codes[lead:])
             text[row, : n_text[row]] = torch.tensor([self.ids[s] for s in u.tokens.symbols])
-            z[row, :, : 2 * n_codes[row]] = self.latents(u).float().t()
+            if len(u.wave):
+                z[row, :, : 2 * n_codes[row]] = self.latents(u).float().t()[:, 2 * lead :]
         return {
             "codes": codes, "text": text, "z": z,
             "lengths": torch.tensor(n_codes) * 2, "text_lengths": torch.tensor(n_text),
+            "waves": [u.samples()[lead * features.SAMPLES_PER_TOKEN :] for u, lead in zip(items, leads, strict=True)],
             "ref": torch.stack([self.reference(u.speaker) for u in items]),
         }  # fmt: skip
 
 
-def negative_log_likelihood(model: Vits, batch: dict[str, Tensor], *, dither: float = DITHER) -> Tensor:
-    """Per latent value, without the constant."""
+def predict(model: Vits, batch: dict[str, Any], noise_scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 96, T) latents as synthesis makes them, their (B, 1, T) mask, and the (B, 128, 1) style."""
     style = model.ref_enc(batch["ref"])
     quantized = model.quantizer.decode(batch["codes"]).repeat_interleave(2, dim=-1)
     prior = model.encode_quantized(quantized, batch["text"], style, batch["lengths"], batch["text_lengths"])
-    z = batch["z"] + dither * torch.randn_like(batch["z"])
-    z_prior = model.flow(z * prior.mask, prior.mask, style)
-    mean, log_std = prior.mean.float(), prior.log_std.float().clamp(-4, 3)
-    loss = (log_std + 0.5 * (z_prior.float() - mean).square() * torch.exp(-2 * log_std)) * prior.mask
-    return loss.sum() / prior.mask.sum() / SOVITS.inter_channels
+    return model.latents(prior, style, torch.randn_like(prior.mean), noise_scale).float(), prior.mask, style
 
 
-def regression(model: Vits, batch: dict[str, Tensor]) -> Tensor:
-    """Distance of the prior's mean to the latents, and of their changes over time; the flow is the identity."""
-    style = model.ref_enc(batch["ref"])
-    quantized = model.quantizer.decode(batch["codes"]).repeat_interleave(2, dim=-1)
-    prior = model.encode_quantized(quantized, batch["text"], style, batch["lengths"], batch["text_lengths"])
-    error = (prior.mean.float() - batch["z"]) * prior.mask
-    change = error.diff(dim=-1)
-    total = error.abs().sum() + 0.5 * error.square().sum() + 0.5 * change.abs().sum()
-    return total / prior.mask.sum() / SOVITS.inter_channels
+def distance(predicted: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """Of latents and of their changes over time, per value."""
+    error = (predicted - wanted) * mask
+    total = error.abs().sum() + 0.5 * error.square().sum() + 0.5 * error.diff(dim=-1).abs().sum()
+    return total / mask.sum() / SOVITS.inter_channels
 
 
-class Predictor:
-    """The trained prior's mean for an utterance's exact tokens, through the flow: what the decoder is given in use."""
-
-    def __init__(self, work: Path) -> None:
-        self.model = new_vits()
-        self.model.load_state_dict(legacy_to_new(torch.load(work / "prior.pt", weights_only=True)["average"]))
-        self.model.eval()
-        self.ids = symbol_ids("v2")
-        self.references: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def __call__(self, utterance: features.Utterance) -> Tensor:
-        """(T_frames, 96)."""
-        if utterance.speaker not in self.references:  # the first utterances of a speaker are its reference
-            spectrum = linear_spectrogram(utterance.samples()[None], features.FFT, features.HOP)
-            self.references[utterance.speaker] = self.model.style_embedding([spectrum[:, : SOVITS.ref_spec_bins]])
-        style = self.references[utterance.speaker]
-        text = torch.tensor([[self.ids[s] for s in utterance.tokens.symbols]])
-        prior = self.model.encode(torch.tensor([utterance.tokens.codes]), text, style)
-        return self.model.latents(prior, style, torch.zeros_like(prior.mean), 0.0)[0].t()
+def trained(model: Vits) -> nn.ModuleDict:
+    """The parts that this stage trains."""
+    return nn.ModuleDict({"enc_p": model.enc_p, "flow": model.flow, "ref_enc": model.ref_enc})
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     model = new_vits()
-    parameters = [p for m in (model.enc_p, model.flow, model.ref_enc) for p in m.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    average = {k: v.clone() for k, v in model.state_dict().items()}
-    path, step = args.work / "prior.pt", 0
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        model.load_state_dict(legacy_to_new(saved["model"]))
-        optimizer.load_state_dict(saved["optimizer"])
-        average, step = saved["average"], saved["step"]
-    batches, held = Batches(args.work, args.seed + step), Batches(args.work, 7, held=True)
-    held_batches = [held.batch(8) for _ in range(3)]
-    started, total = time.monotonic(), 0.0
-    while step < args.steps:
-        model.train()
-        lr = args.lr * min(1, (step + 1) / 150) * (0.5 + 0.5 * math.cos(math.pi * step / args.steps)) + 2e-5
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        objective = regression if step < args.flow_from else negative_log_likelihood
+    parts = trained(model)
+    optimizer = torch.optim.AdamW(parts.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    run = Run("prior", args.work / "prior.pt", args.steps, parts, {"optimizer": optimizer})
+    batches, held = Batches(args.work, run.rng(args.seed)), Batches(args.work, random.Random(7), held=True)
+    held_batches = [held.batch(8) for _ in range(4)]
+    for _ in run:
+        run.set_lr(optimizer, args.lr)
+        batch = batches.batch(10)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = objective(model, batches.batch(10))
+            predicted, mask, _ = predict(model, batch, 0.0)
+        loss = distance(predicted, batch["z"], mask)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 5.0)
+        nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
         optimizer.step()
-        step += 1
-        decay = min(0.998, step / (step + 20))
-        for key, value in model.state_dict().items():
-            average[key].lerp_(value, 1 - decay)
-        total += float(loss.detach())
-        if step % 50 == 0:
-            print(
-                f"prior {step} {objective.__name__} {total / 50:.4f} {(time.monotonic() - started) / 50:.2f} s/step",
-                flush=True,
-            )
-            started, total = time.monotonic(), 0.0
-        if step % 200 == 0 or step == args.steps:
-            torch.save(
-                {"model": model.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step},
-                path.with_suffix(".tmp"),
-            )
-            path.with_suffix(".tmp").replace(path)
+        if run.done(distance=loss):
             smooth = new_vits()
-            smooth.load_state_dict(legacy_to_new(average))
+            run.smooth(trained(smooth))
             with torch.no_grad():
-                value = sum(float(objective(smooth.eval(), b)) for b in held_batches) / len(held_batches)
-            print(f"prior {step} held-out {objective.__name__} {value:.4f}", flush=True)
+                far = [
+                    float(distance(z, b["z"], mask))
+                    for b in held_batches
+                    for z, mask, _ in [predict(smooth.eval(), b, 0.0)]
+                ]
+            run.say(f"held-out {sum(far) / len(far):.4f}")
             batches.refresh()
-            started = time.monotonic()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--flow-from", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1234)
     train(parser.parse_args())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import features
@@ -15,12 +13,14 @@ import torch.nn.functional as F
 from sizes import SOVITS
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from training import Run
 
 from sovits_service.audio.dsp import mel_filters
 from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
 from sovits_service.models.sovits.weight_norm import add_weight_norm
 
-FRAMES, BATCH = 24, 12
+FRAMES, BATCH = 20, 9
+DITHER = 0.1  # on the latents, so that the decoder forgives those of the prior
 
 
 def new_generator() -> Hifigan:
@@ -95,12 +95,6 @@ class SpectrumDiscriminator(nn.Module):
         return self.post(x), maps
 
 
-def new_discriminators() -> nn.ModuleList:
-    return nn.ModuleList(
-        [*(PeriodDiscriminator(p) for p in (3, 5, 7)), *(SpectrumDiscriminator(f) for f in (512, 1280))]
-    )
-
-
 def spectral_loss(fake: Tensor, real: Tensor) -> Tensor:
     """Multi-resolution log-magnitude and mel distance of (B, 1, T) waves."""
     total = fake.new_zeros(())
@@ -117,12 +111,53 @@ def spectral_loss(fake: Tensor, real: Tensor) -> Tensor:
     return total / 3
 
 
+class Adversary:
+    """The discriminators with their optimizer (least squares, feature matching: HiFi-GAN's losses)."""
+
+    def __init__(self) -> None:
+        self.nets = nn.ModuleList(
+            [*(PeriodDiscriminator(p) for p in (3, 5, 7)), *(SpectrumDiscriminator(f) for f in (512, 1280))]
+        )
+        self.optimizer = torch.optim.AdamW(self.nets.parameters(), lr=1e-3, betas=(0.8, 0.99))
+
+    def learn(self, fake: Tensor, real: Tensor, lr: float) -> tuple[Tensor, list[list[Tensor]]]:
+        """One step of the discriminators; its loss, and their feature maps of `real`."""
+        loss, wanted, n = fake.new_zeros(()), [], len(real)
+        both = torch.cat([real, fake.detach()])
+        with torch.autocast("cpu", torch.bfloat16):
+            for net in self.nets:
+                score, maps = net(both)
+                loss = loss + ((1 - score[:n].float()) ** 2).mean() + (score[n:].float() ** 2).mean()
+                wanted.append([m[:n].detach() for m in maps])
+        self.optimizer.param_groups[0]["lr"] = lr
+        descend(loss, self.optimizer, 5.0)
+        return loss.detach(), wanted
+
+    def judge(self, fake: Tensor, wanted: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+        """The generator's adversarial loss, and its feature matching loss for the first, which have a real wave."""
+        adversarial, matching = fake.new_zeros(()), fake.new_zeros(())
+        with torch.autocast("cpu", torch.bfloat16):
+            for net, real_maps in zip(self.nets, wanted, strict=True):
+                score, maps = net(fake)
+                adversarial = adversarial + ((1 - score.float()) ** 2).mean()
+                distances = [F.l1_loss(a[: len(b)].float(), b.float()) for a, b in zip(maps, real_maps, strict=True)]
+                matching = matching + sum(distances) / len(distances)
+        return adversarial, matching
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> None:
+    """One step of an optimizer, its gradients clipped together."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
+
+
 class Segments:
     """Random windows of latents and wave, mostly of the shipped voices; grows as stage 1 goes on."""
 
-    def __init__(self, work: Path, seed: int, predict: Callable[[features.Utterance], Tensor] | None = None) -> None:
-        self.work, self.rng, self.predict = work, random.Random(seed), predict
-        self.predicted: dict[int, Tensor] = {}
+    def __init__(self, work: Path, rng: random.Random) -> None:
+        self.work, self.rng = work, rng
         self.loaded: set[str] = set()
         self.shipped: list[features.Utterance] = []
         self.others: list[features.Utterance] = []
@@ -143,119 +178,49 @@ class Segments:
         """(B, 96, T) latents and (B, 1, T * 640) samples."""
         zs, waves = [], []
         for index in range(BATCH):
-            only_shipped = self.predict is not None or index < BATCH * 5 // 6
-            u = self.rng.choice(self.shipped if only_shipped else self.others)
+            u = self.rng.choice(self.others if index == 0 else self.shipped)
             z = self.latents(u)
-            if self.predict and index % 4:  # most windows as the prior will give them
-                if id(u) not in self.predicted:
-                    self.predicted[id(u)] = self.predict(u).half()
-                z = self.predicted[id(u)]
             start = self.rng.randint(0, len(z) - FRAMES)
             zs.append(z[start : start + FRAMES].float().t())
             waves.append(u.samples()[start * features.HOP : (start + FRAMES) * features.HOP])
         return torch.stack(zs), torch.stack(waves)[:, None]
 
 
+def generator_loss(
+    fake: Tensor, real: Tensor, adversary: Adversary | None, lr: float, spectral_weight: float = 10.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The generator's loss and its figures; the adversary, if any, learns first.
+
+    Of more fakes than real waves, the first ones are held against these, the others by the adversary alone.
+    """
+    if adversary is None:
+        spectral = spectral_loss(fake, real)
+        return spectral_weight * spectral, {"spectral": spectral}
+    learnt, wanted = adversary.learn(fake, real, lr)
+    spectral = spectral_loss(fake[: len(real)], real)
+    adversarial, matching = adversary.judge(fake, wanted)
+    figures = {"spectral": spectral, "adversarial": adversarial, "matching": matching, "discriminators": learnt}
+    return spectral_weight * spectral + adversarial + 2 * matching, figures
+
+
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    generator, discriminators = new_generator(), new_discriminators()
-    g_opt = torch.optim.AdamW(generator.parameters(), lr=args.lr, betas=(0.8, 0.99))
-    d_opt = torch.optim.AdamW(discriminators.parameters(), lr=args.lr / 2, betas=(0.8, 0.99))
-    average = {k: v.clone() for k, v in generator.state_dict().items()}
-    path, step = args.work / "vocoder.pt", 0
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        generator.load_state_dict(legacy_to_new(saved["generator"]))
-        average, step = saved["average"], saved["step"]
-        g_opt.load_state_dict(saved["g_opt"])
-        if "discriminators" in saved:
-            discriminators.load_state_dict(saved["discriminators"])
-            d_opt.load_state_dict(saved["d_opt"])
-    predict = None
-    if args.predicted:
-        from prior import Predictor
-
-        predict = Predictor(args.work)
-    segments = Segments(args.work, args.seed + step, predict)
-    print(
-        f"vocoder: {len(segments.shipped)} + {len(segments.others)} utterances, "
-        f"latents keep {segments.latents.kept:.3f}",
-        flush=True,
-    )
-    started, sums = time.monotonic(), [0.0] * 4
-    while step < args.steps:
+    generator, adversary = new_generator(), Adversary()
+    optimizer = torch.optim.AdamW(generator.parameters(), lr=args.lr, betas=(0.8, 0.99))
+    parts = {"optimizer": optimizer, "discriminators": adversary.nets, "d_optimizer": adversary.optimizer}
+    run = Run("vocoder", args.work / "vocoder.pt", args.steps, generator, parts, save_every=100)
+    segments = Segments(args.work, run.rng(args.seed))
+    for step in run:
         z, real = segments.batch()
-        z = z + args.dither * torch.randn_like(z)
-        gan = step >= args.gan_from
-        lr = (
-            args.lr
-            * min(1, (step + 1) / 100)
-            * (1 if step < args.steps * 0.6 else max(0.1, (args.steps - step) / (args.steps * 0.4)))
-        )
-        for optimizer, factor in ((g_opt, 1.0), (d_opt, 0.5)):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * factor
+        lr = args.lr * min(1, (step + 1) / 100) * min(1, max(0.1, (args.steps - step) / (args.steps * 0.4)))
         with torch.autocast("cpu", torch.bfloat16):
-            fake = generator(z)
-        fake = fake.float()
-        if gan:
-            d_loss = fake.new_zeros(())
-            with torch.autocast("cpu", torch.bfloat16):
-                for d in discriminators:
-                    d_loss = d_loss + ((1 - d(real)[0].float()) ** 2).mean() + (d(fake.detach())[0].float() ** 2).mean()
-            d_opt.zero_grad(set_to_none=True)
-            d_loss.backward()
-            nn.utils.clip_grad_norm_(discriminators.parameters(), 5.0)
-            d_opt.step()
-            sums[2] += float(d_loss.detach())
-        spectral = spectral_loss(fake, real)
-        loss = 10 * spectral
-        if gan:
-            adversarial, matching = fake.new_zeros(()), fake.new_zeros(())
-            with torch.autocast("cpu", torch.bfloat16):
-                for d in discriminators:
-                    score, maps = d(fake)
-                    with torch.no_grad():
-                        _, wanted = d(real)
-                    adversarial = adversarial + ((1 - score.float()) ** 2).mean()
-                    matching = matching + sum(
-                        F.l1_loss(a.float(), b.float()) for a, b in zip(maps, wanted, strict=False)
-                    ) / len(maps)
-            loss = loss + adversarial * args.adversarial + 2 * matching
-            sums[1] += float(adversarial.detach())
-            sums[3] += float(matching.detach())
-        g_opt.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(generator.parameters(), 20.0)
-        g_opt.step()
-        step += 1
-        decay = min(0.998, step / (step + 20))
-        for key, value in generator.state_dict().items():
-            average[key].lerp_(value, 1 - decay)
-        sums[0] += float(spectral.detach())
-        if step % 50 == 0:
-            names = ("spectral", "adversarial", "discriminators", "matching")
-            report = " ".join(f"{name} {value / 50:.3f}" for name, value in zip(names, sums, strict=False))
-            print(f"vocoder {step} {report} {(time.monotonic() - started) / 50:.2f} s/step", flush=True)
-            started, sums = time.monotonic(), [0.0] * 4
-        if step % 100 == 0 or step == args.steps:
-            state = {"generator": generator.state_dict(), "average": average, "step": step, "g_opt": g_opt.state_dict()}
-            if gan:
-                state |= {"discriminators": discriminators.state_dict(), "d_opt": d_opt.state_dict()}
-            torch.save(state, path.with_suffix(".tmp"))
-            path.with_suffix(".tmp").replace(path)
+            fake = generator(z + DITHER * torch.randn_like(z))
+        loss, figures = generator_loss(fake.float(), real, adversary if step >= args.gan_from else None, lr / 2)
+        optimizer.param_groups[0]["lr"] = lr
+        descend(loss, optimizer, 20.0)
+        if run.done(**figures):
             segments.refresh()
-            started = time.monotonic()
-
-
-def legacy_to_new(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Checkpoint keys of weight norm to those that the parametrised modules load."""
-    names = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-    return {
-        (key.rsplit(".", 1)[0] + "." + names[key.rsplit(".", 1)[1]] if key.rsplit(".", 1)[-1] in names else key): value
-        for key, value in state.items()
-    }
 
 
 def main() -> None:
@@ -263,9 +228,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--gan-from", type=int, default=1500)
-    parser.add_argument("--adversarial", type=float, default=1.0)
-    parser.add_argument("--dither", type=float, default=0.1)
-    parser.add_argument("--predicted", action="store_true", help="tune on the latents that the trained prior predicts")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1234)
     train(parser.parse_args())
