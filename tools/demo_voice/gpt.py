@@ -102,7 +102,8 @@ class Corpus:
                 symbols, code, owner = self._longer(speaker, symbols, code, owner, rng)
             if last and rng.random() < 0.1:  # the service starts a very short text with a full stop
                 symbols, owner = [".", *symbols], [o + 1 for o in owner]
-            lead = 0 if last and prompt else rng.choice((0, 0, 1, 2))
+            # A target begins with one token of silence (the code of a new one), so that its first phone has an onset.
+            lead = 1 if last and prompt else rng.choice((0, 0, 1, 2))
             # The service appends 0.6 s of silence, 15 tokens, to the reference.
             tail = rng.randint(3, 5) if last else rng.randint(15, 22) if piece == pieces - 2 else rng.randint(3, 10)
             symbols = [rng.choice("…-") if s in c.PUNCTUATION and rng.random() < 0.02 else s for s in symbols]
@@ -404,7 +405,7 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1234)
     train(parser.parse_args())

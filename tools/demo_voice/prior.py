@@ -85,9 +85,9 @@ class Batches:
         return self.collate([*self.queue.pop(), *more])
 
     def lead(self, utterance: features.Utterance) -> int:
-        """Tokens to leave out in front: often the silence, since what the GPT makes starts with the first phone."""
+        """Tokens to leave out in front: often all silence but one token, as in what the GPT makes."""
         silent = next(i for i, code in enumerate(utterance.tokens.codes) if code >= features.c.PARTS)
-        return silent if self.rng.random() < 0.7 else 0
+        return max(0, silent - 1) if self.rng.random() < 0.7 else 0
 
     def collate(self, items: list[features.Utterance]) -> dict[str, Any]:
         """Padded tensors; `z` and `waves` stay empty for an utterance without audio."""
@@ -99,6 +99,7 @@ class Batches:
         z = torch.zeros(len(items), SOVITS.inter_channels, 2 * max(n_codes))
         for row, (u, lead) in enumerate(zip(items, leads, strict=True)):
             codes[row, : n_codes[row]] = torch.tensor(u.tokens.codes[lead:])
+            codes[row, 0] = u.tokens.codes[0]  # a silence counts from its first token on
             text[row, : n_text[row]] = torch.tensor([self.ids[s] for s in u.tokens.symbols])
             if len(u.wave):
                 z[row, :, : 2 * n_codes[row]] = self.latents(u).float().t()[:, 2 * lead :]
@@ -165,7 +166,7 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1234)
     train(parser.parse_args())
