@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,15 +97,15 @@ class DiskCache:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            _use_wal(database)
             # Not lost by kill -9; a loss of power may take the last answers, never the file.
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA journal_size_limit = 16777216")
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT):
                 raise sqlite3.DatabaseError("written by another version")
-            database.executescript(_SCHEMA)
-            database.execute(f"PRAGMA user_version = {_FORMAT}")
+            # Immediate, so that a process that opens the file at the same time waits its turn.
+            database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
         except sqlite3.Error:
             database.close()
             raise
@@ -120,6 +121,19 @@ class DiskCache:
         self._disconnect()
         for suffix in ("", "-wal", "-shm"):
             self._file.with_name(self._file.name + suffix).unlink(missing_ok=True)
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Switches the journal. SQLite's own timeout does not cover this lock when two processes want it at once."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _read(database: sqlite3.Connection, key: str) -> bytes | None:

@@ -180,6 +180,15 @@ async def test_two_processes_may_share_a_disk_cache(tmp_path: Path) -> None:
     await two.close()
 
 
+async def test_processes_may_open_a_new_disk_cache_at_once(tmp_path: Path) -> None:
+    for number in range(40):
+        caches = [DiskCache(tmp_path / str(number)) for _ in range(4)]
+        await asyncio.gather(*(cache.size_bytes() for cache in caches))
+        assert sum(cache.counts.failures for cache in caches) == 0
+        for cache in caches:
+            await cache.close()
+
+
 async def test_a_damaged_disk_cache_is_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite3").write_bytes(b"this is no database" * 1000)
     cache = DiskCache(tmp_path)
