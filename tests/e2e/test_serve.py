@@ -160,3 +160,10 @@ def test_a_client_that_leaves_frees_its_place(server: Served) -> None:
         assert answer.status_code == 200
         assert active_requests() == 1
     until(lambda: active_requests() == 0, "the request goes on without its client")
+
+
+@pytest.mark.parametrize(("flags", "warns"), [((), True), (("--insecure",), False)])
+def test_an_open_address_without_keys_asks_for_insecure(checkout: Path, flags: tuple[str, ...], warns: bool) -> None:
+    served = start_server(checkout, "-a", "0.0.0.0", *flags)
+    assert served.end() == 0
+    assert ("--insecure" in served.log.read_text(encoding="utf-8")) is warns
