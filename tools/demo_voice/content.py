@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from codebook import codebook
 from sizes import SSL_CHANNELS
 from torch import Tensor, nn
-from training import Run
+from training import Run, descend
 from transformers import HubertConfig, HubertModel
 
 RATE_HZ = 16_000
@@ -73,12 +73,7 @@ class Clips:
         self.refresh()
 
     def refresh(self) -> None:
-        for row in c.read_rows(self.work / "utterances.jsonl"):
-            key = str(row["id"])
-            if key in self.loaded or features.held_out(key) != self.held:
-                continue
-            self.loaded.add(key)
-            u = features.load(self.work, row)
+        for u in features.fresh(self.work, self.loaded, held=self.held):
             wave = soxr.resample(u.wave.astype(np.float32) / 32768, features.RATE_HZ, RATE_HZ).astype(np.float16)
             (self.shipped if u.speaker in features.SHIPPED else self.others).append((wave, list(u.tokens.codes)))
 
@@ -131,10 +126,7 @@ def train(args: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(samples)
         loss, right, phones = score(logits.float(), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(loss, optimizer, 1.0)
         if run.done(loss=loss, codes=right, phones=phones):
             smooth = run.smooth(Content())
             with torch.no_grad():

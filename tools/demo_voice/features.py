@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,23 +71,21 @@ def load(work: Path, row: dict[str, object]) -> Utterance:
     )
 
 
-def load_all(work: Path, *, per_speaker_s: float = 3600.0, skip: set[str] | None = None) -> list[Utterance]:
-    """All utterances, up to so many seconds of a speaker and language."""
-    spent: dict[tuple[str, str], float] = {}
-    out = []
-    for row in c.read_rows(work / "utterances.jsonl"):
-        key = (str(row["speaker"]), str(row["language"]))
-        seconds = sum(row["seconds"])  # type: ignore[call-overload]
-        if seconds > 12 or spent.get(key, 0.0) > per_speaker_s or (skip and row["id"] in skip):
-            continue
-        spent[key] = spent.get(key, 0.0) + seconds
-        out.append(load(work, row))
-    return out
-
-
 def held_out(row_id: str) -> bool:
     """Whether an utterance is kept from training: every 16th round."""
     return int(row_id.split("_")[0]) % 16 == 15
+
+
+def fresh(
+    work: Path, loaded: set[str], *, held: bool = False, seconds: tuple[float, float] = (0.0, math.inf)
+) -> Iterator[Utterance]:
+    """The utterances, kept from training or not, that stage 1 has made since `loaded`, which takes them up."""
+    for row in c.read_rows(work / "utterances.jsonl"):
+        key = str(row["id"])
+        fits = seconds[0] < sum(row["seconds"]) < seconds[1]  # type: ignore[call-overload]
+        if key not in loaded and held_out(key) == held and fits:
+            loaded.add(key)
+            yield load(work, row)
 
 
 def log_mels(samples: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import codes as c
 import torch
 import torch.nn.functional as F
 from torch import nn
-from training import Run
+from training import Run, descend
 
 from sovits_service.models.gpt import GptConfig, TextToSemantic, prefix_mask
 from sovits_service.text.symbols import symbol_ids
@@ -393,10 +393,7 @@ def train(args: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             loss, guide, log_z, accuracy = trainer(collate(bucket[kind].pop(), rng))
         weight = 0.3 if stage < 0.5 else 0.1
-        optimizer.zero_grad(set_to_none=True)
-        (loss + weight * guide + 0.02 * log_z).backward()
-        nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
-        optimizer.step()
+        descend(loss + weight * guide + 0.02 * log_z, optimizer, 1.0)
         if run.done(loss=loss, guide=guide, log_z2=log_z, accuracy=accuracy):
             smooth = run.smooth(Trainer())
             run.say(f"sampled: {evaluate(smooth.export().eval(), held)}")

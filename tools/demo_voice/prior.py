@@ -18,7 +18,7 @@ import torch
 from codebook import codebook
 from sizes import SOVITS
 from torch import Tensor, nn
-from training import Run
+from training import Run, descend
 
 from sovits_service.audio.dsp import linear_spectrogram
 from sovits_service.models.sovits.vits import Vits
@@ -53,13 +53,7 @@ class Batches:
         self.queue: list[list[features.Utterance]] = []
 
     def refresh(self) -> None:
-        for row in features.c.read_rows(self.work / "utterances.jsonl"):
-            key = str(row["id"])
-            fits = 1.2 < sum(row["seconds"]) < 9  # type: ignore[call-overload]
-            if key in self.loaded or features.held_out(key) != self.held or not fits:
-                continue
-            self.loaded.add(key)
-            utterance = features.load(self.work, row)
+        for utterance in features.fresh(self.work, self.loaded, held=self.held, seconds=(1.2, 9.0)):
             self.by_speaker.setdefault(utterance.speaker, []).append(utterance)
 
     def reference(self, speaker: str) -> Tensor:
@@ -146,10 +140,7 @@ def train(args: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             predicted, mask, _ = predict(model, batch, 0.0)
         loss = distance(predicted, batch["z"], mask)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
-        optimizer.step()
+        descend(loss, optimizer, 5.0)
         if run.done(distance=loss):
             smooth = new_vits()
             run.smooth(trained(smooth))

@@ -19,15 +19,25 @@ REPORT_EVERY = 50
 def loadable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Checkpoint keys of weight norm to those that the parametrised modules load."""
     names = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-    split = {key: key.rpartition(".") for key in state}
-    return {f"{head}.{names[tail]}" if (tail := split[key][2]) in names else key: value
-            for key, value in state.items() for head in (split[key][0],)}  # fmt: skip
+    out = {}
+    for key, value in state.items():
+        module, dot, name = key.rpartition(".")
+        out[module + dot + names.get(name, name)] = value
+    return out
 
 
 def averaged(path: Path) -> tuple[dict[str, Tensor], int]:
     """The averaged weights of a checkpoint, ready to load, and its step."""
     saved = torch.load(path, weights_only=True)
     return loadable(saved["average"]), saved["step"]
+
+
+def descend(loss: Tensor, optimizer: Optimizer, clip: float) -> None:
+    """One step of an optimizer, its gradients clipped together."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
 
 
 class Run:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from content import Content
 from prior import NOISE_SCALE, Batches, distance, new_vits, predict, trained
 from torch import Tensor, nn
-from training import Run, averaged
-from vocoder import Adversary, descend, generator_loss
+from training import Run, averaged, descend
+from vocoder import Adversary, generator_loss
 
 PAIRED, UNPAIRED, FRAMES = 3, 2, 44  # few long windows: the content encoder needs context
 # Less than for true latents: what the prior cannot know, the listeners may make up.

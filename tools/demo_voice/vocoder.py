@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from sizes import SOVITS
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
-from training import Run
+from training import Run, descend
 
 from sovits_service.audio.dsp import mel_filters
 from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
@@ -145,14 +145,6 @@ class Adversary:
         return adversarial, matching
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, clip: float) -> None:
-    """One step of an optimizer, its gradients clipped together."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
-    optimizer.step()
-
-
 class Segments:
     """Random windows of latents and wave, mostly of the shipped voices; grows as stage 1 goes on."""
 
@@ -165,12 +157,7 @@ class Segments:
         self.latents = features.Latents(work, self.shipped + self.others)
 
     def refresh(self) -> None:
-        for row in features.c.read_rows(self.work / "utterances.jsonl"):
-            key = str(row["id"])
-            if key in self.loaded or features.held_out(key):
-                continue
-            self.loaded.add(key)
-            utterance = features.load(self.work, row)
+        for utterance in features.fresh(self.work, self.loaded):
             if len(utterance.wave) > (FRAMES + 2) * features.HOP:
                 (self.shipped if utterance.speaker in features.SHIPPED else self.others).append(utterance)
 
