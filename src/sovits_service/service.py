@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 
@@ -16,8 +16,9 @@ from sovits_service.audio.join import with_pauses
 from sovits_service.audio.load import AudioLimits
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.sequence import JobOptions
-from sovits_service.errors import InvalidRequestError, OverloadedError, StorageError
+from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError
 from sovits_service.model_store import Model, ModelStore
+from sovits_service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
@@ -32,9 +33,9 @@ from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisReq
 from sovits_service.voice_library import StoredReference, VoiceLibrary
 
 log = structlog.get_logger(__name__)
-_SWEEP_S = 600.0
-_VOICES_LOOK_S = 5.0
-_LEXICON_LOOK_S = 3.0
+_SWEEP_INTERVAL_S = 600.0
+_VOICES_POLL_INTERVAL_S = 5.0
+_LEXICON_POLL_INTERVAL_S = 3.0
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
 
@@ -97,7 +98,11 @@ class SpeechService:
         self._lexicon_file = lexicon_file
         self._lexicon_hash = lexicon_file.lexicon.digest() if lexicon_file is not None else ""
         self._is_ready = False
-        self._chores: list[asyncio.Task[None]] = []
+        self._periodic = PeriodicWork()
+        self._periodic.add("sweep_uploads", library.sweep, _SWEEP_INTERVAL_S)
+        self._periodic.add("sweep_objects", self._sweep_objects, _SWEEP_INTERVAL_S)
+        self._periodic.add("follow_voices", library.follow, _VOICES_POLL_INTERVAL_S)
+        self._periodic.add("follow_lexicon", self.refresh_lexicon, _LEXICON_POLL_INTERVAL_S)
 
     async def start(self) -> None:
         """Load the configured model, start the engine and speak once, so that the first request finds all warm.
@@ -108,18 +113,17 @@ class SpeechService:
         """
         await asyncio.to_thread(self._models.load_configured)
         self._engine.start()
-        await self._quietly(self._library.follow())
+        for work in ("follow_voices", "sweep_uploads", "sweep_objects"):
+            await self._periodic.run(work)
         await self._warm_up()
-        chores = (self._sweep(), self._follow_lexicon(), self._follow_voices())
-        self._chores = [asyncio.create_task(chore) for chore in chores]
+        self._periodic.start()
         self._is_ready = True
 
     async def stop(self, deadline_s: float) -> None:
         """Refuse new requests, let those that run finish within the deadline, end the rest."""
         self._is_ready = False
         await asyncio.to_thread(self._engine.stop, deadline_s)
-        for chore in self._chores:
-            chore.cancel()
+        await self._periodic.stop()
         if self.results is not None:
             await self.results.close()
 
@@ -159,6 +163,11 @@ class SpeechService:
             "failed_total": counters.failed,
             "rejected_total": stats.rejected,
         }
+
+    @property
+    def periodic_failures(self) -> Mapping[str, int]:
+        """Failed runs of periodic work since the start, by its name."""
+        return self._periodic.failures
 
     async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
         """What shapes the speech of a request beside its own fields, for the cache of finished answers.
@@ -236,7 +245,7 @@ class SpeechService:
         return prompt, segments
 
     async def _warm_up(self) -> None:
-        """Speak once with the first voice there is; with none, the first request is merely slower."""
+        """Speak once with the first voice that can; with none, the first request is merely slower."""
         for voice in await asyncio.to_thread(self._library.voices.list):
             request = SynthesisRequest(
                 text=_WARM_UP_TEXT,
@@ -246,9 +255,13 @@ class SpeechService:
                 prompt_lang=voice.prompt_lang,
                 seed=0,
             )
-            async for _ in (await self._synthesize(request)).chunks:
-                pass
-            return
+            try:
+                async for _ in (await self._synthesize(request)).chunks:
+                    pass
+            except SovitsError as error:
+                log.warning("warm_up_failed", voice=voice.voice_id, reason=type(error).__name__)
+            else:
+                return
         log.info("no_voice_to_warm_up_with")
 
     async def add_reference(
@@ -273,30 +286,10 @@ class SpeechService:
         """What `owner` said of an upload; empty for anything else."""
         return await asyncio.to_thread(self._library.references.details, name, owner)
 
-    async def _sweep(self) -> None:
-        """Deletes uploads and linked files whose life is over, now and then."""
-        while True:
-            await self._quietly(self._library.sweep())
-            if isinstance(self.objects, LocalObjects):
-                await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
-            await asyncio.sleep(_SWEEP_S)
-
-    async def _follow_voices(self) -> None:
-        while True:
-            await asyncio.sleep(_VOICES_LOOK_S)
-            await self._quietly(self._library.follow())
-
-    async def _quietly(self, chore: Awaitable[None]) -> None:
-        """An object store that does not answer is told in the log, and tried again the next time."""
-        try:
-            await chore
-        except StorageError:
-            log.warning("object_store_unreachable")
-
-    async def _follow_lexicon(self) -> None:
-        while True:
-            await asyncio.sleep(_LEXICON_LOOK_S)
-            await self.refresh_lexicon()
+    async def _sweep_objects(self) -> None:
+        """Delete linked files that have expired; those in a bucket are its own lifecycle rule's business."""
+        if isinstance(self.objects, LocalObjects):
+            await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
 
     async def refresh_lexicon(self) -> None:
         """Take the lexicon's file anew where it has changed; one that cannot be used is told in the log."""

@@ -166,6 +166,10 @@ class FastService:
             "rejected_total": 0,
         }
 
+    @property
+    def periodic_failures(self) -> Mapping[str, int]:
+        return {"follow_voices": 2}
+
     async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
         name = request.ref_audio or f"voices/{request.voice_id}.wav"
         content = self.references.get(name, name.encode())

@@ -23,7 +23,7 @@ def look_s() -> float:
 
 @pytest.fixture
 async def service(tmp_path: Path, look_s: float, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SpeechService]:
-    monkeypatch.setattr("sovits_service.service._LEXICON_LOOK_S", look_s)
+    monkeypatch.setattr("sovits_service.service._LEXICON_POLL_INTERVAL_S", look_s)
     settings = ServiceSettings(
         voices_roots=(tmp_path / "voices",),
         bundled_voices=False,

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from structlog.testing import capture_logs
 
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.storage.objects import LocalObjects
 from sovits_service.types import SamplingParams, SynthesisRequest
 from tests.tiny_pack import write_gpt, write_pack, write_sovits
 
@@ -198,3 +200,33 @@ def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("cuda", is_half=True) == (torch.device("cuda"), torch.float16)
     assert choose_device("cuda", is_half=False) == (torch.device("cuda"), torch.float32)
+
+
+async def test_a_first_voice_that_cannot_speak_does_not_keep_the_service_from_starting(settings, tmp_path):
+    write_voice(settings.voices_roots[0], "aaa", gpt_weights="gone.ckpt")
+    write_voice(settings.voices_roots[0], "tone")
+    service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), settings)
+    with capture_logs() as lines:
+        await service.start()
+    try:
+        assert service.is_ready
+        assert [(line["voice"], line["reason"]) for line in lines if line["event"] == "warm_up_failed"] == [
+            ("aaa", "InvalidRequestError")
+        ]
+        assert service._engine.stats().counters.tokens > 0  # the next voice did the warming up
+    finally:
+        await service.stop(0.0)
+
+
+async def test_a_folder_that_cannot_be_swept_is_counted_and_the_service_starts(settings, tmp_path, monkeypatch):
+    def refused(self, prefix, older_than_s):
+        raise PermissionError
+
+    monkeypatch.setattr(LocalObjects, "sweep", refused)
+    service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), settings)
+    await service.start()
+    try:
+        assert service.is_ready
+        assert service.periodic_failures["sweep_objects"] == 1
+    finally:
+        await service.stop(0.0)

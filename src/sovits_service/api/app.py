@@ -100,6 +100,7 @@ def create_app(
 
 def _read_counters(service: SpeechService) -> dict[str, float]:
     counters = {f"engine_{name}": value for name, value in service.stats().items()}
+    counters |= {f"periodic_{name}_failures_total": count for name, count in service.periodic_failures.items()}
     if service.results is not None:
         counts = dataclasses.asdict(service.results.counts)
         counters |= {f"cache_{name}_total": value for name, value in counts.items()}

@@ -51,6 +51,8 @@ def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
                 removed += 1
         except FileNotFoundError:
             continue  # another replica was faster
+        except OSError as error:
+            log.warning("leftover_not_deleted", error=type(error).__name__, errno=error.errno)
     return removed
 
 

@@ -9,6 +9,7 @@ import hmac
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,11 +58,19 @@ class ObjectStore(Protocol):
     async def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None: ...
     async def get(self, key: str) -> StoredObject | None: ...
     async def delete(self, key: str) -> None: ...
-    async def entries(self, prefix: str) -> list[ObjectInfo]: ...
+
+    async def entries(self, prefix: str) -> list[ObjectInfo]:
+        """What there is under keys that begin with `prefix`, by key; names that are no keys of ours are left out."""
+        ...
 
     async def url(self, key: str, expires_s: float) -> str:
         """A link that anybody may read the file by until it expires."""
         ...
+
+
+def is_key(name: str) -> bool:
+    """Whether `check_key` accepts a name; what others put into a shared store need not have one of ours."""
+    return _KEY.fullmatch(name) is not None and len(name.encode(errors="replace")) <= 512
 
 
 def check_key(key: str) -> str:
@@ -70,7 +79,7 @@ def check_key(key: str) -> str:
     Raises:
         ValueError: not letters, digits, `_`, `.` and `-` between single slashes, or more than 512 bytes.
     """
-    if not _KEY.fullmatch(key) or len(key.encode(errors="replace")) > 512:
+    if not is_key(key):
         raise ValueError("not a key of an object")
     return key
 
@@ -124,12 +133,19 @@ class LocalObjects:
         return file
 
     def sweep(self, prefix: str, older_than_s: float) -> int:
-        """Deletes the files under `prefix` that were written longer ago, and leftovers; returns how many files."""
+        """Deletes the files under `prefix` that were written longer ago, and leftovers; returns how many files.
+
+        A file that cannot be deleted is logged, and does not keep the others.
+        """
         removed = 0
         for info in self._scan(prefix):
-            if info.modified_s + older_than_s <= self._clock():
+            if info.modified_s + older_than_s > self._clock():
+                continue
+            try:
                 self._file(info.key).unlink(missing_ok=True)
                 removed += 1
+            except OSError as error:
+                log.warning("object_not_deleted", error=type(error).__name__, errno=error.errno)
         for folder in [self._folder, *(path for path in self._folder.rglob("*") if path.is_dir())]:
             remove_leftovers(folder)
         return removed
@@ -151,8 +167,14 @@ class LocalObjects:
         found = []
         for file in sorted(self._folder.rglob("*")):
             key = file.relative_to(self._folder).as_posix()
-            if key.startswith(prefix) and _KEY.fullmatch(key) and file.is_file():
-                found.append(_info(key, file.stat()))
+            if not key.startswith(prefix) or not is_key(key):
+                continue
+            try:
+                status = file.stat()
+            except OSError:  # deleted meanwhile, or not ours to look at
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found.append(_info(key, status))
         return found
 
     def _signature(self, key: str, expires: str) -> str:

@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from sovits_service.errors import SettingsError, StorageError
-from sovits_service.storage.objects import ObjectInfo, StoredObject, check_key
+from sovits_service.storage.objects import ObjectInfo, StoredObject, check_key, is_key
 
 if TYPE_CHECKING:  # obstore has these names for type checkers alone
     from obstore import ObjectMeta
@@ -94,7 +94,9 @@ class S3Objects:
         except _FAILURES as error:
             raise _storage_error() from error
         infos = [_info(entry["path"][len(self._prefix) :], entry) for entry in entries]
-        return sorted((info for info in infos if info.key.startswith(prefix)), key=lambda info: info.key)
+        # A bucket may hold what others put there: names that could not be ours are passed over.
+        ours = (info for info in infos if info.key.startswith(prefix) and is_key(info.key))
+        return sorted(ours, key=lambda info: info.key)
 
     async def url(self, key: str, expires_s: float) -> str:
         return await _guarded(

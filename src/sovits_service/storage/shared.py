@@ -149,7 +149,9 @@ class SharedVoices:
         """Makes the folder follow the store; returns how many files changed. To be called every few seconds."""
         async with self._lock:
             entries = {
-                info.key.removeprefix(_VOICES_PREFIX): info for info in await self._objects.entries(_VOICES_PREFIX)
+                name: info
+                for info in await self._objects.entries(_VOICES_PREFIX)
+                if "/" not in (name := info.key.removeprefix(_VOICES_PREFIX))  # a folder in there is not ours
             }
             known = await asyncio.to_thread(self._read_manifest)
             stale = [name for name, info in entries.items() if known.get(name) != info.tag]

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import obstore
 import pytest
 
 from sovits_service.errors import InvalidRequestError, StorageError, UnknownVoiceError
@@ -217,3 +218,26 @@ async def test_a_damaged_manifest_costs_only_a_download(objects: ObjectStore, tm
     (tmp_path / "2/.shared.json").write_bytes(b"{")
     assert await two.shared.pull() == 2
     assert two.ids() == ["calm"]
+
+
+async def test_what_others_put_into_the_store_is_passed_over(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+    one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
+    await one.shared.put(Voice("amy", "u", "hi", "en"), {"u": clip})
+    foreign = ("voices/my notes.txt", "voices/.hidden", "voices/folder/amy.yaml", "uploads/a b.wav")
+    if isinstance(objects, LocalObjects):
+        for key in foreign:
+            (tmp_path / "nfs" / key).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "nfs" / key).write_bytes(b"foreign")
+    else:
+        for key in foreign:
+            await obstore.put_async(objects._store, key, b"foreign")  # type: ignore[attr-defined]
+    await two.shared.pull()
+    assert two.ids() == ["amy"]
+    assert sorted(path.name for path in two.root.iterdir() if not path.name.startswith(".")) == [
+        path.name for path in sorted(one.root.iterdir()) if not path.name.startswith(".")
+    ]
+    expiring = references(tmp_path / "3", objects, ttl_s=0)
+    await expiring.sweep()
+    await one.shared.delete("amy")
+    await two.shared.pull()
+    assert two.ids() == []
