@@ -23,7 +23,7 @@ serve: $(INSTALLED)
 	$(BIN)/sovits-service serve -c $(CONFIG) -a $(HOST) -p $(PORT)
 
 test: $(INSTALLED) $(DEBIAN)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --durations=20
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

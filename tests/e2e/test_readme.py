@@ -13,6 +13,7 @@ import yaml
 from sovits_service.storage.hub import REPOSITORY
 from tests.e2e.conftest import ROOT, Served, environment
 from tests.hub_server import Hub, running_hub
+from tests.programs import require_program
 from tests.unit.storage.test_hub import REPOSITORY_FILES
 
 SHIPPED_URL = "http://127.0.0.1:9880"
@@ -48,6 +49,8 @@ def run(block: str, server: Served, **variables: str) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=lambda block: " ".join(block.split()[:3]))
 def test_an_example_does_what_it_says(block: str, server: Served) -> None:
+    if "curl " in block:
+        require_program("curl")
     with running_hub(REPOSITORY, Hub(REPOSITORY_FILES)) as endpoint:
         result = run(block, server, HF_ENDPOINT=endpoint)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import subprocess
 import wave
 from pathlib import Path
@@ -17,6 +16,7 @@ import soxr
 from sovits_service.audio.encode import MEDIA_TYPES, content_type, encode_whole, stream_encoder
 from sovits_service.errors import InvalidRequestError, SynthesisError
 from sovits_service.types import FloatArray
+from tests.programs import require_program
 
 from .conftest import MakeVoice
 
@@ -45,9 +45,7 @@ def _read_with_miniaudio(data: bytes, sample_rate_hz: int) -> FloatArray:
 
 
 def _read_aac_with_faad(data: bytes, sample_rate_hz: int, folder: Path) -> FloatArray:
-    faad = shutil.which("faad")
-    if faad is None:
-        pytest.skip("needs the faad decoder (Debian package faad)")
+    faad = require_program("faad")
     (folder / "speech.aac").write_bytes(data)
     subprocess.run([faad, "-q", "-o", folder / "speech.wav", folder / "speech.aac"], check=True, capture_output=True)
     stereo, rate = soundfile.read(folder / "speech.wav", dtype="float32", always_2d=True)

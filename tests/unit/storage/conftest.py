@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import require_program
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -69,9 +71,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("needs redis-server (Debian package redis-server)")
+    program = require_program("redis-server")
     folder = Path(tempfile.mkdtemp(prefix="redis-"))
     server = RedisServer(program, folder)
     server.start()

@@ -16,6 +16,7 @@ import pytest
 
 from sovits_service.errors import InfectedUploadError, ScanUnavailableError, SettingsError
 from sovits_service.storage.antivirus import ClamdScanner
+from tests.programs import require_program
 
 from .conftest import free_port
 
@@ -26,9 +27,7 @@ EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD" + rb"-ANTIVIRUS-TEST-FILE
 @pytest.fixture(scope="module")
 def clamd() -> Iterator[tuple[str, str]]:
     """A clamd with one signature of our own; its TCP and its socket address."""
-    program = shutil.which("clamd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("needs clamd (Debian package clamav-daemon)")
+    program = require_program("clamd")
     folder = Path(tempfile.mkdtemp(prefix="clamd-"))
     port = free_port()
     signature = f"{hashlib.md5(EICAR).hexdigest()}:{len(EICAR)}:Own.Eicar:73\n"

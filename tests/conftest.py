@@ -1,0 +1,66 @@
+"""What the end of a run says: which tests were skipped and why, and with `--durations` the memory that tests took."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.programs import describe_skips
+
+_LARGEST = 10
+_STATUS = Path("/proc/self/status")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RunSummary(has_memory=bool(config.option.durations) and _STATUS.exists()))
+
+
+class RunSummary:
+    """Collects, in the process that prints, what the tests of all workers report."""
+
+    def __init__(self, *, has_memory: bool) -> None:
+        self._has_memory = has_memory
+        self._skip_reasons: list[str] = []
+        self._peaks: list[tuple[int, str, str]] = []  # MB, worker, test
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        with contextlib.suppress(OSError):  # then the peak is that of all tests so far
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        try:
+            return (yield)
+        finally:
+            if self._has_memory:
+                worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+                item.user_properties.append(("peak memory", (_peak_mb(), worker)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and isinstance(report.longrepr, tuple):
+            self._skip_reasons.append(report.longrepr[2].removeprefix("Skipped: "))
+        if report.when == "teardown":
+            self._peaks += [(*value, report.nodeid) for name, value in report.user_properties if name == "peak memory"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._peaks:
+            terminalreporter.section("peak memory")
+            for worker in sorted({worker for _, worker, _ in self._peaks}):
+                peak_mb = max(peak_mb for peak_mb, of, _ in self._peaks if of == worker)
+                terminalreporter.write_line(f"{peak_mb:5d} MB worker {worker}")
+            for peak_mb, _, test in sorted(self._peaks, reverse=True)[:_LARGEST]:
+                terminalreporter.write_line(f"{peak_mb:5d} MB {test}")
+        if self._skip_reasons:
+            terminalreporter.write_line(describe_skips(self._skip_reasons), yellow=True)
+
+
+def _peak_mb() -> int:
+    """The most memory that this process held since the test's setup began."""
+    line = next(line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1024
