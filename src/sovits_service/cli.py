@@ -107,6 +107,7 @@ def _serve(args: argparse.Namespace) -> int:
     tts, settings = _load_settings(args)
     tts.require_files()
     host, port = args.host or settings.host, settings.port if args.port is None else args.port
+    settings = settings.model_copy(update={"host": host, "port": port})
 
     from sovits_service.api.app import create_app
     from sovits_service.api.server import DrainingServer, listen

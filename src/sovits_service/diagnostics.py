@@ -62,14 +62,14 @@ def _machine(tts: TtsSettings) -> Iterator[Finding]:
     )
     if torch.cuda.is_available():
         yield from _cuda(tts)
-    elif tts.device == "cpu":
-        yield Finding("ok", "device", "CPU, float32, as configured")
+    elif tts.device in ("auto", "cpu"):
+        yield Finding("ok", "device", f"CPU, float32 (device: {tts.device})")
     else:
         yield Finding(
             "warn",
             "device",
             f"{tts.device} is configured but torch sees no CUDA device: float32 on the CPU",
-            "install a CUDA build of torch and the driver, or set device: cpu and is_half: false",
+            "install a CUDA build of torch and the driver, or set device: auto",
         )
     if tts.is_half and tts.device == "cpu":
         yield Finding("warn", "is_half", "has no effect on a CPU: float32", "set is_half: false")
@@ -80,7 +80,7 @@ def _cuda(tts: TtsSettings) -> Iterator[Finding]:
     name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
     yield Finding("ok", "CUDA", f"{torch.version.cuda}, {count} x {name} ({capability[0]}.{capability[1]})")
     if tts.device == "cpu":
-        yield Finding("warn", "device", "CPU is configured though there is a CUDA device", "set device: cuda")
+        yield Finding("warn", "device", "CPU is configured though there is a CUDA device", "set device: auto")
     elif not tts.is_half:
         yield Finding("ok", "FP16", "off: float32 on CUDA, about half as fast")
     elif capability < _FP16_CAPABILITY:

@@ -299,6 +299,10 @@ def hash_files(*paths: Path) -> str:
 
 def choose_device(device: str, *, is_half: bool) -> tuple[torch.device, torch.dtype]:
     """The device and dtype that are there: float32 on the CPU in place of CUDA, or of half precision, that is not."""
+    if device == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu"), torch.float32
+        device = "cuda"
     wanted = torch.device(device)
     if wanted.type == "cuda" and not torch.cuda.is_available():
         log.warning("no_cuda", advice="device: cuda is configured but torch sees none; going on in float32 on the CPU")

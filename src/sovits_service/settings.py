@@ -37,7 +37,8 @@ class TtsSettings(BaseModel):
 
     Attributes:
         bert_base_path: a transformers folder; None means zero BERT features.
-        device, is_half: what is asked for; the service falls back to float32 on the CPU without CUDA.
+        device, is_half: what is asked for; `auto` is CUDA where there is a device, else the CPU. Without CUDA the
+            service falls back to float32 on the CPU.
         sv_path: the speaker verification model of v2Pro and v2ProPlus.
         vocoder_path: BigVGAN's folder (v3) or `vocoder.pth` (v4).
         base_vits_path: the SoVITS file that a v3 or v4 LoRA is merged into.
@@ -49,7 +50,7 @@ class TtsSettings(BaseModel):
 
     bert_base_path: Path | None = None
     cnhuhbert_base_path: Path
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     is_half: bool = False
     t2s_weights_path: Path
     vits_weights_path: Path
@@ -298,6 +299,7 @@ class ServiceSettings(BaseSettings):
         rate_limit: requests of one key or address, as `60/minute`; empty is no limit.
         api_keys: with any key set, every route but `/health`, `/ready` and the documentation asks for one.
         traces_endpoint: where OpenTelemetry spans go by OTLP over HTTP, as `http://collector:4318`; empty: nowhere.
+        allowed_hosts: names by which clients reach the service, beside the addresses that it listens on.
         cors_origins: origins of web pages that may call the API from a browser; empty is none.
     """
 
@@ -327,6 +329,7 @@ class ServiceSettings(BaseSettings):
     max_concurrent_per_client: int = Field(default=0, ge=0)
     rate_limit: Annotated[str, Field(pattern=r"^([1-9]\d{0,8}/(second|minute|hour|day))?$")] = ""
     api_keys: tuple[ApiKeySettings, ...] = ()
+    allowed_hosts: TextList = ()
     cors_origins: TextList = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"

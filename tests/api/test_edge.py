@@ -49,16 +49,16 @@ async def test_every_error_is_json_with_a_message(client: httpx.AsyncClient) -> 
     assert (missing.status_code, missing.json()) == (404, {"message": "Not Found"})
     wrong = await client.delete("/tts")
     assert (wrong.status_code, wrong.json()) == (405, {"message": "Method Not Allowed"})
-    assert wrong.headers["allow"] == "GET, OPTIONS, POST"
+    assert wrong.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 async def test_options_and_head(client: httpx.AsyncClient, service: FastService) -> None:
     options = await client.options("/tts")
-    assert (options.status_code, options.headers["allow"], options.content) == (204, "GET, OPTIONS, POST", b"")
+    assert (options.status_code, options.headers["allow"], options.content) == (204, "GET, HEAD, OPTIONS, POST", b"")
     for path in ("/health", "/ready", "/metrics"):
         head = await client.head(path)
         assert (head.status_code, head.content) == (200, b"")
-    assert (await client.head("/tts")).status_code == 405
+    assert (await client.head("/v1/audio/speech")).status_code == 405
     assert (await client.options("/nowhere")).status_code == 404
     assert service.started == 0
 
@@ -106,7 +106,7 @@ async def test_openapi_says_what_can_come_back(client: httpx.AsyncClient) -> Non
     assert set(tts["get"]["responses"]) == set(tts["post"]["responses"])
     assert set(tts["post"]["responses"]) == {"200", "304", "400", "401", "403", "404", "413", "429", "503", "504"}
     assert set(tts["post"]["responses"]["200"]["content"]) == {
-        *(f"audio/{media_type}" for media_type in ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus")),
+        *(f"audio/{media_type}" for media_type in ("wav", "raw", "ogg", "aac", "mpeg", "flac", "opus")),
         "application/json",
     }
     fields = {parameter["name"] for parameter in tts["get"]["parameters"]}

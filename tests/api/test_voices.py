@@ -175,7 +175,11 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         ({"ref_audio_path": 5}, "ref_audio_path should be a valid string"),
         ({"ref_audio_path": "nowhere"}, "ref_audio_path is not a file under an allowed root, nor an upload"),
         ({"ref_audio_path": "x", "prompt_text": "hi"}, "prompt_lang is required"),
-        ({"ref_audio_path": "x", "prompt_lang": "xx"}, "prompt_lang: xx is not supported in version v2"),
+        (
+            {"ref_audio_path": "x", "prompt_lang": "xx"},
+            "prompt_lang: xx is not supported in version v2; use one of auto, auto_yue, en, zh, ja, yue, ko, all_zh, "
+            "all_ja, all_yue, all_ko",
+        ),
         ({"ref_audio_path": "x", "defaults": []}, "defaults should be a valid dictionary"),
         ({"ref_audio_path": "x", "defaults": {"top_k": 0}}, "defaults: top_k should be greater than or equal to 1"),
         ({"ref_audio_path": "x", "description": "x" * 2001}, "description should have at most 2000 characters"),

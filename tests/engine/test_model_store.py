@@ -192,6 +192,22 @@ def test_without_cuda_it_warns_once_and_runs_in_float32_on_the_cpu(device, is_ha
     assert [entry["log_level"] for entry in logs] == ["warning"]
 
 
+@pytest.mark.parametrize("is_half", [True, False])
+def test_auto_takes_what_is_there_without_a_word(is_half, monkeypatch):
+    import structlog
+    import torch
+
+    from sovits_service.model_store import choose_device
+
+    with structlog.testing.capture_logs() as logs:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert choose_device("auto", is_half=is_half) == (torch.device("cpu"), torch.float32)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        dtype = torch.float16 if is_half else torch.float32
+        assert choose_device("auto", is_half=is_half) == (torch.device("cuda"), dtype)
+    assert logs == []
+
+
 def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch):
     import torch
 

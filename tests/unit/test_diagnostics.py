@@ -110,7 +110,14 @@ def test_asking_for_cuda_or_half_precision_where_there_is_none_is_a_warning(pack
     settings = load_tts_settings(pack)
     assert findings(settings.model_copy(update={"device": "cuda"}))["device"].level == "warn"
     assert findings(settings.model_copy(update={"is_half": True}))["is_half"].level == "warn"
-    assert findings(settings)["device"] == Finding("ok", "device", "CPU, float32, as configured")
+    assert findings(settings)["device"] == Finding("ok", "device", "CPU, float32 (device: cpu)")
+
+
+def test_the_device_as_shipped_is_no_warning_on_any_machine(pack: Path) -> None:
+    shipped = load_tts_settings()
+    assert (shipped.device, shipped.is_half) == ("auto", True)
+    found = findings(load_tts_settings(pack).model_copy(update={"device": shipped.device, "is_half": shipped.is_half}))
+    assert [found[name].level for name in ("device", "is_half", "FP16") if name in found] == ["ok"]
 
 
 class TestConvert:

@@ -219,7 +219,7 @@ class TestCopySection:
         config = write(elsewhere / "c.yaml", text)
         assert copy_section(config, "v2ProPlus", "custom") == config
         custom, published = load_tts_settings(config), load_tts_settings(config, "v2ProPlus")
-        assert (custom.device, custom.is_half) == ("cuda", True)
+        assert (custom.device, custom.is_half) == ("auto", True)
         assert custom.model_copy(update={"device": "cpu", "is_half": False}) == published
         after = config.read_text(encoding="utf-8")
         assert re.findall("#.*", after) == re.findall("#.*", text)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sovits_service.api.middleware import RequestTimings
-from sovits_service.audio.encode import encode_whole
+from sovits_service.audio.encode import content_type, encode_whole, output_rate_hz
 from sovits_service.errors import InvalidRequestError, SynthesisError
 from sovits_service.storage.cache import CachedAudio, cache_key
 from sovits_service.storage.single_flight import SharedReader, SharedStreams, SingleFlight
@@ -60,7 +60,6 @@ class Answers:
         self._metrics = metrics
         self._files: SingleFlight[CachedAudio] = SingleFlight()
         self._streams: SharedStreams[StreamItem] = SharedStreams()
-        self._storing: set[asyncio.Task[None]] = set()
 
     async def place(self, wanted: SynthesisRequest, media_type: str, use_cache: bool | None) -> CachePlace | None:
         """Where the answer belongs; None where it is not cached.
@@ -120,7 +119,7 @@ class Answers:
         if objects is None:
             raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")
         key = f"audio/{audio.etag.strip(chr(34))}.{audio.media_type}"
-        await objects.put(key, audio.data, f"audio/{audio.media_type}")
+        await objects.put(key, audio.data, content_type(audio.media_type))
         return await objects.url(key, ttl_s)
 
     async def _make(self, wanted: SynthesisRequest, media_type: str, timings: RequestTimings) -> CachedAudio:
@@ -152,12 +151,8 @@ class Answers:
                 yield chunk
         self._note_speech(_duration_s(pieces, head.sample_rate_hz), time.perf_counter() - started_s)
         if place is not None:
-            self._in_background(self._encode_and_keep(place, wanted, pieces, head, media_type))
-
-    async def _encode_and_keep(
-        self, place: CachePlace, wanted: SynthesisRequest, pieces: list[FloatArray], head: StreamHead, media_type: str
-    ) -> None:
-        await self._keep(place, wanted, await asyncio.to_thread(_encode, pieces, head, media_type))
+            # Before the stream ends, so that whoever asks after the last byte finds it.
+            await self._keep(place, wanted, await asyncio.to_thread(_encode, pieces, head, media_type))
 
     async def _keep(self, place: CachePlace, wanted: SynthesisRequest, audio: CachedAudio) -> None:
         if self._service.results is None:
@@ -165,11 +160,6 @@ class Answers:
         # The weights may have been switched since the key was made.
         if (await self._service.fingerprint(wanted)).model_hashes == place.model_hashes:
             await self._service.results.put(place.key, audio)
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._storing.add(task)
-        task.add_done_callback(self._storing.discard)
 
     def _note_first_audio(self, wanted: SynthesisRequest, timings: RequestTimings) -> None:
         elapsed_s = timings.mark("first_audio")
@@ -192,7 +182,7 @@ def _encode(pieces: list[FloatArray], head: StreamHead, media_type: str) -> Cach
     return CachedAudio(
         data=encode_whole(samples, head.sample_rate_hz, media_type),
         media_type=media_type,
-        sample_rate_hz=head.sample_rate_hz,
+        sample_rate_hz=output_rate_hz(media_type, head.sample_rate_hz),
         duration_s=len(samples) / head.sample_rate_hz,
         seed=head.seed,
         dropped_characters=head.dropped_characters,

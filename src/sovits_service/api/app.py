@@ -7,11 +7,12 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import APIRoute
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
-from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from sovits_service.api.access import AccessControl
@@ -20,6 +21,7 @@ from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.routes import objects, openai, ops, tts, voices
+from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
@@ -36,13 +38,9 @@ _EXPOSED_HEADERS = (
     "X-Warnings",
     "X-Cache",
     "ETag",
+    "Accept-Ranges",
+    "Content-Range",
     "Retry-After",
-)
-_HEAD_ROUTES = (
-    ("/health", ops.health),
-    ("/ready", ops.ready),
-    ("/metrics", ops.metrics),
-    ("/objects/{key:path}", objects.get_object),
 )
 _DESCRIPTION = "Speech for GPT-SoVITS voices: the requests of api_v2, voice templates, and OpenAI's speech endpoint."
 
@@ -69,6 +67,7 @@ def create_app(
         docs_url=None,  # the stock page loads its script from elsewhere
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,  # the edge takes such slashes away
     )
     app.state.context = ApiContext(
         service=service,
@@ -82,8 +81,7 @@ def create_app(
     routers = [module.router for module in (tts, openai, voices, objects, ops)]
     for router in routers:
         app.include_router(router)
-    for path, endpoint in _HEAD_ROUTES:
-        app.router.routes.append(Route(path, endpoint, methods=["HEAD"], include_in_schema=False))
+        _answer_head(app, router)
     _add_docs(app)
     install_error_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)], metrics)
     if settings.cors_origins:
@@ -91,11 +89,26 @@ def create_app(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            allow_headers=["*"],  # clients add their own, as OpenAI's x-stainless-...; keys are asked for all the same
+            allow_private_network=True,
             expose_headers=list(_EXPOSED_HEADERS),
         )
     app.add_middleware(RequestEdge, metrics=metrics, tracer=tracer)
     return app
+
+
+def _answer_head(app: FastAPI, router: APIRouter) -> None:
+    """HEAD where GET works, but for routes that change something."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and "administration" not in route.tags:
+            app.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                include_in_schema=False,
+                response_model=route.response_model,
+                response_class=route.response_class,
+            )
 
 
 def _read_counters(service: SpeechService) -> dict[str, float]:
@@ -121,8 +134,12 @@ def _add_docs(app: FastAPI) -> None:
             swagger_ui_parameters={"validatorUrl": None},
         )
 
-    async def to_docs() -> RedirectResponse:
+    async def root(request: Request) -> RedirectResponse:
+        if request.method == "POST" or "text" in request.query_params:  # api.py, the original's first, speaks here
+            raise InvalidRequestError(
+                "speech is at /tts: send text, text_lang and voice_id or ref_audio_path there; /docs has all fields"
+            )
         return RedirectResponse("docs")
 
-    app.add_api_route("/docs", docs, include_in_schema=False)
-    app.add_api_route("/", to_docs, include_in_schema=False)
+    app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/", root, methods=["GET", "HEAD", "POST"], include_in_schema=False)

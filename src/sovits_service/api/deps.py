@@ -93,7 +93,7 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     if not body.strip():
         raise InvalidRequestError("the body is empty; send a JSON object")
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
+    if media_type not in ("", "application/json") and not media_type.endswith("+json"):
         raise InvalidRequestError("the body must be JSON: send it with the header Content-Type: application/json")
     try:
         parsed = json.loads(body)

@@ -35,6 +35,12 @@ async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> di
     return fields
 
 
+def has_inline_references(raw: Mapping[str, Any]) -> bool:
+    """Whether a reference comes with the request, as a `data:` or web address."""
+    paths = raw.get("aux_ref_audio_paths")
+    return any(map(_is_inline, [raw.get("ref_audio_path"), *(paths if isinstance(paths, list) else [])]))
+
+
 def _is_inline(value: object) -> bool:
     return isinstance(value, str) and value[:8].lower().startswith(("data:", "http://", "https://"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from sovits_service.telemetry import Metrics, accept_request_id, describe_error
 from sovits_service.tracing import RequestTracer, Stage
 
 _NOT_TRACED = frozenset({"/health", "/ready", "/metrics"})
+_SLASHES = re.compile(r"/{2,}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 _log = structlog.get_logger(__name__)
@@ -68,6 +70,8 @@ class RequestEdge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # A base URL that ends in a slash makes `//v1/audio/speech`; a form's habit makes `/tts/`.
+        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
         request = Request(scope)
         request_id = accept_request_id(request.headers.get("x-request-id"))
         scope["sovits.request_id"] = request_id

@@ -122,7 +122,11 @@ class TtsFields(BaseModel):
     @classmethod
     def _known_media_type(cls, value: str) -> str:
         if value.lower() not in MEDIA_TYPES:
-            raise PydanticCustomError("unsupported", "media_type: {value} is not supported", {"value": _echo(value)})
+            raise PydanticCustomError(
+                "unsupported",
+                "media_type: {value} is not supported; use one of {valid}",
+                {"value": _echo(value), "valid": ", ".join(MEDIA_TYPES)},
+            )
         return value.lower()
 
     @field_validator("response", mode="after")
@@ -137,7 +141,9 @@ class TtsFields(BaseModel):
     def _known_split_method(cls, value: str) -> str:
         if value.lower() not in SPLIT_METHODS:
             raise PydanticCustomError(
-                "unsupported", "text_split_method:{value} is not supported", {"value": _echo(value)}
+                "unsupported",
+                "text_split_method:{value} is not supported; use one of {valid}",
+                {"value": _echo(value), "valid": ", ".join(SPLIT_METHODS)},
             )
         return value.lower()
 
@@ -145,11 +151,12 @@ class TtsFields(BaseModel):
     @classmethod
     def _known_language(cls, value: str, info: ValidationInfo) -> str:
         version: ModelVersion = (info.context or {}).get("version", "v2")
-        if value and value.lower() not in SUPPORTED_LANGUAGES["v1" if version == "v1" else "v2"]:
+        valid = SUPPORTED_LANGUAGES["v1" if version == "v1" else "v2"]
+        if value and value.lower() not in valid:
             raise PydanticCustomError(
                 "unsupported",
-                "{field}: {value} is not supported in version {version}",
-                {"field": info.field_name, "value": _echo(value), "version": version},
+                "{field}: {value} is not supported in version {version}; use one of {valid}",
+                {"field": info.field_name, "value": _echo(value), "version": version, "valid": ", ".join(valid)},
             )
         return value.lower()
 

@@ -7,7 +7,7 @@ import math
 import signal
 import socket
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -40,6 +40,16 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host} port {port}: {reason}; choose another with -a or -p") from None
 
 
+def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
+    """How every server of ours speaks HTTP.
+
+    h11, since httptools answers a client of HTTP/1.0 in chunks, which it takes for a part of the audio.
+    """
+    return uvicorn.Config(
+        app, http="h11", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=_KEEP_ALIVE_S, **options
+    )
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn, but for its ends: it listens while the model loads, and goes on answering while it drains.
 
@@ -48,9 +58,7 @@ class DrainingServer(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, service: SpeechService, drain_s: float) -> None:
-        super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=_KEEP_ALIVE_S)
-        )
+        super().__init__(server_config(app))
         self.failure: BaseException | None = None
         self._service = service
         self._drain_s = drain_s

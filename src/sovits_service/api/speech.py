@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
@@ -14,10 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from sovits_service.api.answers import CacheState, SpeechItems, StreamHead
 from sovits_service.api.deps import ApiContext, context_of, until_gone
+from sovits_service.api.links import own_address
 from sovits_service.api.middleware import RequestTimings, timings_of
+from sovits_service.api.stored import asks_for_part, file_response
 from sovits_service.audio.encode import StreamEncoder, content_type, stream_encoder
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.cache import CachedAudio
+from sovits_service.storage.objects import LocalObjects
 from sovits_service.types import AudioChunk, SynthesisRequest
 
 _WARNING_CHARACTERS = 512
@@ -41,7 +46,7 @@ class Delivery:
 
 
 async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
-    """Answers a speech request. Its first chunk exists, and is encoded, when this returns.
+    """Answers a speech request. Its first chunk exists, and is encoded, when this returns. HEAD synthesises nothing.
 
     Args:
         request: whose body has been read.
@@ -53,21 +58,34 @@ async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, 
         ClientDisconnect: the client went away meanwhile; the work has been dropped.
     """
     context = context_of(request)
+    if delivery.as_link:
+        _require_links(request)
+    try:
+        return await _speak(request, wanted, delivery, client)
+    except DeadlineExceededError:
+        raise DeadlineExceededError(_late(wanted, context.settings)) from None
+
+
+async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
+    context = context_of(request)
     timings = timings_of(request)
     answers = context.answers
-    if delivery.as_link and context.service.objects is None:
-        raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")
     place = await answers.place(wanted, delivery.media_type, delivery.use_cache)
     kept = await answers.look_up(place)
     if kept is not None:
         timings.mark("cache")
-        return await _hand_over(request, kept, delivery, "hit")
+        return await _hand_over(request, kept, delivery, "hit", is_kept=True)
+    if request.method == "HEAD":
+        await context.service.fingerprint(wanted)
+        return promised(delivery)
     with contextlib.ExitStack() as stack:
         stack.enter_context(context.access.synthesis_slot(client))
-        if wanted.streaming_mode == 0 or delivery.as_link:
+        wants_part = place is not None and asks_for_part(request)
+        if wanted.streaming_mode == 0 or delivery.as_link or wants_part:
             making = answers.whole(wanted, delivery.media_type, place, timings)
             audio, state = await until_gone(request.receive, making)
-            return await _hand_over(request, audio, delivery, state)
+            kept = await answers.look_up(place) if wants_part else None
+            return await _hand_over(request, kept or audio, delivery, state, is_kept=kept is not None)
         items, state = answers.stream(wanted, delivery.media_type, place)
         beginning = _begin(context, wanted, delivery, items, timings)
         stream = await until_gone(request.receive, beginning)
@@ -76,12 +94,40 @@ async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, 
         return stream
 
 
-async def _hand_over(request: Request, audio: CachedAudio, delivery: Delivery, state: CacheState) -> Response:
+def promised(delivery: Delivery) -> Response:
+    """What HEAD answers where the speech is not there yet."""
+    media_type = "application/json" if delivery.as_link else content_type(delivery.media_type)
+    response = Response(media_type=media_type)
+    del response.headers["content-length"]  # nobody knows
+    return response
+
+
+def _late(wanted: SynthesisRequest, settings: ServiceSettings) -> str:
+    if wanted.timeout_s is not None and wanted.timeout_s < settings.timeout_s:
+        return (
+            f"the speech was not ready within the request's timeout_s of {wanted.timeout_s:g} s; "
+            f"allow more, up to {settings.timeout_s:g} s"
+        )
+    return f"the speech was not ready within {settings.timeout_s:g} s; send a shorter text, or stream it"
+
+
+def _require_links(request: Request) -> None:
+    """Raises an InvalidRequestError where a link could not be given, before anything is made for it."""
+    context = context_of(request)
+    if context.service.objects is None:
+        raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")
+    if not context.settings.objects.public_url and isinstance(context.service.objects, LocalObjects):
+        own_address(request, context.settings)
+
+
+async def _hand_over(
+    request: Request, audio: CachedAudio, delivery: Delivery, state: CacheState, *, is_kept: bool
+) -> Response:
     context = context_of(request)
     if delivery.as_link:
         url = await context.answers.link(audio, context.settings.objects.link_ttl_s)
         if url.startswith("/"):
-            url = str(request.base_url).rstrip("/") + url
+            url = own_address(request, context.settings) + url
         body = {
             "url": url,
             "duration_s": audio.duration_s,
@@ -90,15 +136,14 @@ async def _hand_over(request: Request, audio: CachedAudio, delivery: Delivery, s
         }
         return JSONResponse(body, headers={"X-Cache": state, "X-Seed": str(audio.seed)})
     head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, audio.warnings)
-    headers = {**_headers(head, timings_of(request)), "X-Cache": state, "ETag": audio.etag}
-    if _matches(request.headers.get("if-none-match", ""), audio.etag):
-        return Response(status_code=304, headers=headers)
-    return Response(audio.data, media_type=content_type(audio.media_type), headers=headers)
-
-
-def _matches(if_none_match: str, etag: str) -> bool:
-    offered = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return etag in offered or offered == ["*"]
+    return file_response(
+        request,
+        audio.data,
+        audio.etag,
+        media_type=content_type(audio.media_type),
+        headers={**_headers(head, timings_of(request)), "X-Cache": state},
+        is_kept=is_kept,
+    )
 
 
 async def _begin(
@@ -111,7 +156,8 @@ async def _begin(
     try:
         head = await anext(items)
         assert isinstance(head, StreamHead)
-        body = _encoded(items, delivery.encoder, delivery.media_type, head.sample_rate_hz, timings)
+        encoder = await asyncio.to_thread(delivery.encoder, delivery.media_type, head.sample_rate_hz)
+        body = _encoded(items, encoder, timings)
         first = await anext(body)
     except BaseException:
         await items.aclose()
@@ -122,21 +168,14 @@ async def _begin(
         first,
         body,
         media_type=content_type(delivery.media_type),
-        headers=_headers(head, timings),
+        headers=_headers(dataclasses.replace(head, sample_rate_hz=encoder.output_rate_hz), timings),
         timeout_s=wanted.timeout_s or context.settings.timeout_s,
     )
 
 
-async def _encoded(
-    items: SpeechItems,
-    make_encoder: Callable[[str, int], StreamEncoder],
-    media_type: str,
-    sample_rate_hz: int,
-    timings: RequestTimings,
-) -> AsyncGenerator[bytes, None]:
+async def _encoded(items: SpeechItems, encoder: StreamEncoder, timings: RequestTimings) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream; it owns the items, whose work ends when this is closed."""
     async with contextlib.aclosing(items):
-        encoder = await asyncio.to_thread(make_encoder, media_type, sample_rate_hz)
         head = encoder.start()
         async for item in items:
             assert isinstance(item, AudioChunk)

@@ -58,10 +58,18 @@ _CODECS: Mapping[str, _Codec] = {
     "opus": _Codec("ogg", "libopus", "flt", (48000,), 64_000, streaming={"page_duration": "100000"}),
 }
 MEDIA_TYPES = ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus")
+# Browsers and players know mp3 by this name alone; api_v2 has no mp3 whose clients expect another.
+_CONTENT_TYPES = {"mp3": "audio/mpeg"}
 
 
 class StreamEncoder(Protocol):
-    """The bytes of one answer: `start`, then `encode` for each chunk, then `finish`; each may return b""."""
+    """The bytes of one answer: `start`, then `encode` for each chunk, then `finish`; each may return b"".
+
+    Attributes:
+        output_rate_hz: of the sound in those bytes.
+    """
+
+    output_rate_hz: int
 
     def start(self) -> bytes: ...
     def encode(self, samples: FloatArray) -> bytes: ...
@@ -69,13 +77,19 @@ class StreamEncoder(Protocol):
 
 
 def content_type(media_type: str) -> str:
-    """`audio/<media_type>`, as the original's clients expect it.
+    """`audio/<media_type>`, as the original's clients expect it; `audio/mpeg` for mp3.
 
     Raises:
         InvalidRequestError: the service does not write this media type.
     """
     _check_media_type(media_type)
-    return f"audio/{media_type}"
+    return _CONTENT_TYPES.get(media_type, f"audio/{media_type}")
+
+
+def output_rate_hz(media_type: str, sample_rate_hz: int) -> int:
+    """The rate of the sound in a file of `media_type` that is made of samples at `sample_rate_hz`."""
+    codec = _CODECS.get(media_type)
+    return sample_rate_hz if codec is None else _format_rate_hz(sample_rate_hz, codec)
 
 
 def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> bytes:
@@ -109,8 +123,9 @@ def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> b
 def stream_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:
     """The encoder of one streamed answer.
 
-    mp3, flac and opus come from one encoder for the whole answer, so that chunks join without a seam. ogg and aac
-    are one complete file per chunk, as the original's clients decode them.
+    aac, mp3, flac and opus come from one encoder for the whole answer, so that chunks join without a seam; a chunk of
+    aac is whole ADTS frames, which decode by themselves. ogg is one complete file per chunk, as the original's
+    clients decode it.
 
     Raises:
         InvalidRequestError: the service does not write this media type.
@@ -118,8 +133,8 @@ def stream_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:
     _check_media_type(media_type)
     if media_type in ("wav", "raw"):
         return _PcmStream(sample_rate_hz, with_header=media_type == "wav")
-    if media_type in ("ogg", "aac"):
-        return _FilePerChunk(sample_rate_hz, media_type)
+    if media_type == "ogg":
+        return _OggPerChunk(sample_rate_hz)
     return _CodecStream(sample_rate_hz, _CODECS[media_type])
 
 
@@ -132,12 +147,12 @@ class _PcmStream:
     """16-bit PCM, for wav after a header of 44 bytes."""
 
     def __init__(self, sample_rate_hz: int, *, with_header: bool) -> None:
-        self._sample_rate_hz = sample_rate_hz
+        self.output_rate_hz = sample_rate_hz
         self._with_header = with_header
 
     def start(self) -> bytes:
         # The size is not known yet: the largest value makes readers go on to the end, while a zero reads as empty.
-        return _wav_header(self._sample_rate_hz, _UNKNOWN_SIZE) if self._with_header else b""
+        return _wav_header(self.output_rate_hz, _UNKNOWN_SIZE) if self._with_header else b""
 
     def encode(self, samples: FloatArray) -> bytes:
         return _pcm16(samples).tobytes()
@@ -150,6 +165,7 @@ class _ResampledPcmStream:
     """16-bit PCM at another rate; the resampler goes on over the chunks."""
 
     def __init__(self, sample_rate_hz: int, output_rate_hz: int) -> None:
+        self.output_rate_hz = output_rate_hz
         self._resampler = soxr.ResampleStream(sample_rate_hz, output_rate_hz, 1, dtype="float32")
 
     def start(self) -> bytes:
@@ -162,18 +178,17 @@ class _ResampledPcmStream:
         return _pcm16(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)).tobytes()
 
 
-class _FilePerChunk:
-    """Each chunk is a file of its own."""
+class _OggPerChunk:
+    """Each chunk is an Ogg Vorbis file of its own."""
 
-    def __init__(self, sample_rate_hz: int, media_type: str) -> None:
-        self._sample_rate_hz = sample_rate_hz
-        self._media_type = media_type
+    def __init__(self, sample_rate_hz: int) -> None:
+        self.output_rate_hz = sample_rate_hz
 
     def start(self) -> bytes:
         return b""
 
     def encode(self, samples: FloatArray) -> bytes:
-        return encode_whole(samples, self._sample_rate_hz, self._media_type) if len(samples) else b""
+        return _encode_vorbis(samples, self.output_rate_hz) if len(samples) else b""
 
     def finish(self) -> bytes:
         return b""
@@ -183,6 +198,7 @@ class _CodecStream:
     """One FFmpeg encoder for the whole answer."""
 
     def __init__(self, sample_rate_hz: int, codec: _Codec) -> None:
+        self.output_rate_hz = _format_rate_hz(sample_rate_hz, codec)
         self._sink = _ForwardSink()
         self._encoder = _FFmpegEncoder(self._sink, sample_rate_hz, codec, {**codec.streaming, "flush_packets": "1"})
 
@@ -301,4 +317,6 @@ def _pcm16(samples: FloatArray) -> npt.NDArray[np.int16]:
 
 def _check_media_type(media_type: str) -> None:
     if media_type not in MEDIA_TYPES:
-        raise InvalidRequestError(f"media_type: {media_type[:32]} is not supported")
+        raise InvalidRequestError(
+            f"media_type: {media_type[:32]} is not supported; use one of {', '.join(MEDIA_TYPES)}"
+        )

@@ -67,8 +67,8 @@ async def create_speech(request: Request) -> Response:
     fields = parse_tts(
         {
             "text_lang": "auto",
-            # A whole wav has a right header; everything else begins with the first sentence.
-            "streaming_mode": 0 if asked.response_format == "wav" else 1,
+            # A whole wav or flac has a right header; everything else begins with the first sentence.
+            "streaming_mode": 0 if asked.response_format in ("wav", "flac") else 1,
             **raw,
             "text": asked.input,
             "voice_id": voice_id,

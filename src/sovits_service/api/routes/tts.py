@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sovits_service.api.deps import context_of, drop_body, named_voice, owner_of, read_json_object, require_ready
-from sovits_service.api.inline import keep_inline_references
+from sovits_service.api.inline import has_inline_references, keep_inline_references
 from sovits_service.api.openapi import SPEECH_ANSWERS, tts_body, tts_parameters
 from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
-from sovits_service.api.speech import Delivery, speak
+from sovits_service.api.speech import Delivery, promised, speak
 from sovits_service.storage.references import UploadDetails
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Respons
     context = context_of(request)
     service = context.service
     require_ready(service)
-    raw = {**raw, **await keep_inline_references(request, raw)}
+    unread = request.method == "HEAD" and has_inline_references(raw)  # HEAD keeps no clip, and cannot judge this one
+    if not unread:
+        raw = {**raw, **await keep_inline_references(request, raw)}
     fields = parse_tts(
         raw,
         version=service.version,
@@ -57,7 +59,7 @@ async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Respons
     check_limits(fields, context.settings)
     wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)
     delivery = Delivery(fields.media_type, use_cache=fields.cache, as_link=fields.response == "url")
-    return await speak(request, wanted, delivery, client)
+    return promised(delivery) if unread else await speak(request, wanted, delivery, client)
 
 
 async def _what_was_said(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:

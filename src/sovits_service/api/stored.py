@@ -1,0 +1,79 @@
+"""A finished file and what a request asks of it in; all, a part, or nothing new out (RFC 9110, sections 13 and 14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+_ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
+
+
+class _UnsatisfiableError(Exception):
+    """A range that begins behind the end."""
+
+
+def asks_for_part(request: Request) -> bool:
+    """Whether a player asks for less than the whole, as Safari's first request does (`bytes=0-1`)."""
+    match = _ONE_RANGE.fullmatch(_range(request))
+    return match is not None and match.groups() not in (("0", ""), ("", ""))
+
+
+def file_response(
+    request: Request, data: bytes, etag: str, *, media_type: str, headers: Mapping[str, str], is_kept: bool
+) -> Response:
+    """The answer with a file.
+
+    Args:
+        etag: a strong entity tag, with its quotes.
+        is_kept: whether the next request gets the same bytes. Ranges of others are not given out: a player would join
+            parts of different speech.
+    """
+    known = {**headers, "ETag": etag}
+    if _matches(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=known)
+    if not is_kept:
+        return Response(data, media_type=media_type, headers=known)
+    known["Accept-Ranges"] = "bytes"
+    try:
+        part = _asked_part(request, len(data), etag)
+    except _UnsatisfiableError:
+        return Response(status_code=416, headers={**known, "Content-Range": f"bytes */{len(data)}"})
+    if part is None:
+        return Response(data, media_type=media_type, headers=known)
+    known["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
+    return Response(data[part.start : part.stop], 206, media_type=media_type, headers=known)
+
+
+def _range(request: Request) -> str:
+    return request.headers.get("range", "") if request.method == "GET" else ""
+
+
+def _asked_part(request: Request, size_bytes: int, etag: str) -> range | None:
+    """The bytes that are asked for; None for all of them.
+
+    Several ranges at once, other units and what cannot be read are answered with the whole, as the RFC allows.
+    """
+    match = _ONE_RANGE.fullmatch(_range(request))
+    if match is None or request.headers.get("if-range", etag).strip() != etag:
+        return None
+    first, last = match.groups()
+    if not first:
+        if not last:
+            return None
+        start, stop = max(0, size_bytes - int(last)), size_bytes
+    else:
+        start = int(first)
+        stop = min(int(last) + 1, size_bytes) if last else size_bytes
+        if last and int(last) < start:
+            return None
+    if start >= size_bytes:
+        raise _UnsatisfiableError
+    return range(start, stop)
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    offered = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in offered or offered == ["*"]
