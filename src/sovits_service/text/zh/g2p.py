@@ -12,6 +12,7 @@ from pypinyin import Style, lazy_pinyin
 from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
 
 from sovits_service.text.symbols import PUNCTUATION
+from sovits_service.text.zh.figure_tones import settle_ones
 from sovits_service.text.zh.polyphones import FULL_READINGS, replace_words, settle_polyphones
 from sovits_service.text.zh.segmenter import Segmenter
 from sovits_service.text.zh.tone_sandhi import Word, apply_erhua, apply_sandhi, merge_words
@@ -84,6 +85,7 @@ class ChineseG2p:
             if symbols != "v1":
                 syllables = apply_erhua(word, syllables)
             spoken += syllables
+        settle_ones(clause, spoken)
         return spoken
 
 

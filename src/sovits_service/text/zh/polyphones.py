@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pypinyin.constants import PHRASES_DICT
 
+from sovits_service.text.symbols import PUNCTUATION
 from sovits_service.text.zh.tone_sandhi import Word
 
 FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))
@@ -67,26 +68,66 @@ def _apply_rules(clause: str, i: int, rules: Sequence[_Rule], syllables: list[st
 
 
 def _settle_particle_de(words: Sequence[Word], syllables: list[str]) -> None:
-    """地 between what describes and a verb is the particle; elsewhere it is the ground."""
+    """地 and 得 are particles by what stands around them; in other words they keep their tone."""
     start = 0
     for i, word in enumerate(words):
         last = start + len(word.text) - 1
-        if word.text == "地" and 0 < i < len(words) - 1:
-            before, after = words[i - 1], words[i + 1]
-            describes = before.tag[0] in "adzil" or before.tag in ("ad", "an", "v", "vn", "n", "nz", "o")
-            acts = after.tag[0] in "vpd" or after.tag in ("ad", "i", "l", "n", "nr", "z")
-            if (
-                describes
-                and acts
-                and after.text not in _AFTER_GROUND
-                and (before.tag[0] != "n" or after.tag[0] in "vp")
-            ):
-                syllables[last] = "de5"
-        elif word.text.endswith("地") and len(word.text) > 2 and word.tag in ("z", "d", "ad"):
+        before = words[i - 1] if i else None
+        after = words[i + 1] if i + 1 < len(words) else None
+        if word.text[-1] == "地" and _is_adverbial(before, word, after):
             syllables[last] = "de5"
+        elif word.text[0] == "地" and before is not None and _is_cut_off(before.text, word.text):
+            syllables[start] = "de5"
+        elif word.text == "得":
+            syllables[last] = _read_lone_de(before, after)
+        elif word.text[-1] == "得" and not (len(word.text) > 3 and word.text in PHRASES_DICT):
+            syllables[last] = _read_final_de(word.text)
+        elif _CAN.fullmatch(word.text) and not _GAINING.search(word.text[:2]):
+            syllables[start + 1] = "de5"
         start = last + 1
 
 
+def _is_adverbial(before: Word | None, word: Word, after: Word | None) -> bool:
+    """地 between what describes and a verb is the particle; elsewhere it is the ground."""
+    if len(word.text) > 1:
+        return len(word.text) > 2 and word.tag in ("z", "d", "ad")
+    if before is None:
+        return False
+    is_doubled = len(before.text) > 1 and before.text[-1] == before.text[-2]
+    if after is None or after.text in PUNCTUATION:
+        return is_doubled
+    if after.text in _AFTER_GROUND:
+        return False
+    if is_doubled or (before.tag[0] in "adzilbo" and len(before.text) > 1):
+        return True
+    acts = after.tag[0] in "vpd" or after.tag in ("ad", "i", "l", "n", "nr", "z")
+    describes = before.tag[0] in "adzilo" or before.tag in ("v", "vn") or (before.tag in ("n", "nz", "an"))
+    return describes and acts and (before.tag[0] != "n" or after.tag[0] in "vp")
+
+
+def _is_cut_off(before: str, word: str) -> bool:
+    """颤巍巍 | 地站: the segmenter made a word of the particle and the verb."""
+    return len(before) > 2 and before[-1] == before[-2] and word not in PHRASES_DICT
+
+
+def _read_lone_de(before: Word | None, after: Word | None) -> str:
+    if before is None:
+        return "de2"
+    is_subject = before.tag[0] in "nrtmd" and before.tag not in ("ng", "nz")
+    takes = after is not None and (after.text in ("了", "过", "到") or after.tag[0] == "m")
+    return "de2" if is_subject and takes else "de5"
+
+
+def _read_final_de(word: str) -> str:
+    return "dei3" if word in _NEEDING else "de2" if _GAINING.search(word) else "de5"
+
+
+_CAN = re.compile(r"[^不只未难非总]得.")  # 看得见, 吃得消
+# Words in 得 that keep its tone; it is neutral after any other verb (觉得, 跑得快)
+_GAINING = re.compile(
+    "[获取赢夺博求难购觅习换挣讨录应心所两自独喜只未既摘竞赚测罪豁贵巧争兼索捕捉猎]得$|(?<![恨巴舍怪顾怨由])不得$"
+)
+_NEEDING = frozenset(("非得", "总得", "必得", "须得", "还得", "都得", "就得"))
 _AFTER_GROUND = frozenset(("很", "是", "有", "在", "不", "被", "都", "也", "上", "里", "下", "最", "非常", "比较"))
 
 

@@ -66,7 +66,7 @@ def apply_sandhi(word: Word, syllables: list[str], split: SubwordSplitter, *, is
     Args:
         syllables: one item for each character.
         split: cuts a word into the words within it.
-        is_particle: whether a final 得, 着 or 了 is the particle, as these rules take for granted.
+        is_particle: whether a final 着 or 了 is the particle, as these rules take for granted.
     """
     syllables = _change_bu(word.text, syllables)
     syllables = _change_yi(word.text, syllables)
@@ -250,7 +250,7 @@ def _is_neutral_word(text: str) -> bool:
 def _has_neutral_end(word: Word) -> bool:
     text, tag = word
     last = text[-1]
-    if last in _PARTICLES or last in "的地得":
+    if last in _PARTICLES:
         return True
     if text in ("了", "着", "过"):
         return tag in ("ul", "uz", "ug")
