@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sovits_service.errors import StorageError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.disk_cache import DiskCache
 from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.single_flight import SharedStreams, SingleFlight
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService
 
@@ -31,6 +33,39 @@ async def cached(service: FastService, tmp_path: Path) -> AsyncIterator[httpx.As
     ):
         yield http
     await service.results.close()
+
+
+@dataclass
+class Readers:
+    """Permits, one for each request that began or joined a synthesis, and one for each that went away from it."""
+
+    joined: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    left: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def until_joined(self, requests: int) -> None:
+        for _ in range(requests):
+            await asyncio.wait_for(self.joined.acquire(), 10)
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> Readers:
+    readers = Readers()
+    run, open_stream = SingleFlight.run, SharedStreams.open
+
+    async def run_and_tell(self: SingleFlight[Any], *arguments: Any) -> Any:
+        readers.joined.release()  # who waits for it goes on after `run` has joined, which it does at once
+        try:
+            return await run(self, *arguments)
+        finally:
+            readers.left.release()
+
+    def open_and_tell(self: SharedStreams[Any], *arguments: Any) -> Any:
+        readers.joined.release()
+        return open_stream(self, *arguments)
+
+    monkeypatch.setattr(SingleFlight, "run", run_and_tell)
+    monkeypatch.setattr(SharedStreams, "open", open_and_tell)
+    return readers
 
 
 async def test_a_fixed_seed_is_answered_from_the_cache(
@@ -151,13 +186,12 @@ async def test_a_stream_that_broke_is_not_kept(cached: httpx.AsyncClient, servic
 
 @pytest.mark.parametrize("streaming_mode", [0, 1, 3])
 async def test_fifty_equal_requests_at_once_cost_one_synthesis(
-    cached: httpx.AsyncClient, service: FastService, say: Say, streaming_mode: int
+    cached: httpx.AsyncClient, service: FastService, say: Say, readers: Readers, streaming_mode: int
 ) -> None:
     service.gate = asyncio.Semaphore(0)
     fields = say("abc", seed=7, streaming_mode=streaming_mode, media_type="raw")
     asking = [asyncio.create_task(cached.post("/tts", json=fields)) for _ in range(50)]
-    await asyncio.wait_for(service.began.wait(), 10)
-    await asyncio.sleep(0.2)  # for the others to arrive; those that come later are hits all the same
+    await readers.until_joined(50)
     for _ in range(3):
         service.gate.release()
     answers = await asyncio.gather(*asking)
@@ -167,17 +201,17 @@ async def test_fifty_equal_requests_at_once_cost_one_synthesis(
 
 
 async def test_a_shared_synthesis_outlives_the_client_that_began_it(
-    cached: httpx.AsyncClient, service: FastService, say: Say
+    cached: httpx.AsyncClient, service: FastService, say: Say, readers: Readers
 ) -> None:
     service.gate = asyncio.Semaphore(0)
     fields = say("abc", seed=7)
     async with httpx.AsyncClient(base_url=cached.base_url) as leaving:
         beginning = asyncio.create_task(leaving.post("/tts", json=fields))
-        await asyncio.wait_for(service.began.wait(), 10)
+        await readers.until_joined(1)
         staying = asyncio.create_task(cached.post("/tts", json=fields))
-        await asyncio.sleep(0.2)
+        await readers.until_joined(1)
         beginning.cancel()
-    await asyncio.sleep(0.2)
+    await asyncio.wait_for(readers.left.acquire(), 10)
     assert service.closed == 0
     service.gate.release()
     assert (await staying).status_code == 200

@@ -11,6 +11,8 @@ from structlog.testing import capture_logs
 
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.text.frontend import Frontend
+from sovits_service.text.lexicon import Lexicon
 from sovits_service.types import SynthesisRequest
 from tests.tiny_pack import write_pack
 
@@ -72,8 +74,18 @@ async def test_a_wrong_lexicon_changes_nothing_and_is_named_by_line(service: Spe
 
 
 @pytest.mark.parametrize("look_s", [0.01])
-async def test_it_looks_by_itself(service: SpeechService, tmp_path: Path) -> None:
+async def test_it_looks_by_itself(service: SpeechService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = asyncio.Event()
+    use_lexicon = Frontend.use_lexicon
+
+    def use_and_tell(self: Frontend, lexicon: Lexicon) -> None:
+        use_lexicon(self, lexicon)
+        taken.set()
+
     place = await service.fingerprint(REQUEST)
-    (tmp_path / "lexicon.yaml").write_text("zh:\n  角色: jiao3 se4\n", encoding="utf-8")
-    while (await service.fingerprint(REQUEST)) == place:
-        await asyncio.sleep(0.01)
+    monkeypatch.setattr(Frontend, "use_lexicon", use_and_tell)
+    written = tmp_path / "written.yaml"
+    written.write_text("zh:\n  角色: jiao3 se4\n", encoding="utf-8")
+    written.rename(tmp_path / "lexicon.yaml")  # at once, so that no look finds half of it
+    await taken.wait()
+    assert await service.fingerprint(REQUEST) != place
