@@ -297,7 +297,8 @@ class ServiceSettings(BaseSettings):
         max_concurrent_per_client: syntheses of one key, or of one address without keys, at the same time; 0 sets no
             bound beside the queue's.
         rate_limit: requests of one key or address, as `60/minute`; empty is no limit.
-        api_keys: with any key set, every route but `/health`, `/ready` and the documentation asks for one.
+        api_keys: with any key set, every route asks for one, but `/health`, `/ready`, the documentation and the signed
+            links of `/objects`.
         traces_endpoint: where OpenTelemetry spans go by OTLP over HTTP, as `http://collector:4318`; empty: nowhere.
         allowed_hosts: names by which clients reach the service, beside the addresses that it listens on.
         cors_origins: origins of web pages that may call the API from a browser; empty is none.

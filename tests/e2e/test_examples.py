@@ -1,9 +1,11 @@
-"""The examples of the README, run as they stand against a running server."""
+"""The examples of the README and of docs/http-api.md, run as they stand against a running server."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -17,18 +19,19 @@ from tests.programs import require_program
 from tests.unit.storage.test_hub import REPOSITORY_FILES
 
 SHIPPED_URL = "http://127.0.0.1:9880"
-BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HTTP_API = "docs/http-api.md"
 
 
-def blocks(name: str) -> list[str]:
-    return BLOCK.findall((ROOT / name).read_text(encoding="utf-8"))
+def blocks(name: str, language: str = "bash") -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def without_comments(block: str) -> str:
     return re.sub(r"\s+# .*", "", block)
 
 
-EXAMPLES = [block for block in blocks("README.md") if "make " not in block]
+EXAMPLES = [block for block in blocks("README.md") if "make " not in block] + blocks(HTTP_API)
 
 
 def run(block: str, server: Served, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -56,10 +59,35 @@ def test_an_example_does_what_it_says(block: str, server: Served) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     outputs = re.findall(r"-o (\S+)", block)
     for output in outputs:
-        with av.open(server.folder / output) as sound:
-            assert sum(frame.samples for frame in sound.decode(audio=0)) > 8_000, output
+        assert samples_of(server.folder / output) > 8_000, output
     if not outputs:
         assert result.stdout.strip()
+
+
+def samples_of(file: Path) -> int:
+    with av.open(file) as sound:
+        return sum(frame.samples for frame in sound.decode(audio=0))
+
+
+def test_the_example_for_openais_client(server: Served) -> None:
+    [program] = blocks(HTTP_API, "python")
+    subprocess.run(
+        [sys.executable, "-c", program.replace(SHIPPED_URL, server.url)], cwd=server.folder, check=True, timeout=120
+    )
+    assert samples_of(server.folder / "hello.mp3") > 8_000
+
+
+def test_the_answer_to_an_upload_is_the_one_that_is_shown(server: Served) -> None:
+    [upload] = [block for block in blocks(HTTP_API) if "/upload_ref" in block]
+    answered = json.loads(run(upload, server).stdout)
+    [shown] = map(json.loads, blocks(HTTP_API, "json"))
+    assert {**answered, "path": "...", "id": "..."} == shown
+
+
+def test_the_transcript_in_the_readme_is_the_one_of_the_voice() -> None:
+    said = yaml.safe_load((ROOT / "voices/male_narrator.yaml").read_text(encoding="utf-8"))["prompt_text"]
+    for name in ("README.md", "README.zh-CN.md", HTTP_API):
+        assert said in (ROOT / name).read_text(encoding="utf-8"), name
 
 
 def test_the_first_example_names_the_make_targets_there_are() -> None:
