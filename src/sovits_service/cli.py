@@ -175,9 +175,9 @@ def _say(args: argparse.Namespace) -> int:
 def _require_voices(wanted: set[str], settings: ServiceSettings) -> None:
     """Raise an InvalidRequestError for a voice that is not there, before a model is loaded for it."""
     from sovits_service.config_file import nearest
-    from sovits_service.storage.voices import VoiceStore
+    from sovits_service.storage.stores import open_voices
 
-    known = [voice.voice_id for voice in VoiceStore(settings.all_voices_roots).list()]
+    known = [voice.voice_id for voice in open_voices(settings).list()]
     for voice_id in sorted(wanted.difference(known)):
         raise InvalidRequestError(f"there is no voice {voice_id!r}{nearest(voice_id, known)}")
 
@@ -254,10 +254,10 @@ async def _speak(
 
 def _voices(args: argparse.Namespace) -> int:
     from sovits_service.settings import load_service_settings
-    from sovits_service.storage.voices import VoiceStore
+    from sovits_service.storage.stores import open_voices
 
     settings = load_service_settings(args.service_config)
-    voices = VoiceStore(settings.all_voices_roots).list()
+    voices = open_voices(settings).list()
     if not voices:
         print(f"no voice templates in {', '.join(map(str, settings.all_voices_roots))}; see docs/voices.md")
         return 0

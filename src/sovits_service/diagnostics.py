@@ -19,7 +19,7 @@ from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gp
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
 from sovits_service.settings import ServiceSettings, TtsSettings
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.stores import open_voices
 
 Level = Literal["ok", "warn", "FAIL"]
 
@@ -139,7 +139,7 @@ def _size(model: torch.nn.Module) -> str:
 
 
 def _voices(service: ServiceSettings) -> Iterator[Finding]:
-    store = VoiceStore(service.all_voices_roots)
+    store = open_voices(service)
     for voice_id, problem in store.problems().items():
         yield Finding("warn", f"voice {voice_id}", problem, "mend or delete its template")
     voices = store.list()

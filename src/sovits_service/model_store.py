@@ -168,6 +168,10 @@ class ModelStore:
         with self._lock:
             return self._load(gpt_path, vits_path)
 
+    def require_registered(self, name: str) -> None:
+        """Raise an InvalidRequestError where a voice could not have weights of this name. Reads no weights."""
+        self._registered(name)
+
     def _registered(self, name: str) -> Path:
         """The weights file that a name stands for: a configured one, or one under the weights roots."""
         configured = {str(path): path for path in (self._tts.t2s_weights_path, self._tts.vits_weights_path)}

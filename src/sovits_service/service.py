@@ -25,8 +25,7 @@ from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
-from sovits_service.storage.stores import open_cache, open_objects
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.stores import open_cache, open_objects, open_voices
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisRequest, Voice
@@ -235,6 +234,7 @@ class SpeechService:
             raise InvalidRequestError(
                 f"text has {len(request.text)} characters; send at most {self._settings.max_text_characters} at a time"
             )
+        self._check_prompt_length(request.prompt_text)
         symbols = model.spec.symbols
         if model.spec.flow_matching is not None and not request.prompt_text:
             raise InvalidRequestError(f"prompt_text is required with {model.version}: say what the reference says")
@@ -278,9 +278,24 @@ class SpeechService:
             InfectedUploadError, ScanUnavailableError: the virus scanner did not clear it.
             QuotaExceededError: the owner has too many uploads.
         """
+        details = details or UploadDetails()
+        await self._check_transcript(details.prompt_text, details.prompt_lang)
         if self._scanner is not None:
             await self._scanner.scan(data)
-        return await self._library.add_reference(data, details or UploadDetails(), owner=owner, trim=trim)
+        return await self._library.add_reference(data, details, owner=owner, trim=trim)
+
+    async def _check_transcript(self, text: str, language: str, *, is_own_model: bool = False) -> None:
+        """Raise an InvalidRequestError for a transcript that no synthesis could use, when it comes and not later."""
+        if not text:
+            return
+        self._check_prompt_length(text)
+        symbols = "v2" if is_own_model else self._models.current.spec.symbols
+        await asyncio.to_thread(self._frontend.transcript, text, language, symbols)
+
+    def _check_prompt_length(self, text: str) -> None:
+        limit = self._settings.max_prompt_characters
+        if len(text) > limit:
+            raise InvalidRequestError(f"prompt_text has {len(text):,} characters; at most {limit:,} are accepted")
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
@@ -307,33 +322,19 @@ class SpeechService:
         """One voice template. Raises UnknownVoiceError."""
         return await asyncio.to_thread(self._library.voices.get, voice_id)
 
-    async def put_voice(
-        self,
-        voice_id: str,
-        *,
-        ref_audio: str,
-        prompt_text: str = "",
-        prompt_lang: str = "",
-        aux_ref_audio: Row[str] = (),
-        description: str = "",
-        defaults: Mapping[str, object] | None = None,
-        consent: str = "",
-    ) -> Voice:
+    async def put_voice(self, voice: Voice) -> Voice:
         """Write a voice template; its clips are copied beside it.
+
+        Args:
+            voice: its clips by the names that the client gave them.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
+            QuotaExceededError: there are as many voices as the settings allow.
         """
-        voice = Voice(
-            voice_id,
-            ref_audio,
-            prompt_text,
-            prompt_lang,
-            tuple(aux_ref_audio),
-            description,
-            defaults=defaults or {},
-            consent=consent,
-        )
+        for weights in filter(None, (voice.gpt_weights, voice.sovits_weights)):
+            self._models.require_registered(weights)
+        await self._check_transcript(voice.prompt_text, voice.prompt_lang, is_own_model=bool(voice.sovits_weights))
         return await self._library.put_voice(voice)
 
     async def delete_voice(self, voice_id: str) -> None:
@@ -387,7 +388,8 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
 
 def _open_library(settings: ServiceSettings, objects: ObjectStore | None) -> VoiceLibrary:
     roots, uploads = settings.all_voices_roots, settings.uploads
-    voices, ttl_s = VoiceStore(roots), uploads.ttl_s or None
+    voices = open_voices(settings)
+    ttl_s = uploads.ttl_s or None
     references = ReferenceStore(
         settings.upload_dir, [*roots, *settings.reference_roots], ttl_s=ttl_s, quota_bytes=uploads.quota_bytes or None
     )

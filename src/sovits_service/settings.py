@@ -291,7 +291,9 @@ class ServiceSettings(BaseSettings):
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
         timeout_s: longest time that a request may take.
         drain_s: how long running requests may go on after SIGTERM.
-        max_aux_references: references that a request may name beside the first.
+        max_aux_references: references that a request or a voice may name beside the first.
+        max_prompt_characters: of the transcript of a reference, wherever it comes from.
+        max_voices: that PUT /voices lets the first of the voices roots have.
         max_request_bytes: longest JSON body.
         max_concurrent_uploads: references that are received and decoded at the same time.
         max_concurrent_per_client: syntheses of one key, or of one address without keys, at the same time; 0 sets no
@@ -325,6 +327,8 @@ class ServiceSettings(BaseSettings):
     timeout_s: float = Field(default=300.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
     max_aux_references: int = Field(default=16, ge=0)
+    max_prompt_characters: int = Field(default=500, ge=1, le=2000)
+    max_voices: int = Field(default=10_000, ge=1)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_concurrent_uploads: int = Field(default=8, ge=1)
     max_concurrent_per_client: int = Field(default=0, ge=0)

@@ -17,7 +17,7 @@ from sovits_service.audio.load import (
     trim_reference,
     validate_reference,
 )
-from sovits_service.errors import InvalidRequestError, ReferenceAudioError
+from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.voices import VoiceStore
@@ -148,7 +148,14 @@ class VoiceLibrary:
     def _clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
         paths = self._paths(request, voice)
         first, warnings = self._load(paths[0])
-        return [first, *(decode_reference(path, limits=self._limits) for path in paths[1:])], warnings
+        return [first, *(self._load_auxiliary(number, path) for number, path in enumerate(paths[1:], 1))], warnings
+
+    def _load_auxiliary(self, number: int, path: Path) -> ReferenceAudio:
+        """An auxiliary clip, held to the same rules as the first; its problem says which one it is."""
+        try:
+            return self._load(path)[0]
+        except ReferenceAudioError as error:
+            raise ReferenceAudioError(f"auxiliary reference {number}: {error}") from None
 
     def _prepare(self, data: bytes, trim: bool) -> tuple[bytes, float, tuple[str, ...]]:
         """Any format to mono wav, its duration in seconds, and warnings."""
@@ -164,10 +171,26 @@ class VoiceLibrary:
         return wav, round(reference.duration_s, 3), warnings
 
     def _checked_clips(self, voice: Voice) -> dict[str, Path]:
-        clips = {name: self.references.resolve(name) for name in (voice.ref_audio, *voice.aux_ref_audio)}
-        for clip in clips.values():
-            self._load(clip)
+        """The file of each clip that a new template names: one that the voice has already, else what a request means.
+
+        What GET answers names the voice's own clips, which other roots may have under the same names.
+        """
+        clips = self._own_clips(voice.voice_id)
+        clips = {
+            name: clips.get(name) or self.references.resolve(name) for name in (voice.ref_audio, *voice.aux_ref_audio)
+        }
+        self._load(clips[voice.ref_audio])
+        for number, name in enumerate(voice.aux_ref_audio, 1):
+            self._load_auxiliary(number, clips[name])
         return clips
+
+    def _own_clips(self, voice_id: str) -> dict[str, Path]:
+        try:
+            known = self.voices.get(voice_id)
+            paths = (self.voices.reference_path(known), *self.voices.aux_reference_paths(known))
+        except UnknownVoiceError:
+            return {}
+        return dict(zip((known.ref_audio, *known.aux_ref_audio), paths, strict=True))
 
     def _paths(self, request: SynthesisRequest, voice: Voice | None) -> list[Path]:
         """The clip that the request names, else the voice's, else the default one; then the auxiliary clips."""

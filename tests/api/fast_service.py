@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from sovits_service.errors import (
     DeadlineExceededError,
-    ForbiddenError,
     InfectedUploadError,
     InvalidRequestError,
     OverloadedError,
@@ -247,39 +246,17 @@ class FastService:
             raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
         return self.voices[voice_id]
 
-    async def put_voice(
-        self,
-        voice_id: str,
-        *,
-        ref_audio: str,
-        prompt_text: str = "",
-        prompt_lang: str = "",
-        aux_ref_audio: tuple[str, ...] = (),
-        description: str = "",
-        defaults: Mapping[str, object] | None = None,
-        consent: str = "",
-    ) -> Voice:
-        if not voice_id.replace("_", "").replace("-", "").isalnum():
+    async def put_voice(self, voice: Voice) -> Voice:
+        if not voice.voice_id.replace("_", "").replace("-", "").isalnum():
             raise InvalidRequestError("a voice's id is made of letters, digits, _ and -")
-        if ref_audio not in self.references:
+        known = self.voices.get(voice.voice_id)
+        if voice.ref_audio not in self.references and (known is None or voice.ref_audio != known.ref_audio):
             raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
-        voice = Voice(
-            voice_id,
-            f"{voice_id}.wav",
-            prompt_text,
-            prompt_lang,
-            aux_ref_audio,
-            description,
-            defaults=defaults or {},
-            consent=consent,
-        )
-        self.voices[voice_id] = voice
-        return voice
+        self.voices[voice.voice_id] = replace(voice, ref_audio=f"{voice.voice_id}.wav")
+        return self.voices[voice.voice_id]
 
     async def delete_voice(self, voice_id: str) -> None:
         await self.get_voice(voice_id)
-        if voice_id == "bundled":
-            raise ForbiddenError("a voice of the package cannot be deleted")
         del self.voices[voice_id]
 
     async def set_gpt_weights(self, path: str) -> None:

@@ -8,12 +8,16 @@ import contextlib
 import hashlib
 import io
 import wave
+from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from sovits_service.api.schemas import TtsFields
+from sovits_service.storage.voice_template import DEFAULT_FIELDS, VOICE_FIELDS
+from sovits_service.types import Voice
 from tests.api.fast_service import RATE_HZ, FastService
 
 
@@ -140,7 +144,9 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         "prompt_lang": "EN",
         "description": "An evening voice.",
         "consent": "Eve, by mail",
-        "defaults": {"speed_factor": "0.9", "top_k": 5},
+        "gpt_weights": "weights/eve.ckpt",
+        "sovits_weights": "weights/eve.pth",
+        "defaults": {"speed_factor": "0.9", "top_k": 5, "cache": "true"},
     }
     written = await client.put("/voices/eve", json=body)
     assert written.status_code == 200, written.text
@@ -152,9 +158,13 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         "prompt_text": "good evening",
         "prompt_lang": "en",
         "consent": "Eve, by mail",
-        "defaults": {"speed_factor": 0.9, "top_k": 5},
+        "gpt_weights": "weights/eve.ckpt",
+        "sovits_weights": "weights/eve.pth",
+        "defaults": {"speed_factor": 0.9, "top_k": 5, "cache": True},
     }
     assert (await client.get("/voices/eve")).json() == written.json()
+    edited = await client.put("/voices/eve", json={**written.json(), "description": "A morning voice."})
+    assert edited.json() == {**written.json(), "description": "A morning voice."}
     listed = (await client.get("/voices")).json()["voices"]
     assert [voice["voice_id"] for voice in listed] == ["amy", "bob", "eve"]
     spoken = await client.post("/tts", json={"voice_id": "eve", "text": "hi", "text_lang": "en", "top_k": 9})
@@ -183,6 +193,12 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         ({"ref_audio_path": "x", "defaults": []}, "defaults should be a valid dictionary"),
         ({"ref_audio_path": "x", "defaults": {"top_k": 0}}, "defaults: top_k should be greater than or equal to 1"),
         ({"ref_audio_path": "x", "description": "x" * 2001}, "description should have at most 2000 characters"),
+        ({"ref_audio_path": "x", "descripton": "hi"}, "unknown field 'descripton', did you mean 'description'?"),
+        ({"ref_audio_path": "x", "top_k": 5}, "top_k belongs into defaults: send it as defaults: {top_k: ...}"),
+        (
+            {"ref_audio_path": "x", "voice_id": "old"},
+            "voice_id in the body is not the one of the address; leave it out",
+        ),
     ],
 )
 async def test_a_template_that_cannot_be_used_is_a_400(
@@ -196,12 +212,37 @@ async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncC
     for name in ("text", "voice_id", "nonsense"):
         answer = await client.put("/voices/new", json={"ref_audio_path": "x", "defaults": {name: "hi"}})
         assert answer.status_code == 400
-        assert answer.json()["message"].startswith(f"defaults: {name} cannot be set; these can: ")
+        message = answer.json()["message"]
+        assert message.startswith(f"defaults: {name} cannot be set, did you mean ")
+        assert message.endswith(f"these can: {', '.join(DEFAULT_FIELDS)}")
 
 
-async def test_a_voice_of_the_package_stays(client: httpx.AsyncClient, service: FastService) -> None:
-    service.voices["bundled"] = service.voices["amy"]
-    assert (await client.delete("/voices/bundled")).status_code == 403
+def test_what_a_template_may_set_is_every_field_of_a_request_but_those_that_are_the_requests_own() -> None:
+    own = {"text", "voice_id", "ref_audio_path", "aux_ref_audio_paths", "prompt_text", "prompt_lang"}
+    assert set(DEFAULT_FIELDS) == TtsFields.model_fields.keys() - own
+
+
+def test_every_field_of_a_voice_is_in_the_one_table() -> None:
+    names = {field.name for field in fields(Voice)}
+    assert {field.name for field in VOICE_FIELDS} == names - {"voice_id"}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"prompt_text": "hi", "prompt_lang": "xx"}, "prompt_lang: xx is not supported in version v2"),
+        ({"prompt_lang": "xx"}, "prompt_lang: xx is not supported in version v2"),
+        ({"prompt_text": "hi"}, "prompt_lang is required"),
+        ({"prompt_text": "x" * 501, "prompt_lang": "en"}, "prompt_text has 501 characters; at most 500 are accepted: "),
+        ({"consent": "x" * 2001}, "consent should have at most 2000 characters"),
+    ],
+)
+async def test_what_is_said_of_an_upload_is_checked_when_it_comes(
+    client: httpx.AsyncClient, service: FastService, said: dict[str, str], message: str
+) -> None:
+    answer = await upload(client, clip(), **said)
+    assert (answer.status_code, answer.json()["message"][: len(message)]) == (400, message)
+    assert service.references == {}
 
 
 async def test_the_transcript_of_an_upload_stands_in(client: httpx.AsyncClient, service: FastService) -> None:

@@ -11,9 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sovits_service.audio.encode import MEDIA_TYPES
+from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.voice_template import DEFAULT_FIELDS
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
 from sovits_service.types import ModelVersion, SamplingParams, SplitMethod, SynthesisRequest, Voice
 
@@ -41,7 +43,7 @@ def _as_number(value: object) -> object:
     return value
 
 
-def _as_path_list(value: object) -> object:
+def as_path_list(value: object) -> object:
     """A JSON list, a list in a query (repeated, or one string of JSON), or one path alone."""
     if not isinstance(value, str):
         return value
@@ -71,7 +73,7 @@ Flag = Annotated[bool, BeforeValidator(_as_flag)]
 Whole = Annotated[int, BeforeValidator(_as_number)]
 Real = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True)]
-PathList = Annotated[list[Text], BeforeValidator(_as_path_list)]
+PathList = Annotated[list[Text], BeforeValidator(as_path_list)]
 StreamingMode = Annotated[Literal[0, 1, 2, 3], BeforeValidator(_as_streaming_mode)]
 
 
@@ -125,7 +127,7 @@ class TtsFields(BaseModel):
             raise PydanticCustomError(
                 "unsupported",
                 "media_type: {value} is not supported; use one of {valid}",
-                {"value": _echo(value), "valid": ", ".join(MEDIA_TYPES)},
+                {"value": echo(value), "valid": ", ".join(MEDIA_TYPES)},
             )
         return value.lower()
 
@@ -143,7 +145,7 @@ class TtsFields(BaseModel):
             raise PydanticCustomError(
                 "unsupported",
                 "text_split_method:{value} is not supported; use one of {valid}",
-                {"value": _echo(value), "valid": ", ".join(SPLIT_METHODS)},
+                {"value": echo(value), "valid": ", ".join(SPLIT_METHODS)},
             )
         return value.lower()
 
@@ -156,7 +158,7 @@ class TtsFields(BaseModel):
             raise PydanticCustomError(
                 "unsupported",
                 "{field}: {value} is not supported in version {version}; use one of {valid}",
-                {"field": info.field_name, "value": _echo(value), "version": version, "valid": ", ".join(valid)},
+                {"field": info.field_name, "value": echo(value), "version": version, "valid": ", ".join(valid)},
             )
         return value.lower()
 
@@ -227,19 +229,17 @@ def checked_prompt_language(prompt_text: str, prompt_lang: str, version: ModelVe
         raise InvalidRequestError(describe_problem(error)) from None
 
 
-_NOT_DEFAULTS = frozenset({"text", "voice_id", "ref_audio_path", "aux_ref_audio_paths", "prompt_text", "prompt_lang"})
-
-
 def voice_defaults(defaults: Mapping[str, object], version: ModelVersion) -> dict[str, object]:
     """Checks the request fields that a voice template sets.
 
     Raises:
         InvalidRequestError: not a field that a template may set, or an unusable value.
     """
-    usable = [name for name in TtsFields.model_fields if name not in _NOT_DEFAULTS]
     for name in defaults:
-        if name not in usable:
-            raise InvalidRequestError(f"defaults: {_echo(name)} cannot be set; these can: {', '.join(usable)}")
+        if name not in DEFAULT_FIELDS:
+            known = ", ".join(DEFAULT_FIELDS)
+            guess = nearest(echo(name), DEFAULT_FIELDS)
+            raise InvalidRequestError(f"defaults: {echo(name)} cannot be set{guess}; these can: {known}")
     try:
         fields = TtsFields.model_validate(defaults, context={"version": version})
     except ValidationError as error:
@@ -247,8 +247,19 @@ def voice_defaults(defaults: Mapping[str, object], version: ModelVersion) -> dic
     return fields.model_dump(exclude_unset=True)
 
 
+def check_prompt_length(prompt_text: str, settings: ServiceSettings) -> None:
+    """Raises an InvalidRequestError for a transcript that no clip of ten seconds can have."""
+    limit = settings.max_prompt_characters
+    if len(prompt_text) > limit:
+        raise InvalidRequestError(
+            f"prompt_text has {len(prompt_text):,} characters; at most {limit:,} are accepted: send what the reference "
+            "says, and no more"
+        )
+
+
 def check_limits(fields: TtsFields, settings: ServiceSettings) -> None:
     """Raises an InvalidRequestError for a request that is larger than the settings allow."""
+    check_prompt_length(fields.prompt_text, settings)
     if len(fields.text) > settings.max_text_characters:
         raise InvalidRequestError(
             f"text has {len(fields.text):,} characters; at most {settings.max_text_characters:,} are accepted: "
@@ -290,7 +301,7 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
     )
 
 
-def _echo(value: str) -> str:
+def echo(value: str) -> str:
     """A few printable characters of what the client sent."""
     return "".join(c if c.isprintable() else "?" for c in value[:_ECHO_CHARACTERS])
 

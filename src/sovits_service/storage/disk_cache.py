@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from sovits_service.storage.cache import CacheCounts, CachedAudio, pack_audio, u
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-_FORMAT = 1
+# In the file's name: a version with another format has a file of its own, and leaves this one to whoever uses it.
+_FORMAT = 2
 _BUSY_TIMEOUT_S = 2.0
 # The value has a table of its own: SQLite writes a row anew when a field changes, and `used` changes at every hit.
 _SCHEMA = """
@@ -32,16 +34,21 @@ CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
 class DiskCache:
     """The default back end. A write is one transaction, so a process may be killed at any moment of it.
 
+    The file is `answers-v<format>.<number>.sqlite3`. A damaged one is renamed to `answers-v<format>.<number>.damaged`,
+    and the next number begins. The number is never used again: a process that still has the damaged file open deletes
+    SQLite's journal by its name when it closes, which must not be the journal of the new file.
+
     Args:
-        directory: where `answers.sqlite3` lives; made where it is missing. Several processes of a machine may share it.
+        directory: where the file lives; made where it is missing. Several processes of a machine may share it.
         max_bytes: of the values; the file is a few per cent larger, and keeps its size when values leave.
     """
 
     def __init__(self, directory: Path, max_bytes: int = 2 * 2**30) -> None:
         self.counts = CacheCounts()
-        self._file = directory / "answers.sqlite3"
+        self._directory = directory
         self._max_bytes = max_bytes
         self._database: sqlite3.Connection | None = None
+        self._file = directory / f"answers-v{_FORMAT}.0.sqlite3"
         # SQLite calls block; one thread keeps them off the event loop and in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk-cache")
 
@@ -81,31 +88,32 @@ class DiskCache:
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         try:
+            if self._database is not None and not self._file.exists():
+                self._disconnect()  # another process has set the file aside
             database = self._database or self._connect()
             with database:
                 return work(database)
-        except (sqlite3.OperationalError, OSError) as error:  # full disk, locked for long, no permission
+        except (sqlite3.Error, OSError) as error:
             self.counts.failures += 1
-            log.warning("disk cache not available", error=type(error).__name__)
-        except sqlite3.DatabaseError as error:
-            self.counts.failures += 1
-            log.warning("disk cache damaged, starting an empty one", error=type(error).__name__)
-            self._discard()
+            # SQLite's codes for damage (CORRUPT, NOTADB) are the ones that have no class of their own.
+            if type(error) is sqlite3.DatabaseError:
+                log.warning("disk_cache_damaged", file=self._file.name, advice="set aside; an empty one begins")
+                self._set_aside()
+            else:  # a full disk, locked for long, no permission
+                log.warning("disk_cache_not_available", error=type(error).__name__)
         return None
 
     def _connect(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = _current_file(self._directory)
         database = sqlite3.connect(self._file, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             _use_wal(database)
             # Not lost by kill -9; a loss of power may take the last answers, never the file.
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA journal_size_limit = 16777216")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _FORMAT):
-                raise sqlite3.DatabaseError("written by another version")
             # Immediate, so that a process that opens the file at the same time waits its turn.
-            database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+            database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except sqlite3.Error:
             database.close()
             raise
@@ -117,10 +125,36 @@ class DiskCache:
             self._database.close()
             self._database = None
 
-    def _discard(self) -> None:
+    def _set_aside(self) -> None:
+        """Rename the damaged file and its journals, which one process does and the others find done."""
         self._disconnect()
-        for suffix in ("", "-wal", "-shm"):
-            self._file.with_name(self._file.name + suffix).unlink(missing_ok=True)
+        number = _number(self._file)
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                file = self._file.with_name(self._file.name + suffix)
+                if suffix == "" or file.exists():
+                    file.rename(file.with_name(file.name.replace(".sqlite3", ".damaged")))
+            # The newest is kept to be looked at; nobody has an older one open.
+            for older in self._directory.glob(f"answers-v{_FORMAT}.*.damaged*"):
+                if _number(older) < number:
+                    older.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("disk_cache_not_set_aside", error=type(error).__name__)
+
+
+def _current_file(directory: Path) -> Path:
+    """The file of the highest number, or the next one where that is damaged."""
+    files = directory.glob(f"answers-v{_FORMAT}.*")
+    number = max([_number(file) + (".damaged" in file.name) for file in files], default=0)
+    return directory / f"answers-v{_FORMAT}.{max(number, 0)}.sqlite3"
+
+
+def _number(file: Path) -> int:
+    """The number in a file's name; below 0 where it is not a name of ours."""
+    match = re.match(rf"answers-v{_FORMAT}\.([0-9]{{1,9}})\.(sqlite3|damaged)", file.name)
+    return int(match[1]) if match is not None else -2
 
 
 def _use_wal(database: sqlite3.Connection) -> None:

@@ -141,8 +141,12 @@ class SharedVoices:
             StorageError: other replicas still have it; the client should try again.
         """
         async with self._lock:
-            voice = await asyncio.to_thread(self._voices.get, voice_id)
-            await self._drop_remote(voice.voice_id, keep=set())
+            mark = await asyncio.to_thread(self._voices.hiding_template, voice_id)
+            template = f"{voice_id}.yaml"
+            if mark is not None:
+                await asyncio.to_thread(self._note, [template])
+                await self._objects.put(_VOICES_PREFIX + template, mark)
+            await self._drop_remote(voice_id, keep=set() if mark is None else {template})
             await asyncio.to_thread(self._voices.delete, voice_id)
 
     async def pull(self) -> int:

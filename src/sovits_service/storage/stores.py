@@ -1,12 +1,13 @@
-"""Settings in, the configured cache and object store out; an optional client is imported only where it is asked for."""
+"""Settings in, the configured stores out; an optional client is imported only where it is asked for."""
 
 from __future__ import annotations
 
 from sovits_service.errors import MissingExtraError, SettingsError
-from sovits_service.settings import CacheSettings, ObjectSettings
+from sovits_service.settings import CacheSettings, ObjectSettings, ServiceSettings
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.disk_cache import DiskCache
 from sovits_service.storage.objects import LocalObjects, ObjectStore
+from sovits_service.storage.voices import VoiceStore
 
 
 def open_cache(settings: CacheSettings) -> ResultCache | None:
@@ -54,3 +55,8 @@ def open_objects(settings: ObjectSettings) -> ObjectStore | None:
         prefix=settings.prefix,
         virtual_hosted=settings.virtual_hosted,
     )
+
+
+def open_voices(settings: ServiceSettings) -> VoiceStore:
+    """The voice templates of all configured roots, and of the package where the settings offer those."""
+    return VoiceStore(settings.all_voices_roots, max_voices=settings.max_voices, max_aux=settings.max_aux_references)

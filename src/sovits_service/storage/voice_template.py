@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -15,19 +16,43 @@ from sovits_service.types import Voice
 
 VOICE_ID = re.compile(r"\w[\w-]{0,63}")
 MAX_TEMPLATE_BYTES = 64 * 1024
-_TEMPLATE_KEYS: Mapping[str, type] = {
-    "ref_audio": str,
-    "prompt_text": str,
-    "prompt_lang": str,
-    "aux_ref_audio": list,
-    "description": str,
-    "consent": str,
-    "gpt_weights": str,
-    "sovits_weights": str,
-    "defaults": dict,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceField:
+    """A field of a voice, in all four places that have it.
+
+    Attributes:
+        name: in `Voice` and in the template's file.
+        public: in GET and PUT /voices.
+        kind: of its value; a list is one of texts.
+        max_characters: of the text, or of each in a list; 0 where something else bounds it.
+    """
+
+    name: str
+    public: str
+    kind: type
+    max_characters: int = 0
+    description: str = ""
+
+
+# The one list of what a voice has beside its id; the order is that of the file and of the answers.
+VOICE_FIELDS: tuple[VoiceField, ...] = (
+    VoiceField("description", "description", str, 2000),
+    VoiceField("ref_audio", "ref_audio_path", str, 1024, "The path or id of an upload, or a file under a root."),
+    VoiceField("aux_ref_audio", "aux_ref_audio_paths", list, 1024, "More clips, whose timbre is averaged."),
+    VoiceField("prompt_text", "prompt_text", str, 2000, "What the reference says."),
+    VoiceField("prompt_lang", "prompt_lang", str, 16, "Language of prompt_text; required with it."),
+    VoiceField("consent", "consent", str, 2000, "Who agreed to the use of the voice."),
+    VoiceField("gpt_weights", "gpt_weights", str, 1024, "A registered GPT file; empty: the service's current one."),
+    VoiceField("sovits_weights", "sovits_weights", str, 1024, "A registered SoVITS file, likewise."),
+    VoiceField("defaults", "defaults", dict, 0, "Further fields of /tts; what a request names wins."),
+)
+_TEMPLATE_KEYS: Mapping[str, VoiceField] = {field.name: field for field in VOICE_FIELDS}
+_HIDDEN_KEY = "hidden"
+HIDDEN_TEMPLATE = f"{_HIDDEN_KEY}: true\n"
 # The fields of a request that a template may fill, by their public names.
-_DEFAULT_KEYS: Mapping[str, tuple[type, ...]] = {
+DEFAULT_FIELDS: Mapping[str, tuple[type, ...]] = {
     "text_lang": (str,),
     "text_split_method": (str,),
     "media_type": (str,),
@@ -47,6 +72,9 @@ _DEFAULT_KEYS: Mapping[str, tuple[type, ...]] = {
     "min_chunk_length": (int,),
     "sample_steps": (int,),
     "super_sampling": (bool,),
+    "cache": (bool,),
+    "response": (str,),
+    "timeout_s": (float, int),
 }
 _TYPE_NAMES = {
     str: "text",
@@ -56,17 +84,23 @@ _TYPE_NAMES = {
     list: "a list",
     dict: "keys",
 }
+# Lists and mappings as a file has them, and as the frozen dataclass has them.
+_PLAIN: Mapping[type, Callable[[Any], Any]] = {tuple: list, MappingProxyType: dict}
+_FROZEN: Mapping[type, Callable[[Any], Any]] = {list: tuple, dict: lambda value: MappingProxyType(dict(value))}
 
 
 class TemplateError(ValueError):
     """What is wrong with a template, without its path."""
 
 
-def parse_template(voice_id: str, text: str) -> Voice:
+def parse_template(voice_id: str, text: str) -> Voice | None:
     """Reads a template.
 
     Args:
         voice_id: the file's name without its suffix.
+
+    Returns:
+        The voice; None where the template says `hidden: true`, which takes a voice of a later root out.
 
     Raises:
         TemplateError: no YAML, a key that is not known (the message gives the nearest one), a value of another type.
@@ -83,6 +117,8 @@ def parse_template(voice_id: str, text: str) -> Voice:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
         raise TemplateError(f"the file is not valid YAML{where}") from None
+    if isinstance(document, dict) and document.get(_HIDDEN_KEY) is True:
+        return None
     return _checked(voice_id, document)
 
 
@@ -92,9 +128,13 @@ def dump_template(voice: Voice) -> str:
     Raises:
         TemplateError: a field that a template cannot hold.
     """
-    document = _document(voice)
+    values = {field.name: getattr(voice, field.name) for field in VOICE_FIELDS}
+    document = {name: _PLAIN.get(type(value), lambda v: v)(value) for name, value in values.items() if value}
     _checked(voice.voice_id, document)
-    return yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
+    text = yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
+    if len(text.encode()) > MAX_TEMPLATE_BYTES:
+        raise TemplateError(f"the fields together are longer than {MAX_TEMPLATE_BYTES // 1024} KiB")
+    return text
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -117,11 +157,12 @@ def _checked(voice_id: str, document: object) -> Voice:
     if not isinstance(document, dict):
         raise TemplateError("it must hold `key: value` lines")
     document = {key: value for key, value in document.items() if value is not None}
+    document.pop(_HIDDEN_KEY, None)
     for key, value in document.items():
-        if key not in _TEMPLATE_KEYS:
+        field = _TEMPLATE_KEYS.get(key)
+        if field is None:
             raise TemplateError(f"unknown key {str(key)[:64]!r}{nearest(str(key)[:64], _TEMPLATE_KEYS)}")
-        if type(value) is not _TEMPLATE_KEYS[key]:
-            raise TemplateError(f"{key} must be {_TYPE_NAMES[_TEMPLATE_KEYS[key]]}{_quote_hint(key)}")
+        _check_value(field, value)
     if not document.get("ref_audio"):
         raise TemplateError("ref_audio is required: the file name of the reference clip")
     aux = document.get("aux_ref_audio", [])
@@ -130,47 +171,26 @@ def _checked(voice_id: str, document: object) -> Voice:
             raise TemplateError("a clip must be the name of a file beside the template")
     if bool(document.get("prompt_text")) and not document.get("prompt_lang"):
         raise TemplateError("prompt_lang is required with a prompt_text")
-    defaults = document.get("defaults", {})
-    _check_defaults(defaults)
-    return Voice(
-        voice_id=voice_id,
-        ref_audio=document["ref_audio"],
-        prompt_text=document.get("prompt_text", ""),
-        prompt_lang=document.get("prompt_lang", ""),
-        aux_ref_audio=tuple(aux),
-        description=document.get("description", ""),
-        defaults=MappingProxyType(dict(defaults)),
-        consent=document.get("consent", ""),
-        gpt_weights=document.get("gpt_weights", ""),
-        sovits_weights=document.get("sovits_weights", ""),
-    )
+    _check_defaults(document.get("defaults", {}))
+    frozen = {name: _FROZEN.get(type(value), lambda v: v)(value) for name, value in document.items()}
+    return Voice(voice_id=voice_id, **frozen)
+
+
+def _check_value(field: VoiceField, value: object) -> None:
+    if type(value) is not field.kind:
+        hint = "; put it in quotes" if field.kind is str else ""
+        raise TemplateError(f"{field.name} must be {_TYPE_NAMES[field.kind]}{hint}")
+    texts = value if isinstance(value, list) else [value]
+    if field.max_characters and any(isinstance(t, str) and len(t) > field.max_characters for t in texts):
+        raise TemplateError(f"{field.name} has more than {field.max_characters} characters")
 
 
 def _check_defaults(defaults: dict[object, object]) -> None:
     for key, value in defaults.items():
-        if not isinstance(key, str) or key not in _DEFAULT_KEYS:
-            raise TemplateError(f"defaults: unknown key {str(key)[:64]!r}{nearest(str(key)[:64], _DEFAULT_KEYS)}")
-        if type(value) not in _DEFAULT_KEYS[key]:
-            raise TemplateError(f"defaults: {key} must be {_TYPE_NAMES[_DEFAULT_KEYS[key][0]]}")
-
-
-def _quote_hint(key: str) -> str:
-    return "; put it in quotes" if _TEMPLATE_KEYS[key] is str else ""
-
-
-def _document(voice: Voice) -> dict[str, object]:
-    values: dict[str, object] = {
-        "description": voice.description,
-        "ref_audio": voice.ref_audio,
-        "prompt_text": voice.prompt_text,
-        "prompt_lang": voice.prompt_lang,
-        "aux_ref_audio": list(voice.aux_ref_audio),
-        "consent": voice.consent,
-        "gpt_weights": voice.gpt_weights,
-        "sovits_weights": voice.sovits_weights,
-        "defaults": dict(voice.defaults),
-    }
-    return {key: value for key, value in values.items() if value}
+        if not isinstance(key, str) or key not in DEFAULT_FIELDS:
+            raise TemplateError(f"defaults: unknown key {str(key)[:64]!r}{nearest(str(key)[:64], DEFAULT_FIELDS)}")
+        if type(value) not in DEFAULT_FIELDS[key]:
+            raise TemplateError(f"defaults: {key} must be {_TYPE_NAMES[DEFAULT_FIELDS[key][0]]}")
 
 
 def _is_plain_name(name: str) -> bool:

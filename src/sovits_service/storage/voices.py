@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sovits_service.errors import ForbiddenError, InvalidRequestError, UnknownVoiceError
+from sovits_service.errors import InvalidRequestError, QuotaExceededError, UnknownVoiceError
 from sovits_service.storage.files import remove_leftovers, write_atomic
 from sovits_service.storage.voice_template import (
+    HIDDEN_TEMPLATE,
     MAX_TEMPLATE_BYTES,
     VOICE_ID,
     TemplateError,
@@ -22,16 +23,20 @@ from sovits_service.storage.voice_template import (
 from sovits_service.types import Voice
 
 _CLIP_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm")
-_MAX_TEMPLATES = 10_000
+_UNKNOWN = "there is no voice of this id; GET /voices lists them"
 
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """A file as it was read: a voice, or what is wrong with it."""
+    """A file as it was read: a voice, or what is wrong with it; with neither it hides the voice of a later root."""
 
     stamp: tuple[int, int, int]
     voice: Voice | None
     problem: str = ""
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.voice is None and not self.problem
 
 
 class VoiceStore:
@@ -39,10 +44,14 @@ class VoiceStore:
 
     Args:
         roots: folders of `<voice_id>.yaml` with the clips beside; new voices go to the first.
+        max_voices: that `put` lets the first root have; files put there by hand all count.
+        max_aux: clips that a voice may have beside its reference.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], *, max_voices: int = 10_000, max_aux: int = 16) -> None:
         self._roots = tuple(roots)
+        self._max_voices = max_voices
+        self._max_aux = max_aux
         self._read: dict[Path, _Template] = {}
         self._lock = threading.Lock()
 
@@ -63,8 +72,8 @@ class VoiceStore:
         """
         file = self._find(voice_id)
         template = self._load(file) if file is not None else None
-        if template is None:
-            raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
+        if template is None or template.is_hidden:
+            raise UnknownVoiceError(_UNKNOWN)
         if template.voice is None:
             raise UnknownVoiceError(f"the voice {voice_id} cannot be used: {template.problem}")
         return template.voice
@@ -97,46 +106,65 @@ class VoiceStore:
 
         Raises:
             InvalidRequestError: an id or a field that cannot be used.
+            QuotaExceededError: there are `max_voices` already.
+            StorageError: the disk is full; nothing is left of the voice.
         """
         voice_id = _checked_id(voice.voice_id)
+        if len(voice.aux_ref_audio) > self._max_aux:
+            raise InvalidRequestError(
+                f"aux_ref_audio_paths has {len(voice.aux_ref_audio)} clips; at most {self._max_aux} are accepted"
+            )
         root = self._roots[0]
         with self._lock:
             self._refuse_twin(root, voice_id)
-            names = {name: self._keep_clip(root, voice_id, clips[name]) for name in _clip_names(voice)}
-            stored = replace(
-                voice,
-                voice_id=voice_id,
-                ref_audio=names[voice.ref_audio],
-                aux_ref_audio=tuple(names[name] for name in voice.aux_ref_audio),
-            )
             try:
-                text = dump_template(stored)
+                names = {name: self._keep_clip(root, voice_id, clips[name]) for name in _clip_names(voice)}
+                stored = replace(
+                    voice,
+                    voice_id=voice_id,
+                    ref_audio=names[voice.ref_audio],
+                    aux_ref_audio=tuple(names[name] for name in voice.aux_ref_audio),
+                )
+                write_atomic(root / f"{voice_id}.yaml", dump_template(stored).encode())
             except TemplateError as error:
-                self._remove_unused_clips(root, voice_id)
                 raise InvalidRequestError(f"the voice cannot be used: {error}") from None
-            write_atomic(root / f"{voice_id}.yaml", text.encode())
-            (root / f"{voice_id}.yml").unlink(missing_ok=True)
-            self._remove_unused_clips(root, voice_id)
+            else:
+                (root / f"{voice_id}.yml").unlink(missing_ok=True)
+            finally:
+                self._remove_unused_clips(root, voice_id)
         return stored
 
     def delete(self, voice_id: str) -> None:
         """Deletes the template from the first root, then the clips that were kept for it alone.
 
-        The other roots, such as the packaged voices, are only read; what they have of this id shows again.
+        The other roots, such as the packaged voices, are only read: what they have of this id is hidden by a template
+        that says so in the first root, until `put` writes another or somebody removes that file.
 
         Raises:
             UnknownVoiceError: there is no such voice.
-            ForbiddenError: it lies in another root.
         """
         with self._lock:
-            file, *others = (self._file(root, voice_id) for root in self._roots)
-            if file is not None:
-                file.unlink(missing_ok=True)
-                self._remove_unused_clips(file.parent, voice_id)
-            elif any(others):
-                raise ForbiddenError("this voice is in a folder that is only read; remove it there")
+            mark = self.hiding_template(voice_id)
+            root = self._roots[0]
+            if mark is not None:
+                write_atomic(root / f"{voice_id}.yaml", mark)
             else:
-                raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
+                (root / f"{voice_id}.yaml").unlink(missing_ok=True)
+            (root / f"{voice_id}.yml").unlink(missing_ok=True)
+            self._remove_unused_clips(root, voice_id)
+
+    def hiding_template(self, voice_id: str) -> bytes | None:
+        """The template that takes this voice's place in the first root when it is deleted; None: no file at all.
+
+        Raises:
+            UnknownVoiceError: there is no such voice, or it is hidden already.
+        """
+        file = self._find(voice_id)
+        template = self._load(file) if file is not None else None
+        if template is None or template.is_hidden:
+            raise UnknownVoiceError(_UNKNOWN)
+        is_elsewhere = any(self._file(root, voice_id) is not None for root in self._roots[1:])
+        return HIDDEN_TEMPLATE.encode() if is_elsewhere else None
 
     def _scan(self) -> dict[str, _Template]:
         found: dict[str, _Template] = {}
@@ -157,7 +185,7 @@ class VoiceStore:
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             known = self._read.get(file)
             if known is None or known.stamp != stamp:
-                known = _read_template(file, stamp)
+                known = self._read_template(file, stamp)
                 self._read[file] = known
         except FileNotFoundError:
             return None
@@ -196,45 +224,69 @@ class VoiceStore:
 
     def _remove_unused_clips(self, root: Path, voice_id: str) -> None:
         """Deletes the clips that `put` made for this voice and that no template in the folder names."""
-        used: set[str] = set()
-        for file in _template_files(root):
-            template = self._load(file)
-            if template is not None and template.voice is not None:
-                used.update(_clip_names(template.voice))
-            elif file.stem == voice_id:
-                return  # the template cannot be read: what it names is not known
         own = re.compile(re.escape(voice_id) + r"\.[0-9a-f]{16}\.[a-z0-9]+")
-        for clip in list(root.iterdir()) if root.is_dir() else []:
-            if own.fullmatch(clip.name) and clip.name not in used:
-                clip.unlink(missing_ok=True)
+        candidates = {file.name: file for file in _files_in(root) if own.fullmatch(file.name)}
+        for file in _template_files(root):
+            if not candidates:
+                break
+            template = self._load(file)
+            if template is None or template.is_hidden:
+                continue
+            if template.voice is not None:
+                used = set(_clip_names(template.voice))
+            else:  # it may be mended: whatever its text names stays
+                text = _read_text(file)
+                used = {name for name in candidates if text is None or name in text}
+            candidates = {name: clip for name, clip in candidates.items() if name not in used}
+        for clip in candidates.values():
+            clip.unlink(missing_ok=True)
         remove_leftovers(root)
 
     def _refuse_twin(self, root: Path, voice_id: str) -> None:
-        twin = next((f.stem for f in _template_files(root) if f.stem.casefold() == voice_id.casefold()), voice_id)
-        if twin != voice_id:
+        """Refuses an id that a file system without case would take for another's, and one voice too many."""
+        ids = {file.stem for file in _template_files(root)}
+        if voice_id in ids:
+            return
+        if any(known.casefold() == voice_id.casefold() for known in ids):
             raise InvalidRequestError("there is a voice whose id differs in upper and lower case only; use another id")
+        if len(ids) >= self._max_voices:
+            raise QuotaExceededError(f"there are {len(ids):,} voices, which is the limit; delete some first")
+
+    def _read_template(self, file: Path, stamp: tuple[int, int, int]) -> _Template:
+        try:
+            if stamp[1] > MAX_TEMPLATE_BYTES:
+                return _Template(stamp, None, f"the file is larger than {MAX_TEMPLATE_BYTES // 1024} KiB")
+            voice = parse_template(file.stem, file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            return _Template(stamp, None, "the file is not UTF-8")
+        except PermissionError:
+            return _Template(stamp, None, "the file cannot be read")
+        except TemplateError as error:
+            return _Template(stamp, None, str(error))
+        if voice is not None and len(voice.aux_ref_audio) > self._max_aux:
+            count = len(voice.aux_ref_audio)
+            return _Template(stamp, None, f"aux_ref_audio has {count} clips; at most {self._max_aux} are accepted")
+        return _Template(stamp, voice)
+
+
+def _files_in(root: Path) -> list[Path]:
+    return list(root.iterdir()) if root.is_dir() else []
 
 
 def _template_files(root: Path) -> Iterator[Path]:
-    if not root.is_dir():
-        return
-    files = (file for file in root.iterdir() if file.suffix in (".yaml", ".yml") and not file.name.startswith("."))
-    for _, file in zip(range(_MAX_TEMPLATES), sorted(files), strict=False):
-        if file.is_file():
+    for file in sorted(_files_in(root)):
+        if file.suffix in (".yaml", ".yml") and not file.name.startswith(".") and file.is_file():
             yield file
 
 
-def _read_template(file: Path, stamp: tuple[int, int, int]) -> _Template:
+def _read_text(file: Path) -> str | None:
+    """A template as text, whatever is in it; None where it cannot be read, or is too large to be one."""
     try:
-        if stamp[1] > MAX_TEMPLATE_BYTES:
-            return _Template(stamp, None, f"the file is larger than {MAX_TEMPLATE_BYTES // 1024} KiB")
-        return _Template(stamp, parse_template(file.stem, file.read_text(encoding="utf-8")))
-    except UnicodeDecodeError:
-        return _Template(stamp, None, "the file is not UTF-8")
-    except PermissionError:
-        return _Template(stamp, None, "the file cannot be read")
-    except TemplateError as error:
-        return _Template(stamp, None, str(error))
+        with file.open("rb") as opened:
+            data = opened.read(MAX_TEMPLATE_BYTES + 1)
+    except OSError:
+        return None
+    return data.decode(errors="replace") if len(data) <= MAX_TEMPLATE_BYTES else None
 
 
 def _clip_names(voice: Voice) -> tuple[str, ...]:

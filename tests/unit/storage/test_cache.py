@@ -163,7 +163,7 @@ async def test_disk_stays_within_its_bytes_and_drops_the_least_recently_used(tmp
     for number in range(200):
         await cache.put(f"m{number:02}", entry)
         assert await cache.size_bytes() <= 10 * len(pack_audio("k00", entry))
-    assert (tmp_path / "answers.sqlite3").stat().st_size < 300_000
+    assert (tmp_path / "answers-v2.0.sqlite3").stat().st_size < 300_000
     await cache.put("huge", replace(AUDIO, data=b"x" * 200_000))
     assert await cache.get("huge") is None
     assert await cache.get("m199") is not None
@@ -189,20 +189,75 @@ async def test_processes_may_open_a_new_disk_cache_at_once(tmp_path: Path) -> No
             await cache.close()
 
 
-async def test_a_damaged_disk_cache_is_an_empty_one(tmp_path: Path) -> None:
-    (tmp_path / "answers.sqlite3").write_bytes(b"this is no database" * 1000)
+async def test_a_damaged_disk_cache_is_set_aside_once_and_an_empty_one_begins(tmp_path: Path) -> None:
+    damaged = b"this is no database" * 1000
+    (tmp_path / "answers-v2.0.sqlite3").write_bytes(damaged)
+    caches = [DiskCache(tmp_path) for _ in range(4)]
+    assert await asyncio.gather(*(cache.get("k") for cache in caches)) == [None] * 4
+    assert 1 <= sum(cache.counts.failures for cache in caches) <= 4
+    await caches[0].put("k", AUDIO)
+    for cache in caches:
+        assert await cache.get("k") == AUDIO
+        await cache.close()
+    assert (tmp_path / "answers-v2.0.damaged").read_bytes() == damaged
+    assert [file.name for file in tmp_path.glob("*.sqlite3")] == ["answers-v2.1.sqlite3"]
+
+
+async def test_a_file_that_another_process_set_aside_is_left(tmp_path: Path) -> None:
+    one, two = DiskCache(tmp_path), DiskCache(tmp_path)
+    await one.put("k", AUDIO)
+    assert await two.get("k") == AUDIO  # both have the file open
+    for file in tmp_path.glob("answers-v2.0.sqlite3*"):
+        file.rename(file.with_name(file.name.replace("sqlite3", "damaged")))
+    await two.put("new", AUDIO)
+    assert await one.get("new") == AUDIO
+    await one.close()
+    assert await two.get("new") == AUDIO  # closing deletes SQLite's journal by its name
+    assert one.counts.failures == two.counts.failures == 0
+    await two.close()
+
+
+async def test_damage_after_damage_keeps_the_last_file_only(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"answers-v2.{number}.sqlite3").write_bytes(b"this is no database" * 1000)
+        cache = DiskCache(tmp_path)
+        assert await cache.get("k") is None
+        await cache.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["answers-v2.2.damaged"]
+
+
+async def test_the_file_of_another_version_stays_as_it_is(tmp_path: Path) -> None:
+    other = tmp_path / "answers-v1.0.sqlite3"
+    with sqlite3.connect(other) as database:
+        database.execute("CREATE TABLE entries (key TEXT, mine INTEGER)")
+    database.close()
+    before = other.read_bytes()
     cache = DiskCache(tmp_path)
-    assert await cache.get("k") is None
-    assert cache.counts.failures == 1
     await cache.put("k", AUDIO)
     assert await cache.get("k") == AUDIO
+    await cache.close()
+    assert other.read_bytes() == before
+
+
+async def test_an_error_that_is_no_damage_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = DiskCache(tmp_path)
+    await cache.put("k", AUDIO)
+
+    def failing(*_: object) -> None:
+        raise sqlite3.IntegrityError("UNIQUE constraint failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sovits_service.storage.disk_cache._read", failing)
+        assert await cache.get("k") is None
+    assert await cache.get("k") == AUDIO
+    assert cache.counts.failures == 1
     await cache.close()
 
 
 async def test_a_changed_byte_on_the_disk_is_a_miss_and_goes(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path)
     await cache.put("k", AUDIO)
-    with sqlite3.connect(tmp_path / "answers.sqlite3") as database:
+    with sqlite3.connect(tmp_path / "answers-v2.0.sqlite3") as database:
         (value,) = database.execute("SELECT value FROM blobs").fetchone()
         database.execute("UPDATE blobs SET value = ?", (value[:-3] + b"???",))
     database.close()
@@ -246,7 +301,7 @@ def test_kill_9_in_the_middle_of_writes_leaves_whole_answers_only(tmp_path: Path
         process.send_signal(signal.SIGKILL)
         process.communicate()
         asyncio.run(_check_every_answer_is_whole(tmp_path))
-        with sqlite3.connect(tmp_path / "answers.sqlite3") as database:
+        with sqlite3.connect(tmp_path / "answers-v2.0.sqlite3") as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             orphans = database.execute("SELECT count(*) FROM blobs WHERE id NOT IN (SELECT id FROM entries)")
             assert orphans.fetchone() == (0,)

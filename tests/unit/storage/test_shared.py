@@ -125,9 +125,9 @@ async def test_a_store_that_is_down_is_told_when_it_is_needed(tmp_path: Path) ->
 
 
 class Replica:
-    def __init__(self, folder: Path, objects: ObjectStore) -> None:
+    def __init__(self, folder: Path, objects: ObjectStore, *further_roots: Path) -> None:
         self.root = folder
-        self.voices = VoiceStore([folder])
+        self.voices = VoiceStore([folder, *further_roots])
         self.shared = SharedVoices(self.voices, folder, objects)
 
     def ids(self) -> list[str]:
@@ -180,6 +180,20 @@ async def test_voices_put_there_by_hand_stay(objects: ObjectStore, tmp_path: Pat
     await one.shared.delete("shared")
     await two.shared.pull()
     assert two.ids() == ["own"]
+
+
+async def test_a_packaged_voice_is_hidden_on_all_replicas(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+    VoiceStore([tmp_path / "package"]).put(Voice("calm", "u"), {"u": clip})
+    one, two = (Replica(tmp_path / name, objects, tmp_path / "package") for name in "12")
+    for _ in range(2):  # the packaged one, then one in its place
+        await one.shared.delete("calm")
+        await two.shared.pull()
+        assert one.ids() == two.ids() == []
+        await one.shared.pull()
+        assert one.ids() == []
+        await two.shared.put(Voice("calm", "u", description="ours"), {"u": clip})
+        await one.shared.pull()
+        assert one.voices.get("calm").description == "ours"
 
 
 async def test_a_voice_whose_name_begins_another_is_left_alone(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sovits_service.errors import ForbiddenError, InvalidRequestError, UnknownVoiceError
+from sovits_service.errors import InvalidRequestError, QuotaExceededError, StorageError, UnknownVoiceError
+from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import Voice
 
@@ -232,15 +233,73 @@ def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Path) 
     assert (root / "calm.wav").exists()  # put there by hand, not by the store
 
 
-def test_other_roots_are_only_read(root: Path, tmp_path: Path, clip: Path) -> None:
+def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, clip: Path) -> None:
     own = tmp_path / "own"
     store = VoiceStore([own, root])
-    with pytest.raises(ForbiddenError):
+    for _ in range(2):  # the package's own, then one in its place
         store.delete("calm")
-    store.put(Voice("calm", "u", description="mine"), {"u": clip})
-    assert store.get("calm").description == "mine"
+        assert store.list() == []
+        assert store.problems() == {}
+        for use in (store.get, store.delete):
+            with pytest.raises(UnknownVoiceError):
+                use("calm")
+        assert VoiceStore([root]).get("calm").description == "a calm voice"
+        assert [file.name for file in own.iterdir()] == ["calm.yaml"]
+        store.put(Voice("calm", "u", description="mine"), {"u": clip})
+        assert store.get("calm").description == "mine"
     store.delete("calm")
+    (own / "calm.yaml").unlink()
     assert store.get("calm").description == "a calm voice"
+
+
+def test_cleaning_up_looks_at_every_template(tmp_path: Path, clip: Path) -> None:
+    root = tmp_path / "many"
+    store = VoiceStore([root], max_voices=3)
+    stored = [store.put(Voice(f"v{number}", "u"), {"u": clip}) for number in range(3)]
+    with pytest.raises(QuotaExceededError, match="there are 3 voices"):
+        store.put(Voice("v3", "u"), {"u": clip})
+    assert not list(root.glob("v3*"))
+    write(root, "v9", ref_audio=stored[0].ref_audio)  # by hand, beyond the bound
+    write(root, "torn", ref_audio=stored[1].ref_audio, oops=1)
+    assert len(store.list()) == 4
+    store.delete("v0")
+    store.delete("v1")
+    assert (root / stored[0].ref_audio).exists()
+    assert (root / stored[1].ref_audio).exists()  # the broken template may be mended
+    assert store.reference_path(store.get("v2")).exists()
+
+
+def test_a_full_disk_leaves_nothing_of_a_new_voice(
+    store: VoiceStore, root: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(root.iterdir())
+
+    def full(path: Path, data: bytes) -> None:
+        if path.suffix == ".yaml":
+            raise StorageError("full")
+        write_atomic(path, data)
+
+    monkeypatch.setattr("sovits_service.storage.voices.write_atomic", full)
+    with pytest.raises(StorageError):
+        store.put(Voice("new", "u"), {"u": clip})
+    assert sorted(root.iterdir()) == before
+
+
+def test_a_voice_has_no_more_clips_than_a_request(store: VoiceStore, root: Path, clip: Path) -> None:
+    names = [f"u{number}" for number in range(17)]
+    with pytest.raises(InvalidRequestError, match="17 clips; at most 16"):
+        store.put(Voice("new", "u0", aux_ref_audio=tuple(names)), dict.fromkeys(names, clip))
+    write(root, "crowd", aux_ref_audio=["calm2.wav"] * 17)
+    assert "at most 16" in store.problems()["crowd"]
+
+
+def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: VoiceStore, clip: Path) -> None:
+    for changes in ({"prompt_text": "x" * 2001, "prompt_lang": "en"}, {"consent": "同" * 2001}):
+        with pytest.raises(InvalidRequestError, match="more than 2000 characters"):
+            store.put(replace(Voice("new", "u"), **changes), {"u": clip})
+    with pytest.raises(InvalidRequestError, match="longer than 64 KiB"):
+        store.put(Voice("new", "u", defaults={"text_lang": "x" * 70_000}), {"u": clip})
+    assert [voice.voice_id for voice in store.list()] == ["calm"]
 
 
 @pytest.mark.parametrize("voice_id", ["", ".", "../x", "a b", "a/b", "a" * 65, "女" * 70, "x.yaml", "-x", "x\0", "x\n"])

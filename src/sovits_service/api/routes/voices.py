@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sovits_service.api.deps import bounded, context_of, owner_of, read_json_object, require_ready
 from sovits_service.api.openapi import UPLOAD_BODY, VOICE_ID, failures, json_body
-from sovits_service.api.schemas import PathList, Text, checked_prompt_language, describe_problem, voice_defaults
+from sovits_service.api.schemas import (
+    Text,
+    as_path_list,
+    check_prompt_length,
+    checked_prompt_language,
+    describe_problem,
+    echo,
+    voice_defaults,
+)
+from sovits_service.config_file import nearest
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
-from sovits_service.types import Voice
+from sovits_service.storage.voice_template import DEFAULT_FIELDS, VOICE_FIELDS, VoiceField
+from sovits_service.types import ModelVersion, Voice
 
 router = APIRouter(tags=["voices"])
 
@@ -40,50 +52,79 @@ class UploadAnswer(BaseModel):
     warnings: list[str]
 
 
-class VoiceAnswer(BaseModel):
-    """A voice template."""
+def _annotation(field: VoiceField) -> Any:
+    text = Annotated[Text, Field(max_length=field.max_characters)]
+    if field.kind is list:
+        return Annotated[list[text], BeforeValidator(as_path_list)]
+    return text if field.kind is str else dict[str, Any]
 
-    voice_id: str
-    description: str
-    ref_audio_path: str
-    aux_ref_audio_paths: list[str]
-    prompt_text: str
-    prompt_lang: str
-    consent: str
-    defaults: dict[str, Any]
+
+def _voice_model(name: str, documentation: str, *, required: Iterable[str], **more: Any) -> type[BaseModel]:
+    """A model whose fields are those of `VOICE_FIELDS`."""
+    shape: dict[str, Any] = dict(more)
+    for field in VOICE_FIELDS:
+        default = ... if field.public in required else field.kind()
+        minimum = 1 if field.name == "ref_audio" else None
+        described = Field(default, description=field.description or None, min_length=minimum)
+        shape[field.public] = (_annotation(field), described)
+    return create_model(name, __config__=ConfigDict(frozen=True, extra="forbid"), __doc__=documentation, **shape)
+
+
+VoiceAnswer = _voice_model(
+    "VoiceAnswer", "A voice template.", required=[field.public for field in VOICE_FIELDS], voice_id=(str, ...)
+)
+VoiceFields = _voice_model(
+    "VoiceFields", "A voice template as a client writes it.", required=["ref_audio_path"], voice_id=(Text, "")
+)
 
 
 class VoicesAnswer(BaseModel):
     """Every voice template."""
 
-    voices: list[VoiceAnswer]
+    voices: list[VoiceAnswer]  # type: ignore[valid-type] # made from the table of fields
 
 
-class VoiceFields(BaseModel):
-    """A voice template as a client writes it; further fields of `/tts` go into `defaults`."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    ref_audio_path: Text = Field(min_length=1, description="The path or id of an upload, or a file under a root.")
-    aux_ref_audio_paths: PathList = []
-    prompt_text: Text = ""
-    prompt_lang: Text = ""
-    description: Text = Field("", max_length=2000)
-    consent: Text = Field("", max_length=2000, description="Who agreed to the use of the voice.")
-    defaults: dict[str, Any] = {}
+def _shape(voice: Voice) -> dict[str, Any]:
+    values = {field.public: getattr(voice, field.name) for field in VOICE_FIELDS}
+    return {"voice_id": voice.voice_id, **{name: _plain(value) for name, value in values.items()}}
 
 
-def _shape(voice: Voice) -> VoiceAnswer:
-    return VoiceAnswer(
-        voice_id=voice.voice_id,
-        description=voice.description,
-        ref_audio_path=voice.ref_audio,
-        aux_ref_audio_paths=list(voice.aux_ref_audio),
-        prompt_text=voice.prompt_text,
-        prompt_lang=voice.prompt_lang,
-        consent=voice.consent,
-        defaults=dict(voice.defaults),
-    )
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _voice(voice_id: str, raw: Mapping[str, Any], settings: ServiceSettings, version: ModelVersion) -> Voice:
+    """The voice that a body describes.
+
+    Raises:
+        InvalidRequestError: the first problem, a field that is not known included.
+    """
+    for name in raw:
+        if name not in VoiceFields.model_fields:
+            if name in DEFAULT_FIELDS:
+                raise InvalidRequestError(f"{name} belongs into defaults: send it as defaults: {{{name}: ...}}")
+            raise InvalidRequestError(f"unknown field {echo(name)!r}{nearest(echo(name), VoiceFields.model_fields)}")
+    if raw.get("voice_id") not in (None, "", voice_id):
+        raise InvalidRequestError("voice_id in the body is not the one of the address; leave it out")
+    try:
+        given = VoiceFields.model_validate(raw).model_dump()
+    except ValidationError as error:
+        raise InvalidRequestError(describe_problem(error)) from None
+    values = {field.name: given[field.public] for field in VOICE_FIELDS}
+    # Weights of its own may be of a later version than the service's, whose languages are all of v1's and more.
+    version = "v2" if values["sovits_weights"] else version
+    check_prompt_length(values["prompt_text"], settings)
+    values["prompt_lang"] = checked_prompt_language(values["prompt_text"], values["prompt_lang"], version)
+    values["defaults"] = voice_defaults(values["defaults"], version)
+    values["aux_ref_audio"] = tuple(values["aux_ref_audio"])
+    if len(values["aux_ref_audio"]) > settings.max_aux_references:
+        raise InvalidRequestError(
+            f"aux_ref_audio_paths has {len(values['aux_ref_audio'])} references; "
+            f"at most {settings.max_aux_references} are accepted"
+        )
+    return Voice(voice_id, **values)
 
 
 def _form_text(form: FormData, name: str) -> str:
@@ -115,10 +156,20 @@ async def _receive_clip(request: Request, settings: ServiceSettings) -> tuple[by
         data = await upload.read(limit_bytes + 1)
         if len(data) > limit_bytes:
             raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
-        said = {name: _form_text(form, name) for name in ("prompt_text", "prompt_lang", "consent")}
-        return data, UploadDetails(**said), _form_flag(form, "trim")
+        said = UploadDetails(**{name: _form_text(form, name) for name in ("prompt_text", "prompt_lang", "consent")})
+        return data, said, _form_flag(form, "trim")
     finally:
         await form.close()
+
+
+def _checked(details: UploadDetails, settings: ServiceSettings, version: ModelVersion) -> UploadDetails:
+    """What is said of an upload, refused now where `/tts` would refuse it later."""
+    check_prompt_length(details.prompt_text, settings)
+    longest = next(field.max_characters for field in VOICE_FIELDS if field.name == "consent")
+    if len(details.consent) > longest:
+        raise InvalidRequestError(f"consent should have at most {longest} characters")
+    language = checked_prompt_language(details.prompt_text, details.prompt_lang, version)
+    return replace(details, prompt_lang=language)
 
 
 @router.post("/upload_ref", responses=failures(400, 413, 415, 503, 504), openapi_extra=UPLOAD_BODY)
@@ -129,7 +180,9 @@ async def upload_ref(request: Request) -> UploadAnswer:
     outcome = "refused"
     try:
         with context.access.upload_slot():
-            data, details, trim = await _receive_clip(request, context.settings)
+            data, said, trim = await _receive_clip(request, context.settings)
+            require_ready(context.service)
+            details = _checked(said, context.settings, context.service.version)
             stored = await context.service.add_reference(data, details, owner=owner_of(client), trim=trim)
         outcome = "stored"
     finally:
@@ -144,17 +197,17 @@ async def upload_ref(request: Request) -> UploadAnswer:
     )
 
 
-@router.get("/voices", responses=failures())
-async def list_voices(request: Request) -> VoicesAnswer:
+@router.get("/voices", responses=failures(), response_model=VoicesAnswer)
+async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template."""
     context = context_of(request)
     context.access.authorize(request, "synth")
-    return VoicesAnswer(voices=[_shape(voice) for voice in await context.service.list_voices()])
+    return {"voices": [_shape(voice) for voice in await context.service.list_voices()]}
 
 
-@router.get("/voices/{voice_id}", responses=failures(400, 404), openapi_extra=VOICE_ID)
-async def get_voice(request: Request) -> VoiceAnswer:
-    """One voice template."""
+@router.get("/voices/{voice_id}", responses=failures(400, 404), response_model=VoiceAnswer, openapi_extra=VOICE_ID)
+async def get_voice(request: Request) -> dict[str, Any]:
+    """One voice template; edited, it is what PUT takes."""
     context = context_of(request)
     context.access.authorize(request, "synth")
     return _shape(await context.service.get_voice(request.path_params["voice_id"]))
@@ -163,29 +216,17 @@ async def get_voice(request: Request) -> VoiceAnswer:
 @router.put(
     "/voices/{voice_id}",
     responses=failures(400, 413, 415, 503),
+    response_model=VoiceAnswer,
     openapi_extra={**VOICE_ID, **json_body(VoiceFields.model_json_schema(), _EXAMPLE)},
 )
-async def put_voice(request: Request) -> VoiceAnswer:
+async def put_voice(request: Request) -> dict[str, Any]:
     """Writes a voice template; the reference is copied beside it."""
     context = context_of(request)
     context.access.authorize(request, "upload")
     raw = await read_json_object(request)
     require_ready(context.service)
-    try:
-        fields = VoiceFields.model_validate(raw)
-    except ValidationError as error:
-        raise InvalidRequestError(describe_problem(error)) from None
-    voice = await context.service.put_voice(
-        request.path_params["voice_id"],
-        ref_audio=fields.ref_audio_path,
-        prompt_text=fields.prompt_text,
-        prompt_lang=checked_prompt_language(fields.prompt_text, fields.prompt_lang, context.service.version),
-        aux_ref_audio=tuple(fields.aux_ref_audio_paths),
-        description=fields.description,
-        defaults=voice_defaults(fields.defaults, context.service.version),
-        consent=fields.consent,
-    )
-    return _shape(voice)
+    voice = _voice(request.path_params["voice_id"], raw, context.settings, context.service.version)
+    return _shape(await context.service.put_voice(voice))
 
 
 @router.delete(

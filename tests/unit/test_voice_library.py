@@ -1,0 +1,71 @@
+"""Voices and uploads over real folders and real clips: which content a request gets, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sovits_service.audio.encode import encode_whole
+from sovits_service.audio.load import AudioLimits
+from sovits_service.errors import ReferenceAudioError
+from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.voices import VoiceStore
+from sovits_service.types import SynthesisRequest, Voice
+from sovits_service.voice_library import VoiceLibrary
+
+RATE_HZ = 16_000
+
+
+def clip(duration_s: float = 4.0, pitch_hz: float = 200.0) -> bytes:
+    times_s = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
+    return encode_whole((0.3 * np.sin(2 * np.pi * pitch_hz * times_s)).astype(np.float32), RATE_HZ, "wav")
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("own", "package"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "own", tmp_path / "package"
+
+
+@pytest.fixture
+def library(tmp_path: Path, roots: tuple[Path, Path]) -> VoiceLibrary:
+    return VoiceLibrary(VoiceStore(roots), ReferenceStore(tmp_path / "uploads", roots), AudioLimits())
+
+
+@pytest.mark.parametrize("seconds", [1.0, 48.0])
+async def test_auxiliary_clips_are_held_to_the_same_rules(
+    library: VoiceLibrary, roots: tuple[Path, Path], seconds: float
+) -> None:
+    (roots[0] / "good.wav").write_bytes(clip())
+    (roots[0] / "bad.wav").write_bytes(clip(seconds))
+    expected = rf"auxiliary reference 2: the reference is {seconds} s; it must be 3 to 10 s"
+    request = SynthesisRequest("hi", "en", ref_audio="good.wav", aux_ref_audio=("good.wav", "bad.wav"))
+    with pytest.raises(ReferenceAudioError, match=expected):
+        await library.clips(request, None)
+    voice = Voice("amy", "good.wav", aux_ref_audio=("good.wav", "bad.wav"))
+    with pytest.raises(ReferenceAudioError, match=expected):
+        await library.put_voice(voice)
+    (roots[0] / "amy.yaml").write_text("ref_audio: good.wav\naux_ref_audio: [good.wav, bad.wav]")
+    with pytest.raises(ReferenceAudioError, match=expected):
+        await library.clips(SynthesisRequest("hi", "en", voice_id="amy"), library.voices.get("amy"))
+
+
+async def test_a_voice_that_is_edited_keeps_its_clips(library: VoiceLibrary, roots: tuple[Path, Path]) -> None:
+    for root, pitch_hz in zip(roots, (200.0, 300.0), strict=True):
+        (root / "amy.wav").write_bytes(clip(4.0, pitch_hz))
+        (root / "aux.wav").write_bytes(clip(5.0, pitch_hz))
+    (roots[1] / "amy.yaml").write_text("ref_audio: amy.wav\naux_ref_audio: [aux.wav]")
+    packaged = library.voices.get("amy")
+    stored = await library.put_voice(packaged)  # as GET answered it: names that the first root has too
+    assert library.voices.reference_path(stored).read_bytes() == clip(4.0, 300.0)
+    assert [path.read_bytes() for path in library.voices.aux_reference_paths(stored)] == [clip(5.0, 300.0)]
+
+
+async def test_what_an_upload_says_can_be_spoken_with(library: VoiceLibrary) -> None:
+    stored = await library.add_reference(clip(), UploadDetails("hi", "en", "me"), owner="amy")
+    clips, warnings = await library.clips(SynthesisRequest("hi", "en", ref_audio=stored.path), None)
+    assert clips[0].duration_s == 4.0
+    assert stored.warnings == warnings
