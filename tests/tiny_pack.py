@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.vits import Vits
 
@@ -66,11 +69,10 @@ def write_sovits(path: Path, seed: int = 0, **sizes: object) -> Path:
 
 def write_pack(folder: Path, seed: int = 0) -> Path:
     """GPT, SoVITS and HuBERT, and the `tts_infer.yaml` that names them, whose path is returned."""
-    from transformers import HubertConfig, HubertModel
-
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hubert").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    HubertModel(HubertConfig(**HUBERT_SIZES)).save_pretrained(folder / "hubert")
+    save_file(Hubert(HUBERT_SIZES).state_dict(), folder / "hubert/model.safetensors")
+    (folder / "hubert/config.json").write_text(json.dumps(HUBERT_SIZES), encoding="utf-8")
     gpt, sovits = write_gpt(folder / "gpt.ckpt", seed), write_sovits(folder / "sovits.pth", seed)
     config = folder / "tts_infer.yaml"
     config.write_text(

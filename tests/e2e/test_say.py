@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -76,3 +77,15 @@ def test_a_file_of_lines_is_spoken_and_gone_on_with(checkout: Path) -> None:
     after = {path.name: path.stat().st_mtime_ns for path in (checkout / "spoken").iterdir()}
     assert after["one.flac"] == before["one.flac"]
     assert after.keys() == {"one.flac", "two.flac", "empty.flac", "klingon.flac", "00005.flac"}
+
+
+def test_speaking_imports_nothing_that_it_does_not_need(checkout: Path) -> None:
+    """PyTorch's compiler and sympy, or transformers, take longer to import than all that speaking needs."""
+    probe = (
+        "import sys; from sovits_service.cli import main; code = main(['say', '你好。', '-o', 'a.wav']);"
+        "idle = {'transformers', 'sympy', 'torch._dynamo', 'torch._inductor'} & sys.modules.keys();"
+        "sys.exit(str(idle) if idle else code)"
+    )
+    command = [sys.executable, "-c", probe]
+    result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, env=environment(), check=False)
+    assert result.returncode == 0, result.stderr

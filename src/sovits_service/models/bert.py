@@ -1,44 +1,69 @@
-"""BERT (Devlin et al. 2019), the meaning of Chinese text: texts in, one vector per character out."""
+"""BERT (Devlin et al. 2019), the features of Chinese text: one vector per character.
+
+Attribute names are the keys of transformers' `BertModel`, whose folders are loaded as they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel
 
 from sovits_service.errors import CheckpointError
-from sovits_service.models.linear import replace_linear
+from sovits_service.models.linear import Linear
+from sovits_service.models.transformer import attend, require_config
 
-_DROPPED_LAYERS = 2  # the features are the third-last hidden state, so the last two layers never run
+DROPPED_LAYERS = 2  # the features are the third-last hidden state, so the last two layers never run
+_SUPPORTED = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
+
+
+@dataclass(frozen=True, slots=True)
+class BertSizes:
+    """The sizes in a folder's `config.json`, by its own names; the defaults are the published large model's."""
+
+    vocab_size: int = 21128
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> BertSizes:
+        """Raises CheckpointError for a variant of the model that is not supported."""
+        require_config(config, "BERT", _SUPPORTED)
+        sizes = cls(**{name: config[name] for name in cls.__dataclass_fields__ if name in config})
+        if sizes.num_hidden_layers <= DROPPED_LAYERS:
+            raise CheckpointError("the BERT has fewer than the three layers that its features need")
+        return sizes
 
 
 class Bert(nn.Module):
-    """transformers' BERT up to its third-last hidden state, with its tokenizer.
+    """BERT up to its third-last hidden state, with its tokenizer.
 
     Args:
         config: the folder's `config.json`.
         tokenizer: the folder's, without padding and truncation.
+
+    Raises:
+        CheckpointError: the config asks for another variant than BERT's, or the vocabulary lacks a special token.
     """
 
     def __init__(self, config: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         super().__init__()
-        n_layers = int(config.get("num_hidden_layers", 24)) - _DROPPED_LAYERS
-        if n_layers < 1:
-            raise CheckpointError("the BERT has fewer than the three layers that its features need")
+        sizes = BertSizes.from_config(config)
         self.tokenizer = tokenizer
         self.start_id, self.end_id, self.pad_id = (_special_id(tokenizer, name) for name in ("[CLS]", "[SEP]", "[PAD]"))
-        self.model = BertModel(BertConfig(**{**config, "num_hidden_layers": n_layers}), add_pooling_layer=False)
-        replace_linear(self.model)
-        self.max_tokens = self.model.config.max_position_embeddings - 2
-        # These are in no checkpoint, so a model built on the meta device would stay without them.
-        positions = torch.arange(self.model.config.max_position_embeddings, device="cpu")[None]
-        self.model.embeddings.register_buffer("position_ids", positions, persistent=False)
-        self.model.embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
+        self.embeddings = _Embeddings(sizes)
+        self.encoder = _Encoder(sizes)
+        self.max_tokens = sizes.max_position_embeddings - 2
 
     def forward(self, texts: Sequence[str]) -> list[Tensor]:
         """Reads texts, all in one batch.
@@ -78,7 +103,7 @@ class Bert(nn.Module):
 
     def _hidden(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Token ids of each row -> (rows, longest, width)."""
-        weight = self.model.embeddings.word_embeddings.weight
+        weight = self.embeddings.word_embeddings.weight
         longest = max(map(len, rows))
         padded = [[*row, *[self.pad_id] * (longest - len(row))] for row in rows]
         ids = torch.tensor(padded, device=weight.device)
@@ -87,14 +112,12 @@ class Bert(nn.Module):
         is_padding = positions >= lengths[:, None]
         bias = torch.zeros(is_padding.shape, device=weight.device, dtype=weight.dtype)
         bias = bias.masked_fill(is_padding, torch.finfo(weight.dtype).min)[:, None, None, :].expand(-1, 1, longest, -1)
-        # Embeddings and encoder one by one: the mask that the whole model builds asks the device for a value.
-        embedded = self.model.embeddings(input_ids=ids, position_ids=positions, token_type_ids=torch.zeros_like(ids))
-        hidden: Tensor = self.model.encoder(embedded, attention_mask=bias).last_hidden_state
+        hidden: Tensor = self.encoder(self.embeddings(ids), bias)
         return hidden
 
     def _spread(self, n_characters: int, offsets: Sequence[tuple[int, int]], vectors: Sequence[Tensor]) -> Tensor:
         """Token vectors to characters; those of no token take the row of zeros behind the last token."""
-        weight = self.model.embeddings.word_embeddings.weight
+        weight = self.embeddings.word_embeddings.weight
         by_token = torch.cat([*vectors, weight.new_zeros(1, weight.shape[1])])
         token_of = [len(offsets)] * n_characters
         for token, (start, end) in enumerate(offsets):
@@ -107,3 +130,65 @@ def _special_id(tokenizer: Tokenizer, token: str) -> int:
     if number is None:
         raise CheckpointError(f"the BERT folder's vocabulary lacks {token}")
     return number
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, sizes: BertSizes) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
+        self.position_embeddings = nn.Embedding(sizes.max_position_embeddings, sizes.hidden_size)
+        self.token_type_embeddings = nn.Embedding(sizes.type_vocab_size, sizes.hidden_size)
+        self.LayerNorm = nn.LayerNorm(sizes.hidden_size, sizes.layer_norm_eps)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T) int64 token ids, all of the first type -> (B, T, width)."""
+        summed = self.word_embeddings(ids) + self.token_type_embeddings.weight[0]
+        normed: Tensor = self.LayerNorm(summed + self.position_embeddings.weight[: ids.shape[1]])
+        return normed
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, sizes: BertSizes) -> None:
+        super().__init__()
+        self.heads = sizes.num_attention_heads
+        self.query, self.key, self.value = (Linear(sizes.hidden_size, sizes.hidden_size) for _ in range(3))
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        return attend(self.query(x), self.key(x), self.value(x), self.heads, bias)
+
+
+class _Residual(nn.Module):
+    """A projection that is added to its branch's input and normalised."""
+
+    def __init__(self, width_in: int, sizes: BertSizes) -> None:
+        super().__init__()
+        self.dense = Linear(width_in, sizes.hidden_size)
+        self.LayerNorm = nn.LayerNorm(sizes.hidden_size, sizes.layer_norm_eps)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        normed: Tensor = self.LayerNorm(self.dense(x) + residual)
+        return normed
+
+
+class _Layer(nn.Module):
+    def __init__(self, sizes: BertSizes) -> None:
+        super().__init__()
+        self.attention = nn.ModuleDict({"self": _SelfAttention(sizes), "output": _Residual(sizes.hidden_size, sizes)})
+        self.intermediate = nn.ModuleDict({"dense": Linear(sizes.hidden_size, sizes.intermediate_size)})
+        self.output = _Residual(sizes.intermediate_size, sizes)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        x = self.attention["output"](self.attention["self"](x, bias), x)
+        normed: Tensor = self.output(F.gelu(self.intermediate["dense"](x)), x)
+        return normed
+
+
+class _Encoder(nn.Module):
+    def __init__(self, sizes: BertSizes) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList([_Layer(sizes) for _ in range(sizes.num_hidden_layers - DROPPED_LAYERS)])
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        for layer in self.layer:
+            x = layer(x, bias)
+        return x

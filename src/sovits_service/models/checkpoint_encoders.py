@@ -14,9 +14,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor
 
 from sovits_service.errors import CheckpointError
-from sovits_service.models.bert import Bert
+from sovits_service.models.bert import DROPPED_LAYERS, Bert
 from sovits_service.models.checkpoint import read_tensors
-from sovits_service.models.checkpoint_models import fill
+from sovits_service.models.checkpoint_models import fill, without_weights
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.weight_norm import fold_weight_norm
 
@@ -30,11 +30,11 @@ def load_hubert(folder: Path, *, device: torch.device | str = "cpu", dtype: torc
         CheckpointError: a file is missing, damaged or unsafe, or a weight is missing, unexpected or of another shape.
     """
     config = _read_config(folder, "HuBERT")
-    state = {f"model.{key.removeprefix('hubert.')}": value for key, value in _read_weights(folder, "HuBERT").items()}
+    state = {key.removeprefix("hubert."): value for key, value in _read_weights(folder, "HuBERT").items()}
     fold_weight_norm(state, dtype)
-    with torch.device("meta"):
+    with without_weights():
         model = Hubert(config)
-    training_only = ("model.masked_spec_embed", "model.final_proj.", "model.label_embs_concat", "model.lm_head.")
+    training_only = ("masked_spec_embed", "final_proj.", "label_embs_concat", "lm_head.")
     return fill(model, state, "HuBERT", device, dtype, unused=training_only)
 
 
@@ -45,12 +45,12 @@ def load_bert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.
         CheckpointError: as `load_hubert`.
     """
     config = _read_config(folder, "BERT")
-    with torch.device("meta"):
+    with without_weights():
         model = Bert(config, _read_tokenizer(folder))
-    state = {f"model.{_bert_key(key)}": value for key, value in _read_weights(folder, "BERT").items()}
-    n_layers = len(model.model.encoder.layer)
-    unused = [f"model.encoder.layer.{n_layers + i}." for i in range(2)]
-    unused += ["model.cls.", "model.pooler.", "model.embeddings.position_ids", "model.embeddings.token_type_ids"]
+    state = {_bert_key(key): value for key, value in _read_weights(folder, "BERT").items()}
+    n_layers = len(model.encoder.layer)
+    unused = [f"encoder.layer.{n_layers + i}." for i in range(DROPPED_LAYERS)]
+    unused += ["cls.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids"]
     return fill(model, state, "BERT", device, dtype, unused=unused)
 
 

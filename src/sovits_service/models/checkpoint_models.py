@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sovits_service.errors import CheckpointError
 from sovits_service.models.checkpoint import Checkpoint, read_gpt, read_sovits, read_tensors
@@ -38,7 +40,7 @@ def load_gpt(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dty
         config = GptConfig.from_checkpoint(checkpoint.config, checkpoint.state)
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError("the GPT file lacks the tensors or config from which its sizes are read") from error
-    with torch.device("meta"):
+    with without_weights():
         model = TextToSemantic(config)
     return fill(model, checkpoint.state, "GPT", device, dtype)
 
@@ -58,7 +60,7 @@ def build_vits(
     if config.spec.flow_matching is not None:
         raise CheckpointError(f"a {checkpoint.version} file needs the flow-matching decoder")
     fold_weight_norm(checkpoint.state, dtype)
-    with torch.device("meta"):
+    with without_weights():
         model = Vits(config, weight_norm=False)
     return fill(model, checkpoint.state, "SoVITS", device, dtype)
 
@@ -97,7 +99,7 @@ def build_sovits(
         checkpoint = merge_lora(base, checkpoint, dtype)
     config = CfmConfig.from_checkpoint(checkpoint.config, checkpoint.state, version)
     fold_weight_norm(checkpoint.state, dtype)
-    with torch.device("meta"):
+    with without_weights():
         model = CfmSynthesizer(config)
     # Parts that serve training alone; published files may still hold them.
     unused = ("linear_mel.", "dec.", "flow.")
@@ -125,7 +127,7 @@ def build_bigvgan(
     for key in [key for key in state if key.endswith(".filter")]:
         del state[key]
     fold_weight_norm(state, dtype)
-    with torch.device("meta"):
+    with without_weights():
         model = BigVgan(config)
     return fill(model, state, "v3 vocoder", device, dtype)
 
@@ -143,7 +145,7 @@ def build_v4_vocoder(
     first = state.get("conv_pre.weight")
     if first is None:
         raise CheckpointError("the v4 vocoder file lacks 'conv_pre.weight'")
-    with torch.device("meta"):
+    with without_weights():
         model = Hifigan(replace(V4_VOCODER, in_channels=first.shape[1], upsample_initial_channel=first.shape[0]))
     return fill(model, state, "v4 vocoder", device, dtype)
 
@@ -156,7 +158,7 @@ def load_super_sampler(path: Path, *, device: torch.device | str = "cpu") -> Sup
     except (OSError, ValueError) as error:
         raise CheckpointError("the super-sampling file has no config.json beside it that can be read") from error
     sizes = SuperSamplerConfig.from_checkpoint(config, state)
-    with torch.device("meta"):
+    with without_weights():
         model = SuperSampler(sizes)
     return fill(model, state, "super-sampling", device, torch.float32)
 
@@ -171,9 +173,28 @@ def _first_file(folder: Path, names: Iterable[str], what: str) -> Path:
 def load_speaker(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> ERes2NetV2:
     """Loads the speaker verification file of v2Pro and v2ProPlus."""
     state = read_tensors(path, "speaker verification")
-    with torch.device("meta"):
+    with without_weights():
         model = ERes2NetV2()
     return fill(model, state, "speaker verification", device, dtype, unused=("seg_1.",))
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Build modules on the meta device, without memory, without initial values and without the work of drawing them."""
+    with torch.device("meta"), _WithoutInitialValues():
+        yield
+
+
+class _WithoutInitialValues(TorchFunctionMode):
+    """Skips `torch.nn.init`, which on the meta device imports the compiler: 3.5 s for values that nothing reads."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def fill(

@@ -30,15 +30,6 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def replace_linear(model: nn.Module) -> None:
-    """Puts `Linear` in the place of every `nn.Linear` of a model whose weights are still to come."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.Linear:
-                made = Linear(child.in_features, child.out_features, child.bias is not None, child.weight.device)
-                setattr(parent, name, made)
-
-
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"

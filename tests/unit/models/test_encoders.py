@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, HubertConfig, HubertModel
 from sovits_service.errors import CheckpointError
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_speaker
-from sovits_service.models.hubert import TAIL_SILENCE_SAMPLES
+from sovits_service.models.hubert import TAIL_SILENCE_SAMPLES, Hubert
 from sovits_service.models.speaker import ERes2NetV2
 from tests.unit.models import tiny
 
@@ -83,7 +83,7 @@ def test_a_damaged_hubert_folder_is_refused(hubert_folder: tuple[Path, HubertMod
     state = torch.load(folder / "pytorch_model.bin")
     del state["encoder.layers.1.attention.k_proj.weight"]
     torch.save(state, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"lacks 'model\.encoder\.layers\.1\.attention\.k_proj\.weight'"):
+    with pytest.raises(CheckpointError, match=r"lacks 'encoder\.layers\.1\.attention\.k_proj\.weight'"):
         load_hubert(folder)
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(CheckpointError, match=r"none of model\.safetensors, pytorch_model\.bin"):
@@ -125,7 +125,7 @@ def test_bert_gives_the_third_last_hidden_state_of_each_character(bert_folder: t
 
 
 def test_the_layers_that_are_not_needed_are_not_loaded(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
-    assert len(load_bert(bert_folder[0]).model.encoder.layer) == 2
+    assert len(load_bert(bert_folder[0]).encoder.layer) == 2
 
 
 def test_any_text_has_one_vector_per_character(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
@@ -183,3 +183,25 @@ def test_the_speaker_file_loads_without_its_classifier(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "sv.ckpt")
     with pytest.raises(CheckpointError, match=r"speaker verification file lacks 'fuse34\.local_att\.0\.weight'"):
         load_speaker(tmp_path / "sv.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("do_stable_layer_norm", True), ("feat_extract_norm", "layer"), ("hidden_act", "relu")]
+)
+def test_another_architecture_than_the_published_one_is_named(
+    hubert_folder: tuple[Path, HubertModel], key: str, value: object
+) -> None:
+    path = hubert_folder[0] / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(CheckpointError, match=f"the HuBERT folder's config.json has {key}"):
+        load_hubert(hubert_folder[0])
+
+
+def test_a_hubert_of_the_base_models_sizes_is_transformers_own() -> None:
+    original = HubertModel(HubertConfig(num_hidden_layers=1, apply_spec_augment=False, mask_time_prob=0.0)).eval()
+    ours = Hubert({"num_hidden_layers": 1})
+    shapes = {key: value.shape for key, value in ours.state_dict().items()}
+    state = {key: value for key, value in original.state_dict().items() if "parametrizations" not in key}
+    assert shapes.items() - {key: value.shape for key, value in state.items()}.items() == {
+        ("encoder.pos_conv_embed.conv.weight", (768, 48, 128))
+    }

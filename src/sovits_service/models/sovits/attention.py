@@ -54,9 +54,10 @@ class MultiHeadAttention(nn.Module):
         self.conv_o = nn.Conv1d(channels, channels, 1)
         self.drop = nn.Dropout(p_dropout)
         if window is not None:
-            shape, scale = (1, 2 * window + 1, self.head_channels), self.head_channels**-0.5
-            self.emb_rel_k = nn.Parameter(torch.randn(shape) * scale)
-            self.emb_rel_v = nn.Parameter(torch.randn(shape) * scale)
+            shape = (1, 2 * window + 1, self.head_channels)
+            self.emb_rel_k, self.emb_rel_v = nn.Parameter(torch.empty(shape)), nn.Parameter(torch.empty(shape))
+            for positions in (self.emb_rel_k, self.emb_rel_v):
+                nn.init.normal_(positions, std=self.head_channels**-0.5)
         for conv in (self.conv_q, self.conv_k, self.conv_v):
             nn.init.xavier_uniform_(conv.weight)
 
