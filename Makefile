@@ -4,8 +4,8 @@ HOST ?= 127.0.0.1
 PORT ?= 9880
 CONFIG ?= configs/tts_infer.yaml
 JOBS ?= 2
-PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p; done; true))
+PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p; done; true))
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEBIAN := .venv/.debian
@@ -41,7 +41,7 @@ clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 .venv/bin/pip:
-	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv || { rm -rf .venv; \
 		echo "python3 -m venv failed; trying the Debian package python3-venv" >&2; \
 		apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv; }

@@ -81,7 +81,7 @@ def main() -> None:
         print(json.dumps(measure(args.pack)))
         return
     report: dict[str, object] = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
     }

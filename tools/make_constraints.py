@@ -10,7 +10,7 @@ from importlib.metadata import distributions
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 NOT_PINNED = {"pip", "setuptools", "sovits-service"}
 
 

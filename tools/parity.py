@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from sovits_service.engine.sampler import SamplingRows, filtered_probabilities, 
 from sovits_service.models.checkpoint import Checkpoint
 from sovits_service.models.checkpoint_models import build_bigvgan, build_sovits, build_v4_vocoder, build_vits, fill
 from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
+from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.bigvgan import BigVganConfig
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.speaker import ERes2NetV2
@@ -137,29 +140,36 @@ def compare(output: str, actual: Tensor, stored: Tensor, bound: float = BOUND) -
 
 
 def check_t2s(golden: Golden) -> Iterator[Output]:
-    """Greedy decoding with the end token masked: equal tokens, close logits at stored steps."""
+    """The GPT in both back ends."""
     state = golden.state()
     with torch.device("meta"):
         model = TextToSemantic(GptConfig.from_checkpoint(golden.manifest["config"], state))
     fill(model, state, "GPT", "cpu", golden.dtype)
+    yield from _decode(golden, model, "")
+    if golden.dtype == torch.float32:
+        with tempfile.TemporaryDirectory() as folder:
+            write_graphs(model, "float32", Path(folder))
+            onnx = OnnxGpt(Path(folder), "float32", torch.get_num_threads())
+        yield from _decode(golden, onnx, "onnx_")
+
+
+def _decode(golden: Golden, model: SemanticModel, prefix: str) -> Iterator[Output]:
+    """Greedy decoding with the end token masked: equal tokens, close logits at stored steps."""
     for case in _cases(golden, "x"):
         text, prompt = golden.tensors[f"x{case}"][0], golden.tensors[f"prompt{case}"][0]
         stored_tokens, stored_logits = golden.tensors[f"greedy{case}"][0], golden.tensors[f"logits{case}"][0]
-        n_steps, prefix = len(stored_tokens), len(text) + len(prompt)
-        cache = model.new_cache(1, prefix + n_steps)
-        logits = model.prefill(text, golden.tensors[f"bert{case}"][0].t(), prompt, cache, 0)
-        every = [logits]
+        n_steps, n_entries = len(stored_tokens), len(text) + len(prompt)
+        slots = model.open_slots(1, n_entries + n_steps)
+        every = [slots.prefill(text, golden.tensors[f"bert{case}"][0].t(), prompt, 0)]
         tokens: list[int] = []
         for step in range(n_steps):
             tokens.append(int(every[-1][: model.config.end_token].argmax()))
             position = torch.tensor([len(prompt) + step])
-            decoded = model.decode_step(
-                torch.tensor(tokens[-1:]), position, position + len(text), cache, prefix + step + 1
-            )
-            every.append(decoded[0])
+            decoded = slots.decode_step(torch.tensor(tokens[-1:]), position, position + len(text), n_entries + step + 1)
+            every.append(decoded[0].clone())
         stride = n_steps // (len(stored_logits) - 1)
-        yield Output(f"logits{case}", torch.stack(every[::stride]), stored_logits)
-        yield Output(f"greedy{case}", torch.tensor(tokens), stored_tokens)
+        yield Output(f"{prefix}logits{case}", torch.stack(every[::stride]), stored_logits)
+        yield Output(f"{prefix}greedy{case}", torch.tensor(tokens), stored_tokens)
 
 
 def check_sampling(golden: Golden) -> Iterator[Output]:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import onnxruntime
 import torch
 from safetensors.torch import save_file
 
 from sovits_service.audio.load import decode_reference, measure_reference, validate_reference
-from sovits_service.errors import SovitsError
+from sovits_service.errors import SettingsError, SovitsError
+from sovits_service.model_store import choose_backend, choose_device
 from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
@@ -23,7 +25,7 @@ from sovits_service.storage.stores import open_voices
 
 Level = Literal["ok", "warn", "FAIL"]
 
-_PYTHONS = ((3, 10), (3, 13))
+_PYTHONS = ((3, 11), (3, 14))
 _SAFE_TORCH = (2, 10)  # older ones have known holes in weights_only loading
 _FP16_CAPABILITY = (7, 0)  # older cards compute float16 slower than float32, or wrongly
 
@@ -40,7 +42,7 @@ class Finding:
 
 def examine(tts: TtsSettings, service: ServiceSettings) -> list[Finding]:
     """Look at the machine, every configured file and every voice; nothing is changed."""
-    return [*_machine(tts), *_files(tts), *_voices(service)]
+    return [*_machine(tts), _backend(tts, service), *_files(tts), *_voices(service)]
 
 
 def _machine(tts: TtsSettings) -> Iterator[Finding]:
@@ -50,7 +52,7 @@ def _machine(tts: TtsSettings) -> Iterator[Finding]:
         "ok" if supported else "warn",
         "Python",
         platform.python_version(),
-        "" if supported else "use Python 3.10 to 3.13",
+        "" if supported else "use Python 3.11 to 3.14",
     )
     torch_version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     safe = torch_version >= _SAFE_TORCH
@@ -73,6 +75,17 @@ def _machine(tts: TtsSettings) -> Iterator[Finding]:
         )
     if tts.is_half and tts.device == "cpu":
         yield Finding("warn", "is_half", "has no effect on a CPU: float32", "set is_half: false")
+
+
+def _backend(tts: TtsSettings, service: ServiceSettings) -> Finding:
+    """What the GPT will run on; whether this processor's int8 kernels may be used is seen when the model loads."""
+    try:
+        device, dtype = choose_device(tts.device, is_half=tts.is_half)
+        backend, precision = choose_backend(service, device, dtype)
+    except SettingsError as error:
+        return Finding("FAIL", "back end", str(error), "correct backend and precision in configs/service.yaml")
+    library = f"ONNX Runtime {onnxruntime.__version__}" if backend == "onnx" else f"torch {torch.__version__}"
+    return Finding("ok", "back end", f"the GPT runs on {library} in {precision}")
 
 
 def _cuda(tts: TtsSettings) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,21 @@ from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder
-from sovits_service.errors import CheckpointError, InvalidRequestError
+from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint import Checkpoint, read_sovits
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import (
     build_sovits,
     load_bigvgan,
-    load_gpt,
     load_speaker,
     load_super_sampler,
     load_v4_vocoder,
 )
-from sovits_service.models.gpt import TextToSemantic
 from sovits_service.models.hubert import Hubert
+from sovits_service.models.onnx.loading import GptLoader
+from sovits_service.models.onnx.store import GraphStore
+from sovits_service.models.semantic_model import Backend, Precision, SemanticModel
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -52,10 +54,11 @@ class Model:
     """A GPT and a SoVITS that speak together, and the lane that runs them.
 
     Attributes:
-        weights_hash: SHA-256 of both files: with it, results of one pair are never taken for another's.
+        weights_hash: of both files, and how they are computed: with it, results of one pair, or of another back end
+            or precision, are never taken for another's.
     """
 
-    gpt: TextToSemantic
+    gpt: SemanticModel
     vits: Vits | CfmSynthesizer
     lane: Lane
     weights_hash: str
@@ -103,7 +106,7 @@ class ModelStore:
         self._counters = counters
         self._lock = threading.Lock()  # one load at a time: a second would hold the weights twice
         self._resident: OrderedDict[tuple[WeightsFile, WeightsFile], Model] = OrderedDict()
-        self._gpts: WeakValueDictionary[WeightsFile, TextToSemantic] = WeakValueDictionary()
+        self._gpts: WeakValueDictionary[WeightsFile, SemanticModel] = WeakValueDictionary()
         self._vits: WeakValueDictionary[WeightsFile, Vits | CfmSynthesizer] = WeakValueDictionary()
         self._encoders: tuple[Hubert, Bert | None] | None = None
         self._speaker: ERes2NetV2 | None = None
@@ -111,13 +114,30 @@ class ModelStore:
         self._gpt_path = tts.t2s_weights_path
         self._vits_path = tts.vits_weights_path
         self._current: Model | None = None
-        self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half)
+        self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half and settings.precision != "float32")
+        backend, precision = choose_backend(settings, self._device, self._dtype)
+        self._gpt_loader = GptLoader(
+            backend=backend,
+            precision=precision,
+            device=self._device,
+            dtype=self._dtype,
+            store=GraphStore(settings.graphs_dir, settings.graphs_max_bytes),
+            threads=torch.get_num_threads(),
+            slots=settings.max_running,
+        )
 
     @property
     def current(self) -> Model:
         """The model of requests whose voice names none."""
         assert self._current is not None, "load_configured() comes first"
         return self._current
+
+    @property
+    def computation(self) -> Mapping[str, str]:
+        """The back end and the precision of the current GPT, as they are; empty while it loads."""
+        if self._current is None:
+            return {}
+        return {"backend": self._current.gpt.backend, "precision": self._current.gpt.precision}
 
     def device_memory_bytes(self) -> int:
         """What torch holds of a CUDA device's memory; 0 on the CPU, where the process's own memory says it."""
@@ -189,8 +209,15 @@ class ModelStore:
         if model is None:
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
             _require_fit(gpt, vits)
-            model = Model(gpt, vits, self._lane(gpt, vits), hash_files(gpt_path, vits_path))
-            log.info("model_loaded", version=model.version, device=str(self._device))
+            weights_hash = f"{hash_files(gpt_path, vits_path)}-{gpt.backend}-{gpt.precision}"
+            model = Model(gpt, vits, self._lane(gpt, vits), weights_hash)
+            log.info(
+                "model_loaded",
+                version=model.version,
+                device=str(self._device),
+                backend=gpt.backend,
+                precision=gpt.precision,
+            )
             self._resident[key] = model
             while len(self._resident) > self._settings.max_models:
                 self._resident.popitem(last=False)
@@ -199,10 +226,10 @@ class ModelStore:
         self._resident.move_to_end(key)
         return model
 
-    def _load_gpt(self, file: WeightsFile) -> TextToSemantic:
+    def _load_gpt(self, file: WeightsFile) -> SemanticModel:
         gpt = self._gpts.get(file)
         if gpt is None:
-            gpt = self._gpts[file] = load_gpt(file.path, device=self._device, dtype=self._dtype)
+            gpt = self._gpts[file] = self._gpt_loader.load(file.path)
         return gpt
 
     def _load_vits(self, file: WeightsFile) -> Vits | CfmSynthesizer:
@@ -240,7 +267,7 @@ class ModelStore:
             vocoder = self._vocoders[version] = load(path, device=self._device, dtype=self._dtype)
         return vocoder
 
-    def _lane(self, gpt: TextToSemantic, vits: Vits | CfmSynthesizer) -> Lane:
+    def _lane(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> Lane:
         if self._encoders is None:
             self._encoders = self._load_encoders()
         hubert, bert = self._encoders
@@ -281,7 +308,7 @@ class _MismatchError(CheckpointError):
     """A GPT and a SoVITS that know different phonemes."""
 
 
-def _require_fit(gpt: TextToSemantic, vits: Vits | CfmSynthesizer) -> None:
+def _require_fit(gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> None:
     """v1 models know other phonemes than all later ones; the GPT's vocabulary tells which it was trained on."""
     is_v1_gpt = gpt.config.phoneme_vocab < VERSIONS["v2"].n_phonemes
     if is_v1_gpt != (vits.config.spec.symbols == "v1"):
@@ -315,3 +342,21 @@ def choose_device(device: str, *, is_half: bool) -> tuple[torch.device, torch.dt
         log.warning("no_half_on_cpu", advice="is_half: true is for CUDA; going on in float32 on the CPU")
         return wanted, torch.float32
     return wanted, torch.float16 if is_half else torch.float32
+
+
+def choose_backend(settings: ServiceSettings, device: torch.device, dtype: torch.dtype) -> tuple[Backend, Precision]:
+    """What the GPT runs on, and in which numbers: ONNX Runtime and int8 on a CPU, torch elsewhere, unless asked.
+
+    Raises:
+        SettingsError: what is asked for does not go together.
+    """
+    backend = settings.backend
+    if backend == "auto":
+        backend = "onnx" if device.type == "cpu" else "torch"
+    if backend == "onnx" and device.type != "cpu":
+        raise SettingsError("backend: onnx runs on a CPU, and device is cuda; set backend: torch, or device: cpu")
+    if backend == "torch":
+        if settings.precision == "int8":
+            raise SettingsError("precision: int8 needs backend: onnx on a CPU; set precision: auto")
+        return backend, "float16" if dtype == torch.float16 else "float32"
+    return backend, "float32" if settings.precision == "float32" else "int8"

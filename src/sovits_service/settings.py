@@ -284,13 +284,16 @@ class ServiceSettings(BaseSettings):
         upload_dir: where uploaded references are kept.
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
         weights_roots: folders whose weights may be chosen at run time.
+        backend: what the GPT runs on; `auto` is ONNX Runtime on a CPU and torch on CUDA.
+        precision: of its products; `auto` is int8 with ONNX Runtime, and what `is_half` says with torch.
+        graphs_dir: where graphs for ONNX Runtime are kept, so that a model is built once.
+        graphs_max_bytes: what they may take; those used longest ago leave first.
         max_models: pairs of weights that stay loaded; the one used longest ago leaves first.
         lexicon_path: the users' pronunciation dictionary; read when it exists.
         max_queue: requests that may wait; one more is refused with 503.
         max_running: sequences decoded together, that is, slots of the KV cache.
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
-        timeout_s: longest time that a request may wait for its speech, from its arrival on.
-        stall_s: longest time that the client of a stream may read nothing of it.
+        timeout_s: longest time that a request may take.
         drain_s: how long running requests may go on after SIGTERM.
         max_aux_references: references that a request or a voice may name beside the first.
         max_prompt_characters: of the transcript of a reference, wherever it comes from.
@@ -319,6 +322,10 @@ class ServiceSettings(BaseSettings):
     reference_roots: PathList = ()
     weights_roots: PathList = (Path("pretrained_models"), Path("weights"))
     lexicon_path: Path = Path("configs/lexicon.yaml")
+    backend: Literal["auto", "torch", "onnx"] = "auto"
+    precision: Literal["auto", "float32", "int8"] = "auto"
+    graphs_dir: Path = Path("cache/graphs")
+    graphs_max_bytes: int = Field(default=2 * 2**30, ge=0)
     max_models: int = Field(default=2, ge=1)
     max_text_characters: int = Field(default=10_000, ge=1)
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
@@ -326,7 +333,6 @@ class ServiceSettings(BaseSettings):
     max_running: int = Field(default=16, ge=1)
     max_seq_tokens: int = Field(default=2_000, ge=64)
     timeout_s: float = Field(default=300.0, gt=0)
-    stall_s: float = Field(default=120.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
     max_aux_references: int = Field(default=16, ge=0)
     max_prompt_characters: int = Field(default=500, ge=1, le=2000)

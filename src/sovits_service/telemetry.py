@@ -14,10 +14,11 @@ from typing import Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 LogFormat = Literal["console", "json"]
+_Labels = Callable[[], Mapping[str, str]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _FRAMES_IN_A_LOG = 12
@@ -103,17 +104,21 @@ def _places(trace: TracebackType | None) -> list[str]:
 class _EngineCollector(Collector):
     """Reads the engine's own counters at scrape time, so that the engine knows nothing of Prometheus."""
 
-    def __init__(self, source: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(self, source: Callable[[], Mapping[str, float]], describe_engine: _Labels) -> None:
         self._source = source
+        self._describe_engine = describe_engine
 
-    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
+        labels = self._describe_engine()
+        if labels:
+            yield InfoMetricFamily("sovits_engine", "What the GPT runs on, and in which numbers.", value=dict(labels))
         for name, value in self._source().items():
             if name.endswith("_total"):
                 yield CounterMetricFamily(f"sovits_{name.removesuffix('_total')}", _describe(name), value=value)
             else:
                 yield GaugeMetricFamily(f"sovits_{name}", _describe(name), value=value)
 
-    def describe(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+    def describe(self) -> Iterable[Metric]:
         return ()  # names are known once the service has started; nothing is read at registration
 
 
@@ -126,13 +131,16 @@ class Metrics:
 
     Args:
         read_engine: the engine's counters by name (`..._total` is a counter, anything else a gauge), read at a scrape.
+        describe_engine: labels of `sovits_engine_info`, read at a scrape; none while they are not known.
     """
 
-    def __init__(self, read_engine: Callable[[], Mapping[str, float]] | None = None) -> None:
+    def __init__(
+        self, read_engine: Callable[[], Mapping[str, float]] | None = None, describe_engine: _Labels = dict
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         if read_engine is not None:
-            self.registry.register(_EngineCollector(read_engine))
+            self.registry.register(_EngineCollector(read_engine, describe_engine))
         self.requests = Counter(
             "sovits_http_requests",
             "Answers by route and status.",
@@ -161,9 +169,7 @@ class Metrics:
             registry=self.registry,
         )
         self.audio_seconds = Counter("sovits_audio_seconds", "Speech that was made.", registry=self.registry)
-        self.cancelled = Counter(
-            "sovits_cancelled", "Requests whose client left before it had its whole answer.", registry=self.registry
-        )
+        self.cancelled = Counter("sovits_cancelled", "Requests whose client went away.", registry=self.registry)
         self.rejected = Counter("sovits_rejected", "Requests refused, by reason.", ("reason",), registry=self.registry)
         self.errors = Counter("sovits_errors", "Failed requests by kind.", ("kind",), registry=self.registry)
         self.uploads = Counter("sovits_uploads", "Uploaded references.", ("outcome",), registry=self.registry)

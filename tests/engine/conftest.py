@@ -13,14 +13,18 @@ from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder
 from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.models.hubert import Hubert
+from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
+from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import AudioChunk, LanguageRun, ReferenceAudio, SamplingParams, Segment
 from tests.tiny_pack import HUBERT_SIZES
 
 SLOTS = 16
+# What a test runs in that asks for it: pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+BACKENDS = ("torch-float32", "onnx-float32", "onnx-int8")
 CPU = torch.device("cpu")
-GPT = GptConfig(width=16, heads=2, layers=2, feed_forward=32, phoneme_vocab=40, semantic_vocab=65)
+GPT = GptConfig(width=32, heads=2, layers=2, feed_forward=32, phoneme_vocab=40, semantic_vocab=65)
 VITS = SovitsConfig(
     inter_channels=8,
     hidden_channels=8,
@@ -64,6 +68,27 @@ def gpt() -> TextToSemantic:
 
 
 @pytest.fixture(scope="session")
+def speakers(gpt, tmp_path_factory) -> dict[str, SemanticModel]:
+    """The same weights in every back end and precision."""
+    models: dict[str, SemanticModel] = {"torch-float32": gpt}
+    for precision in ("float32", "int8"):
+        folder = tmp_path_factory.mktemp(precision)
+        write_graphs(gpt, precision, folder)
+        models[f"onnx-{precision}"] = OnnxGpt(folder, precision, threads=1)
+    return models
+
+
+@pytest.fixture
+def backend(request) -> str:
+    return getattr(request, "param", "torch-float32")
+
+
+@pytest.fixture
+def speaker(speakers, backend) -> SemanticModel:
+    return speakers[backend]
+
+
+@pytest.fixture(scope="session")
 def vits() -> Vits:
     torch.manual_seed(2)
     model = Vits(VITS)
@@ -80,10 +105,10 @@ def hubert() -> Hubert:
 
 
 @pytest.fixture
-def make_lane(gpt, vits, hubert):
+def make_lane(speaker, vits, hubert):
     def make(engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400) -> Lane:
         return Lane(
-            SemanticRunner(gpt, slots, capacity_tokens),
+            SemanticRunner(speaker, slots, capacity_tokens),
             TextFeatures(None, CPU, torch.float32),
             PromptEncoder(vits, hubert, None),
             VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40),
@@ -95,7 +120,7 @@ def make_lane(gpt, vits, hubert):
 
 @pytest.fixture
 def engine():
-    engine = Engine(max_jobs=64)
+    engine = Engine(max_jobs=64, parallel_jobs=SLOTS)
     engine.start()
     yield engine
     engine.stop(0.0)

@@ -122,7 +122,7 @@ def run_all(runner, features, prompts, decoder, **kwargs):
 
 def test_every_stage_stays_on_the_device_in_half_precision(fake_device):
     runner, features, prompts, decoder = half_pipeline()
-    assert runner.cache.keys.dtype == torch.float16
+    assert runner.slots.cache.keys.dtype == torch.float16
     sequence, samples = run_all(runner, features, prompts, decoder)
     assert len(sequence.tokens) == 21
     assert len(samples) == 21 * 2 * VITS.hop_length
@@ -141,7 +141,7 @@ def test_the_test_sees_a_tensor_that_is_left_behind(fake_device, part):
     runner, features, prompts, decoder = half_pipeline()
     if part == "bert":
         features.features = lambda segments: torch.zeros(24, 1024)
-        runner._bert_dtype = torch.float32
+        runner.slots.dtype = torch.float32
     elif part == "bert on the CPU":
         features.features = lambda segments: torch.zeros(24, 1024)
         runner.device = torch.device("cpu")

@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 from structlog.testing import capture_logs
 
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
+from sovits_service.model_store import choose_backend
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects import LocalObjects
 from sovits_service.types import SamplingParams, SynthesisRequest
 from tests.tiny_pack import write_gpt, write_pack, write_sovits
 
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 REQUEST = SynthesisRequest(
     text="你好，世界。今天天气很好。",
     text_lang="zh",
@@ -43,6 +46,7 @@ def settings(tmp_path):
         bundled_voices=False,
         upload_dir=tmp_path / "uploads",
         weights_roots=(tmp_path / "weights",),
+        graphs_dir=tmp_path / "graphs",
         max_models=2,
         max_seq_tokens=400,
     )
@@ -242,5 +246,50 @@ async def test_a_folder_that_cannot_be_swept_is_counted_and_the_service_starts(s
     try:
         assert service.is_ready
         assert service.periodic_failures["sweep_objects"] == 1
+    finally:
+        await service.stop(0.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "device", "dtype", "expected"),
+    [
+        ({}, CPU, torch.float32, ("onnx", "int8")),
+        ({"precision": "float32"}, CPU, torch.float32, ("onnx", "float32")),
+        ({"backend": "onnx", "precision": "int8"}, CPU, torch.float32, ("onnx", "int8")),
+        ({"backend": "torch"}, CPU, torch.float32, ("torch", "float32")),
+        ({}, CUDA, torch.float16, ("torch", "float16")),
+        ({}, CUDA, torch.float32, ("torch", "float32")),
+        ({"backend": "torch"}, CUDA, torch.float16, ("torch", "float16")),
+    ],
+)
+def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(keys, device, dtype, expected):
+    assert choose_backend(ServiceSettings(**keys), device, dtype) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "device", "advice"),
+    [
+        ({"backend": "onnx"}, CUDA, "set backend: torch, or device: cpu"),
+        ({"precision": "int8"}, CUDA, "set precision: auto"),
+        ({"backend": "torch", "precision": "int8"}, CPU, "needs backend: onnx"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_remedy(keys, device, advice):
+    with pytest.raises(SettingsError, match=advice):
+        choose_backend(ServiceSettings(**keys), device, torch.float32)
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("torch", "torch"), ("auto", "onnx")])
+async def test_a_service_speaks_in_either_back_end_and_their_answers_are_not_mixed(
+    tmp_path, settings, backend, expected
+):
+    tts = load_tts_settings(write_pack(tmp_path / "pack"))
+    service = build_service(tts, settings.model_copy(update={"backend": backend}))
+    assert service.computation == {}
+    await service.start()
+    try:
+        assert service.computation == {"backend": expected, "precision": "float32"}  # 16 wide: no blocks of 32
+        assert (await speak(service)).size
+        assert any(expected in part for part in (await service.fingerprint(REQUEST)).model_hashes)
     finally:
         await service.stop(0.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +46,21 @@ def test_tells_what_each_file_is(pack: Path) -> None:
     assert found["bert_base_path"].detail == "empty: zero BERT features"
     assert not [finding for finding in found.values() if finding.level == "FAIL"]
     assert found["voices"].level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("keys", "level", "detail"),
+    [
+        ({}, "ok", "ONNX Runtime .* in int8"),
+        ({"backend": "torch"}, "ok", "torch .* in float32"),
+        ({"backend": "torch", "precision": "int8"}, "FAIL", "needs backend: onnx"),
+    ],
+)
+def test_tells_what_the_gpt_will_run_on(pack: Path, keys: dict[str, Any], level: str, detail: str) -> None:
+    service = ServiceSettings(bundled_voices=False, voices_roots=(), **keys)
+    found = next(finding for finding in examine(load_tts_settings(pack), service) if finding.subject == "back end")
+    assert found.level == level
+    assert re.search(detail, found.detail)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2Pro", "v2ProPlus", "v3", "v4"])

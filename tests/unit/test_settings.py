@@ -311,6 +311,8 @@ class TestService:
             ("SOVITS_PORT", "tcp://10.0.0.1:9880", "port"),
             ("SOVITS_PORT", "70000", "port"),
             ("SOVITS_MAX_RUNNING", "0", "max_running"),
+            ("SOVITS_BACKEND", "tensorrt", "backend"),
+            ("SOVITS_PRECISION", "int4", "precision"),
             ("SOVITS_TIMEOUT_S", "-1", "timeout_s"),
             ("SOVITS_LOG_LEVEL", "loud", "log_level"),
             ("SOVITS_ADMIN__ENABLED", "perhaps", "admin.enabled"),

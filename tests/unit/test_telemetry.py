@@ -74,6 +74,14 @@ def test_the_engines_counters_are_read_at_each_scrape() -> None:
     assert (families["sovits_tokens"].type, families["sovits_tokens"].samples[0].value) == ("counter", 9.0)
 
 
+def test_what_the_engine_runs_on_is_told_once_it_is_known() -> None:
+    labels: dict[str, str] = {}
+    metrics = Metrics(dict, lambda: labels)
+    assert b"sovits_engine_info" not in metrics.render()
+    labels |= {"backend": "onnx", "precision": "int8"}
+    assert b'sovits_engine_info{backend="onnx",precision="int8"} 1.0' in metrics.render()
+
+
 def test_two_registries_do_not_mix() -> None:
     one, two = Metrics(), Metrics()
     one.cancelled.inc()

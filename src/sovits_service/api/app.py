@@ -59,7 +59,7 @@ def create_app(
         on_control: what `/control` does when administration is on; None where the process is not ours to stop.
         tracer: where finished requests are told; None without traces.
     """
-    metrics = Metrics(lambda: _read_counters(service))
+    metrics = Metrics(lambda: _read_counters(service), lambda: service.computation)
     app = FastAPI(
         title="sovits_service",
         version=importlib.metadata.version("sovits-service"),

@@ -13,7 +13,7 @@ from sovits_service.engine.host import to_host
 from sovits_service.engine.sampler import SamplingRows, sample
 from sovits_service.engine.sequence import Sequence
 from sovits_service.errors import InvalidRequestError, SynthesisError
-from sovits_service.models.gpt import TextToSemantic
+from sovits_service.models.semantic_model import SemanticModel
 
 MAX_NEW_TOKENS = 1500  # one minute, as in the original
 MIN_NEW_TOKENS = 11  # parity: the end token is barred from the first 11 steps
@@ -26,15 +26,12 @@ class SemanticRunner:
     On CUDA every step spans all slots, so that its shapes, and with them each row's result, never depend on company.
     """
 
-    def __init__(self, model: TextToSemantic, slots: int, capacity_tokens: int, *, use_graphs: bool = True) -> None:
-        self.model = model
-        weight = model.ar_predict_layer.weight
-        self.device = weight.device
-        self.cache = model.new_cache(slots, capacity_tokens)
+    def __init__(self, model: SemanticModel, slots: int, capacity_tokens: int, *, use_graphs: bool = True) -> None:
+        self.slots = model.open_slots(slots, capacity_tokens)
+        self.device = self.slots.device
         vocab = model.config.semantic_vocab
         self._is_static = self.device.type == "cuda"
         self._batch_rows = slots
-        self._bert_dtype = weight.dtype
 
         def column(dtype: torch.dtype, value: float = 0) -> torch.Tensor:
             return torch.full((slots,), value, dtype=dtype, device=self.device)
@@ -54,7 +51,7 @@ class SemanticRunner:
 
     @property
     def capacity_tokens(self) -> int:
-        return self.cache.capacity_tokens
+        return self.slots.capacity_tokens
 
     @torch.inference_mode()
     def prefill(self, sequence: Sequence, bert: torch.Tensor, prompt_tokens: torch.Tensor) -> None:
@@ -84,8 +81,8 @@ class SemanticRunner:
         prompt_tokens = prompt_tokens.to(self.device)
         self._seen[slot] = False
         self._seen[slot, prompt_tokens] = True
-        logits = self.model.prefill(
-            phoneme_ids.to(self.device), bert.to(self.device, self._bert_dtype), prompt_tokens, self.cache, slot
+        logits = self.slots.prefill(
+            phoneme_ids.to(self.device), bert.to(self.device, self.slots.dtype), prompt_tokens, slot
         )
         self._uniforms[slot] = float(sequence.rng.random(dtype=np.float32))
         row = slice(slot, slot + 1)
@@ -103,7 +100,7 @@ class SemanticRunner:
         Returns:
             Sequences whose output was not finite: they cannot go on. All others got a token or are finished.
         """
-        rows = self.cache.slots if self._is_static else rows
+        rows = self.slots.count if self._is_static else rows
         uniforms = np.zeros(rows, dtype=np.float32)
         positions = np.zeros((2, rows), dtype=np.int64)
         may_end = np.zeros(rows, dtype=np.bool_)
@@ -124,12 +121,12 @@ class SemanticRunner:
 
     def clear(self, slot: int) -> None:
         """Wipe a slot after a failure, so that nothing non-finite stays for its next user."""
-        self.cache.clear(slot)
+        self.slots.clear(slot)
 
     def _decode_rows(self, bound: int) -> torch.Tensor:
         rows = slice(0, self._batch_rows)
-        logits = self.model.decode_step(
-            self._last_token[rows], self._positions[0, rows], self._positions[1, rows], self.cache, bound
+        logits = self.slots.decode_step(
+            self._last_token[rows], self._positions[0, rows], self._positions[1, rows], bound
         )
         return self._draw(logits, rows)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +70,15 @@ class TokenEmbedding(nn.Module):
         return embedded
 
 
+def sine_positions(width: int) -> torch.Tensor:
+    """(4000, width) float32, a row for each position."""
+    # On the CPU whatever the default device: a model built on "meta" is assigned its parameters, but not this.
+    position = torch.arange(MAX_POSITIONS, dtype=torch.float32, device="cpu")[:, None]
+    steps = torch.arange(0, width, 2, dtype=torch.float32, device="cpu")
+    angles = position * torch.exp(steps * -(math.log(10000.0) / width))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
 class SinePosition(nn.Module):
     """Sinusoidal positions (arXiv 1706.03762, section 3.5) with a learnt scale `alpha`."""
 
@@ -78,12 +87,7 @@ class SinePosition(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(1))
-        # On the CPU whatever the default device: a model built on "meta" is assigned its parameters, but not this.
-        position = torch.arange(MAX_POSITIONS, dtype=torch.float32, device="cpu")[:, None]
-        steps = torch.arange(0, width, 2, dtype=torch.float32, device="cpu")
-        angles = position * torch.exp(steps * -(math.log(10000.0) / width))
-        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("table", sine_positions(width), persistent=False)
 
     def forward(self, x: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Add positions to x (..., T, width); `positions` (same leading shape, int64) or 0..T-1."""
@@ -163,6 +167,17 @@ class TextToSemantic(nn.Module):
         self.ar_audio_position = SinePosition(config.width)
         self.h = Stack(config)
         self.ar_predict_layer = Linear(config.width, config.semantic_vocab, bias=False)
+
+    @property
+    def backend(self) -> Literal["torch"]:
+        return "torch"
+
+    @property
+    def precision(self) -> Literal["float32", "float16"]:
+        return "float16" if self.ar_predict_layer.weight.dtype == torch.float16 else "float32"
+
+    def open_slots(self, slots: int, capacity_tokens: int) -> TorchSlots:
+        return TorchSlots(self, self.new_cache(slots, capacity_tokens))
 
     def new_cache(self, slots: int, capacity_tokens: int) -> KvCache:
         """A cache for `slots` sequences of up to `capacity_tokens`, on the model's device in its dtype."""
@@ -269,6 +284,29 @@ class TextToSemantic(nn.Module):
             x = layer.finish(x, layer.self_attn.attend(q, keys, values, mask))
         logits: torch.Tensor = self.ar_predict_layer(x[:, 0])
         return logits
+
+
+class TorchSlots:
+    """The model with a cache, as the engine runs it (`SemanticSlots`): the reference, and what runs on CUDA."""
+
+    def __init__(self, model: TextToSemantic, cache: KvCache) -> None:
+        self._model = model
+        self.cache = cache
+        self.count, self.capacity_tokens = cache.slots, cache.capacity_tokens
+        self.device, self.dtype = cache.keys.device, cache.keys.dtype
+
+    def prefill(
+        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor, slot: int
+    ) -> torch.Tensor:
+        return self._model.prefill(phoneme_ids, bert, prompt_tokens, self.cache, slot)
+
+    def decode_step(
+        self, tokens: torch.Tensor, token_positions: torch.Tensor, cache_positions: torch.Tensor, bound: int
+    ) -> torch.Tensor:
+        return self._model.decode_step(tokens, token_positions, cache_positions, self.cache, bound)
+
+    def clear(self, slot: int) -> None:
+        self.cache.clear(slot)
 
 
 def prefix_mask(text_length: int, token_length: int, device: torch.device) -> torch.Tensor:

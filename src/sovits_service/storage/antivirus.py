@@ -47,7 +47,7 @@ class ClamdScanner:
         """
         try:
             answer = await asyncio.wait_for(self._ask(data), self._timeout_s)
-        except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError) as error:
+        except (TimeoutError, OSError, EOFError, asyncio.LimitOverrunError) as error:
             log.warning("clamd_not_available", error=type(error).__name__)
             raise ScanUnavailableError("the virus scanner does not answer; try again later") from error
         if answer == "stream: OK":

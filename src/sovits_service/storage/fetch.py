@@ -101,7 +101,7 @@ class ReferenceFetcher:
         """
         try:
             return await asyncio.wait_for(self._fetch(url), self._timeout_s)
-        except (asyncio.TimeoutError, httpcore.TimeoutException) as error:  # before OSError, which it may be one of
+        except (TimeoutError, httpcore.TimeoutException) as error:  # before OSError, which it may be one of
             raise InvalidRequestError(f"the reference took longer than {self._timeout_s:g} s to fetch") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             raise InvalidRequestError(_FAILED) from error

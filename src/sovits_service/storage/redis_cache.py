@@ -129,7 +129,7 @@ class RedisCache:
             return None
         try:
             result = await asyncio.wait_for(work(), self._timeout_s)
-        except (RedisError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, RedisError, OSError) as error:
             self.counts.failures += 1
             was_open = self._breaker.is_open
             self._breaker.fail()

@@ -27,9 +27,11 @@ class Done(BaseModel):
 
 
 class HealthAnswer(BaseModel):
-    """Whether the process works at all."""
+    """Whether the process works at all, and once its model is loaded, how that is computed."""
 
     status: Literal["alive", "failed"]
+    backend: Literal["torch", "onnx"] | None = None
+    precision: Literal["float32", "float16", "int8"] | None = None
 
 
 class ReadyAnswer(BaseModel):
@@ -46,8 +48,10 @@ class ReadyAnswer(BaseModel):
 )
 async def health(request: Request) -> Response:
     """Alive: the process answers and its engine loop has not died; it may still be loading."""
-    alive = context_of(request).service.is_alive
-    return JSONResponse(HealthAnswer(status="alive" if alive else "failed").model_dump(), 200 if alive else 503)
+    service = context_of(request).service
+    alive = service.is_alive
+    body = {"status": "alive" if alive else "failed", **service.computation}
+    return JSONResponse(body, 200 if alive else 503)
 
 
 @router.get(

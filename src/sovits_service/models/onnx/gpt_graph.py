@@ -1,0 +1,167 @@
+"""The GPT as ONNX graphs: the checkpoint's weights in; a graph that prefills and one that decodes out.
+
+Both use operators that ONNX Runtime adds to the standard: attention over a cache that grows in place, residual and norm
+in one. The 8-bit products give a row the same bits whatever the others are; the dynamic ones, which scale all rows
+together, do not and are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sovits_service.models.gpt import BERT_WIDTH, GptConfig, sine_positions
+from sovits_service.models.onnx.gpt import DECODE, PREFILL, PROOF
+from sovits_service.models.onnx.graph import CONTRIB, FLOAT, INT32, INT64, GraphBuilder, Precision, WeightsFile
+from sovits_service.types import FloatArray
+
+WEIGHTS = "weights.bin"
+_NORM_EPSILON = 1e-5
+
+State = Mapping[str, FloatArray]
+
+
+def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Path) -> None:
+    """Write the graphs and their weights into a folder: prefill, decode, and a decode of one layer for the proof.
+
+    Args:
+        state: float32 weights under the checkpoint's keys.
+    """
+    weights = WeightsFile(folder / WEIGHTS)
+    try:
+        _Gpt(state, config, precision, GraphBuilder(weights)).decode().save(folder / DECODE)
+        _Gpt(state, config, precision, GraphBuilder(weights)).prefill().save(folder / PREFILL)
+        one_layer = replace(config, layers=1)
+        _Gpt(state, one_layer, precision, GraphBuilder(weights)).decode().save(folder / PROOF)
+    finally:
+        weights.close()
+
+
+class _Gpt:
+    """The parts that the two graphs share."""
+
+    def __init__(self, state: State, config: GptConfig, precision: Precision, graph: GraphBuilder) -> None:
+        self._state = state
+        self._config = config
+        self._precision = precision
+        self._graph = graph
+
+    def decode(self) -> GraphBuilder:
+        """One token further for B rows.
+
+        Inputs: `tokens` and `positions` (B,) int64; `lengths` (B,) int32, entries in the cache before this one;
+        `bound` (1,) int32, above every length; `keys_N` and `values_N` (B, heads, capacity, head_dim), which are
+        written in place where input and output are bound to the same memory. Output: `logits` (B, vocab).
+        """
+        graph, config = self._graph, self._config
+        tokens, positions = graph.input("tokens", INT64, ["B"]), graph.input("positions", INT64, ["B"])
+        graph.input("lengths", INT32, ["B"])
+        graph.input("bound", INT32, [1])
+        x = self._embed("ar_audio", tokens, positions)
+        packed = graph.constant("packed", np.array([-1, 1, 3 * config.width]))
+        flat = graph.constant("flat", np.array([-1, config.width]))
+        shape: list[int | str] = ["B", config.heads, "capacity", config.width // config.heads]
+        for index in range(config.layers):
+            past = [graph.input(f"{name}_{index}", FLOAT, shape) for name in ("keys", "values")]
+            present = [f"new_{name}" for name in past]
+            for name in present:
+                graph.output(name, FLOAT, shape)
+            qkv = graph.op("Reshape", [self._project(x, index), packed])
+            mixed = graph.op(
+                "GroupQueryAttention",
+                [qkv, "", "", *past, "lengths", "bound"],
+                [f"mixed_{index}", *present],
+                domain=CONTRIB,
+                num_heads=config.heads,
+                kv_num_heads=config.heads,
+            )
+            x = self._finish(x, graph.op("Reshape", [mixed, flat]), index)
+        self._predict(x)
+        return graph
+
+    def prefill(self) -> GraphBuilder:
+        """Text and prompt of one sequence, T entries together.
+
+        Inputs: `phoneme_ids` (T_text,) int64; `bert` (T_text, 1024); `prompt_tokens` (T_prompt,) int64; `mask`
+        (1, 1, T, T) float32, 0 where a query (row) may look at a key and very negative elsewhere. Outputs: `logits`
+        (1, vocab) of the first token; `keys_N` and `values_N` (1, heads, T, head_dim).
+        """
+        graph, config = self._graph, self._config
+        ids, prompt = graph.input("phoneme_ids", INT64, ["T_text"]), graph.input("prompt_tokens", INT64, ["T_prompt"])
+        bert = graph.input("bert", FLOAT, ["T_text", BERT_WIDTH])
+        graph.input("mask", FLOAT, [1, 1, "T", "T"])
+        text = graph.op("Add", [self._embedding("ar_text", ids), self._linear(bert, "bert_proj")])
+        text = graph.op("Add", [text, self._positions("ar_text", self._range(ids))])
+        x = graph.op("Concat", [text, self._embed("ar_audio", prompt, self._range(prompt))], axis=0)
+        flat = graph.constant("flat", np.array([-1, config.width]))
+        whole = graph.constant("whole", np.array([1, -1, config.width]))
+        shape: list[int | str] = [1, config.heads, "T", config.width // config.heads]
+        for index in range(config.layers):
+            parts = [f"{name}_in_{index}" for name in ("q", "k", "v")]
+            graph.op("Split", [self._project(x, index)], parts, axis=1, num_outputs=3)
+            outputs = [f"{name}_{index}" for name in ("keys", "values")]
+            for name in outputs:
+                graph.output(name, FLOAT, shape)
+            mixed = graph.op(
+                "MultiHeadAttention",
+                [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", "mask"],
+                [f"mixed_{index}", *outputs],
+                domain=CONTRIB,
+                num_heads=config.heads,
+            )
+            x = self._finish(x, graph.op("Reshape", [mixed, flat]), index)
+        last = graph.constant("last", np.array([-1]))
+        self._predict(graph.op("Gather", [x, last], axis=0))
+        return graph
+
+    def _embed(self, part: str, ids: str, positions: str) -> str:
+        return self._graph.op("Add", [self._embedding(part, ids), self._positions(part, positions)])
+
+    def _embedding(self, part: str, ids: str) -> str:
+        name = f"{part}_embedding.word_embeddings.weight"
+        return self._graph.op("Gather", [self._graph.weight(name, lambda: self._state[name]), ids], axis=0)
+
+    def _positions(self, part: str, positions: str) -> str:
+        def scaled() -> FloatArray:
+            table: FloatArray = sine_positions(self._config.width).numpy()
+            return np.multiply(self._state[f"{part}_position.alpha"], table)
+
+        return self._graph.op("Gather", [self._graph.weight(f"{part}_position", scaled), positions], axis=0)
+
+    def _range(self, ids: str) -> str:
+        """0, 1, 2, ... for each id."""
+        graph = self._graph
+        zero, one = graph.constant("zero", np.array(0)), graph.constant("one", np.array(1))
+        length = graph.op("Squeeze", [graph.op("Shape", [ids])])
+        return graph.op("Range", [zero, length, one])
+
+    def _project(self, x: str, index: int) -> str:
+        return self._linear(x, f"h.layers.{index}.self_attn.in_proj", joint="_")
+
+    def _finish(self, x: str, mixed: str, index: int) -> str:
+        """What follows attention: projection, residual, norm, feed-forward, residual, norm."""
+        layer = f"h.layers.{index}."
+        attended = self._linear(mixed, f"{layer}self_attn.out_proj", has_bias=False)
+        x = self._norm(x, attended, f"{layer}norm1", f"{layer}self_attn.out_proj.bias")
+        inner = self._linear(x, f"{layer}linear1", relu=True)
+        output = self._linear(inner, f"{layer}linear2", has_bias=False)
+        return self._norm(x, output, f"{layer}norm2", f"{layer}linear2.bias")
+
+    def _norm(self, x: str, residual: str, name: str, bias: str) -> str:
+        """The norm of x + residual + bias."""
+        parts = [f"{name}.weight", f"{name}.bias", bias]
+        inputs = [x, residual, *(self._graph.weight(part, partial(self._state.__getitem__, part)) for part in parts)]
+        return self._graph.op("SkipLayerNormalization", inputs, domain=CONTRIB, epsilon=_NORM_EPSILON)
+
+    def _predict(self, x: str) -> None:
+        logits = self._linear(x, "ar_predict_layer", has_bias=False)
+        self._graph.op("Identity", [logits], "logits")
+        self._graph.output("logits", FLOAT, ["B", self._config.semantic_vocab])
+
+    def _linear(self, x: str, name: str, *, has_bias: bool = True, relu: bool = False, joint: str = ".") -> str:
+        bias = self._state[f"{name}{joint}bias"] if has_bias else None
+        return self._graph.linear(x, name, self._state[f"{name}{joint}weight"], bias, self._precision, relu=relu)

@@ -1,0 +1,148 @@
+"""Writing ONNX graphs: operators and weights in; a small model file beside a large one with the weights out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from sovits_service.models.onnx.quantize import BLOCK, quantize
+from sovits_service.types import FloatArray
+
+Precision = Literal["float32", "int8"]
+Array = npt.NDArray[Any]
+
+CONTRIB = "com.microsoft"  # operators that ONNX Runtime adds to the standard's
+_OPSET, _CONTRIB_OPSET, _IR_VERSION = 21, 1, 10
+_ALIGNMENT = 4096  # a page: ONNX Runtime maps weights from the file
+
+FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+
+
+class WeightsFile:
+    """The file with the weights of one or more graphs; a matrix that two graphs use is written once.
+
+    Args:
+        path: of a file to be written, beside the graphs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("wb")
+        self._written: dict[str, TensorProto] = {}
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._written
+
+    def add(self, name: str, values: Array) -> None:
+        values = np.ascontiguousarray(values)
+        self._file.seek(-(-self._file.tell() // _ALIGNMENT) * _ALIGNMENT)
+        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        entries = {"location": self.path.name, "offset": self._file.tell(), "length": values.nbytes}
+        for key, value in entries.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self._file.write(values.data)
+        self._written[name] = tensor
+
+    def __getitem__(self, name: str) -> TensorProto:
+        return self._written[name]
+
+
+class GraphBuilder:
+    """One graph; values are known by their names.
+
+    Args:
+        weights: where its weights go.
+    """
+
+    def __init__(self, weights: WeightsFile) -> None:
+        self._weights = weights
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._initializers: dict[str, TensorProto] = {}
+
+    def input(self, name: str, dtype: int, shape: Sequence[int | str]) -> str:
+        self._inputs.append(helper.make_tensor_value_info(name, dtype, shape))
+        return name
+
+    def output(self, name: str, dtype: int, shape: Sequence[int | str]) -> None:
+        self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
+
+    def constant(self, name: str, values: Array) -> str:
+        """A small tensor, kept in the graph itself."""
+        self._initializers.setdefault(name, onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def weight(self, name: str, make: Callable[[], Array]) -> str:
+        """A tensor of the weights file; it is made only if it is not there yet."""
+        if name not in self._weights:
+            self._weights.add(name, make())
+        self._initializers[name] = self._weights[name]
+        return name
+
+    def op(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str] | str | None = None,
+        *,
+        domain: str = "",
+        **attributes: Any,
+    ) -> str:
+        """Add an operator; returns the name of its first output, made up where none is given."""
+        names = [f"{operator}_{len(self._nodes)}"] if outputs is None else outputs
+        names = [names] if isinstance(names, str) else list(names)
+        node = helper.make_node(operator, list(inputs), names, name=f"n{len(self._nodes)}", domain=domain, **attributes)
+        self._nodes.append(node)
+        return names[0]
+
+    def linear(
+        self,
+        x: str,
+        name: str,
+        weight: FloatArray,
+        bias: FloatArray | None,
+        precision: Precision,
+        *,
+        relu: bool = False,
+    ) -> str:
+        """x (N, in) times a weight (out, in), plus a bias."""
+        if precision == "int8" and weight.shape[1] % BLOCK == 0:
+            product = self._quantized_product(x, name, weight, bias)
+            return self.op("Relu", [product]) if relu else product
+        inputs = [x, self.weight(name, lambda: weight.T)]
+        if bias is not None:
+            inputs.append(self.weight(f"{name}.bias", lambda: bias))
+        if relu:
+            return self.op("FusedGemm", inputs, domain=CONTRIB, activation="Relu")
+        return self.op("Gemm", inputs)
+
+    def _quantized_product(self, x: str, name: str, weight: FloatArray, bias: FloatArray | None) -> str:
+        quantized = functools.cache(lambda: quantize(weight))
+        inputs = [x, self.weight(f"{name}.steps", lambda: quantized()[0])]
+        inputs.append(self.weight(f"{name}.scales", lambda: quantized()[1].reshape(-1)))
+        if bias is not None:
+            inputs += ["", "", self.weight(f"{name}.bias", lambda: bias)]
+        n_out, n_in = weight.shape
+        return self.op(
+            "MatMulNBits", inputs, domain=CONTRIB, K=n_in, N=n_out, bits=8, block_size=BLOCK, accuracy_level=4
+        )
+
+    def save(self, path: Path) -> None:
+        graph = helper.make_graph(
+            self._nodes, path.stem, self._inputs, self._outputs, list(self._initializers.values())
+        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(CONTRIB, _CONTRIB_OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="sovits-service")
+        path.write_bytes(model.SerializeToString())

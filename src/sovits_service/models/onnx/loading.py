@@ -1,0 +1,83 @@
+"""GPT files in; the model out, in the back end and precision that were asked for or the nearest that works here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import torch
+
+from sovits_service.models.checkpoint_models import load_gpt
+from sovits_service.models.onnx import gpt as onnx_gpt
+from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt
+from sovits_service.models.onnx.sessions import SESSION_ERRORS
+from sovits_service.models.onnx.store import GraphStore
+from sovits_service.models.semantic_model import Backend, Precision, SemanticModel
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GptLoader:
+    """Loads GPT files.
+
+    Attributes:
+        backend, precision: what is asked for; int8 is of ONNX Runtime alone.
+        device, dtype: of the torch back end; ONNX Runtime runs on the CPU.
+        store: where built graphs are kept.
+        threads: that a step of ONNX Runtime may use.
+        slots: the largest batch, up to which a row must not depend on the others.
+    """
+
+    backend: Backend
+    precision: Precision
+    device: torch.device
+    dtype: torch.dtype
+    store: GraphStore
+    threads: int
+    slots: int
+
+    def load(self, path: Path) -> SemanticModel:
+        """Load a file. Blocks; the first time, graphs are built.
+
+        Raises:
+            CheckpointError: the file cannot be used.
+        """
+        for precision in self._candidates():
+            model = self._open(path, precision)
+            if model is not None:
+                return model
+        return load_gpt(path, device=self.device, dtype=self.dtype)
+
+    def _candidates(self) -> Sequence[GraphPrecision]:
+        if self.backend == "torch":
+            return ()
+        return ("int8", "float32") if self.precision == "int8" else ("float32",)
+
+    def _open(self, path: Path, precision: GraphPrecision) -> OnnxGpt | None:
+        """The model on ONNX Runtime; None, and a line in the log, where that would not be right or does not work."""
+        key = f"gpt-{_hash(path)}-{precision}-{onnx_gpt.FORMAT}"
+
+        def build(folder: Path) -> None:
+            onnx_gpt.write_graphs(load_gpt(path), precision, folder)
+
+        try:
+            with self.store.open(key, build) as folder:
+                if precision == "int8" and not onnx_gpt.can_quantize(onnx_gpt.read_config(folder)):
+                    log.info("gpt_not_quantized", reason="its sizes are no multiples of a block of 32 weights")
+                    return None
+                if not onnx_gpt.rows_are_independent(folder, self.threads, self.slots):
+                    log.warning("gpt_rows_depend_on_others", precision=precision, advice="the next precision is taken")
+                    return None
+                return OnnxGpt(folder, precision, self.threads)
+        except SESSION_ERRORS as error:
+            log.warning("gpt_graphs_do_not_run", precision=precision, reason=type(error).__name__)
+            return None
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -1,0 +1,29 @@
+"""8-bit weights for `MatMulNBits`: float32 matrices in; bytes and a scale for each block of 32 inputs out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sovits_service.types import FloatArray
+
+BLOCK = 32
+_ZERO = 128  # what the operator takes for zero where it is given no zero points
+
+
+def quantize(weight: FloatArray) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """Round each block of 32 inputs of an output to 256 steps around zero.
+
+    Args:
+        weight: (out, in) float32; `in` is a multiple of 32.
+
+    Returns:
+        (out, in / 32, 32) uint8, of which 128 is zero, and the width of a step (out, in / 32) float32.
+    """
+    blocks = weight.reshape(weight.shape[0], -1, BLOCK)
+    # The largest magnitude becomes -128, whichever its sign: the whole range is used, and it is kept exactly.
+    extremes = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2, keepdims=True), axis=2)
+    scales = extremes / np.float32(-_ZERO)
+    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
+    steps = np.clip(np.rint(blocks * inverse) + _ZERO, 0, 255).astype(np.uint8)
+    return steps, scales[:, :, 0].astype(np.float32)

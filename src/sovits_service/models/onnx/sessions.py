@@ -1,0 +1,37 @@
+"""ONNX Runtime as we run it: a graph file and a number of threads in, a session out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _errors
+
+CPU = "CPUExecutionProvider"
+# What ONNX Runtime raises where a graph cannot be run; its classes have no base of their own.
+SESSION_ERRORS: tuple[type[Exception], ...] = (
+    _errors.EPFail,
+    _errors.Fail,
+    _errors.InvalidArgument,
+    _errors.InvalidGraph,
+    _errors.InvalidProtobuf,
+    _errors.NoSuchFile,
+    _errors.NotImplemented,
+    _errors.RuntimeException,
+)
+
+
+def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU.
+
+    Raises:
+        SESSION_ERRORS: the graph cannot be run here.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Threads that wait in a loop take the cores that torch decodes waves on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(graph), options, providers=[CPU])

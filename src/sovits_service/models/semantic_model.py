@@ -1,0 +1,84 @@
+"""What the engine needs of a GPT, whichever library computes it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+
+from sovits_service.models.gpt import GptConfig
+
+Backend = Literal["torch", "onnx"]
+Precision = Literal["float32", "float16", "int8"]
+
+
+class SemanticSlots(Protocol):
+    """Sequences that run: a slot holds one, its row in every step. Nothing of a row depends on the other rows."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def capacity_tokens(self) -> int:
+        """Text, prompt and new tokens of one sequence together."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features that `prefill` takes."""
+        ...
+
+    def prefill(
+        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor, slot: int
+    ) -> torch.Tensor:
+        """Run text and prompt of one sequence and keep them in a slot.
+
+        Args:
+            phoneme_ids: (T_text,) int64, the prompt's phonemes before the text's.
+            bert: (T_text, 1024) features.
+            prompt_tokens: (T_prompt,) int64 tokens of the reference, or none.
+
+        Returns:
+            (semantic_vocab,) logits of the first token.
+        """
+        ...
+
+    def decode_step(
+        self, tokens: torch.Tensor, token_positions: torch.Tensor, cache_positions: torch.Tensor, bound: int
+    ) -> torch.Tensor:
+        """One token further for the sequences in the first B slots.
+
+        Args:
+            tokens: (B,) int64, the newest token of each.
+            token_positions: (B,) int64, its position among the semantic tokens, the prompt's included.
+            cache_positions: (B,) int64, its place in the slot, which is the number of entries before it.
+            bound: an int above every cache position: how much of the slots is looked at.
+
+        Returns:
+            (B, semantic_vocab) float logits, valid until the next call. Rows of unused slots hold nothing of meaning.
+        """
+        ...
+
+    def clear(self, slot: int) -> None:
+        """Wipe a slot after a failure, so that nothing non-finite stays for its next user."""
+        ...
+
+
+class SemanticModel(Protocol):
+    """A GPT that is loaded; the weights are shared by all its slots."""
+
+    @property
+    def config(self) -> GptConfig: ...
+
+    @property
+    def backend(self) -> Backend: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+    def open_slots(self, slots: int, capacity_tokens: int) -> SemanticSlots:
+        """Room for `slots` sequences of up to `capacity_tokens`."""
+        ...
