@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Sequence as Row
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from sovits_service.audio.join import with_pauses
 from sovits_service.audio.load import AudioLimits
-from sovits_service.engine.engine import Engine
+from sovits_service.deadline import Deadline
+from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError
 from sovits_service.model_store import Model, ModelStore
@@ -31,7 +35,9 @@ from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
+_TEXT_THREADS = 2  # they share the interpreter lock: more would not read faster, one would let a long text stop all
 _SWEEP_INTERVAL_S = 600.0
 _VOICES_POLL_INTERVAL_S = 5.0
 _LEXICON_POLL_INTERVAL_S = 3.0
@@ -97,6 +103,9 @@ class SpeechService:
         self._lexicon_file = lexicon_file
         self._lexicon_hash = lexicon_file.lexicon.digest() if lexicon_file is not None else ""
         self._is_ready = False
+        # Apart from asyncio's own pool, which has the short work on files: neither long texts nor weights stop that.
+        self._text_pool = ThreadPoolExecutor(_TEXT_THREADS, "sovits-text")
+        self._model_pool = ThreadPoolExecutor(1, "sovits-models")
         self._periodic = PeriodicWork()
         self._periodic.add("sweep_uploads", library.sweep, _SWEEP_INTERVAL_S)
         self._periodic.add("sweep_objects", self._sweep_objects, _SWEEP_INTERVAL_S)
@@ -110,7 +119,7 @@ class SpeechService:
             SettingsError: a configured file is missing.
             CheckpointError: a configured file cannot be used.
         """
-        await asyncio.to_thread(self._models.load_configured)
+        await _run_in(self._model_pool, self._models.load_configured)
         self._engine.start()
         for work in ("follow_voices", "sweep_uploads", "sweep_objects"):
             await self._periodic.run(work)
@@ -123,6 +132,8 @@ class SpeechService:
         self._is_ready = False
         await asyncio.to_thread(self._engine.stop, deadline_s)
         await self._periodic.stop()
+        self._text_pool.shutdown(wait=False, cancel_futures=True)
+        self._model_pool.shutdown(wait=False, cancel_futures=True)
         if self.results is not None:
             await self.results.close()
 
@@ -184,8 +195,12 @@ class SpeechService:
         hashes = await self._library.content_hashes(request, voice)
         return Fingerprint(hashes, (model.weights_hash, self._configuration_hash, self._lexicon_hash))
 
-    async def synthesize(self, request: SynthesisRequest) -> Synthesis:
+    async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
         """Speak a request; returns when its first chunk exists.
+
+        Args:
+            deadline: of a request that has waited before, or whose callers wait for themselves; None takes a new one of
+                the request's `timeout_s`.
 
         Raises:
             InvalidRequestError: the reference, the text or a combination of fields cannot be used.
@@ -195,14 +210,25 @@ class SpeechService:
         """
         if not self._is_ready:
             raise OverloadedError("the service is not ready; try again in a moment", retry_after_s=5.0)
-        return await self._synthesize(request)
+        return await self._synthesize(request, deadline or self.deadline(request.timeout_s))
 
-    async def _synthesize(self, request: SynthesisRequest) -> Synthesis:
-        voice, model = await self._voice_and_model(request)
-        references, warnings = await self._library.clips(request, voice)
+    def deadline(self, timeout_s: float | None = None, spent_s: float = 0.0) -> Deadline:
+        """What a request may wait: what it asks for, at most what the settings allow; see `Deadline`."""
+        longest_s = self._settings.timeout_s
+        return Deadline(min(timeout_s or longest_s, longest_s), spent_s)
+
+    async def _synthesize(self, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
+        """A place in the engine first, then what may take long; the place is given back when any of it fails."""
+        with self._engine.admit() as admission:
+            return await self._speak(admission, request, deadline)
+
+    async def _speak(self, admission: Admission, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
+        voice, model = await deadline.wait(self._voice_and_model(request))
+        references, warnings = await deadline.wait(self._library.clips(request, voice))
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
-        prompt, segments = await asyncio.to_thread(self._read_text, request, model)
+        reading = _run_in(self._text_pool, lambda: self._read_text(request, model))
+        prompt, segments = await deadline.wait(reading)
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
         options = JobOptions(
             sampling=request.sampling,
@@ -214,8 +240,7 @@ class SpeechService:
             cfm_steps=request.cfm_steps,
             super_sampling=request.super_sampling,
         )
-        timeout_s = min(request.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        speech = self._engine.synthesize(model.lane, segments, prompt, references, options, timeout_s)
+        speech = self._engine.synthesize(admission, model.lane, segments, prompt, references, options, deadline)
         first = await anext(speech)
         return Synthesis(
             sample_rate_hz=first.sample_rate_hz,
@@ -232,7 +257,8 @@ class SpeechService:
         voice = await asyncio.to_thread(self._library.voices.get, request.voice_id)
         if not voice.gpt_weights and not voice.sovits_weights:
             return voice, self._models.current
-        return voice, await asyncio.to_thread(self._models.pair, voice.gpt_weights, voice.sovits_weights)
+        weights = (voice.gpt_weights, voice.sovits_weights)
+        return voice, await _run_in(self._model_pool, lambda: self._models.pair(*weights))
 
     def _read_text(self, request: SynthesisRequest, model: Model) -> tuple[Segment | None, list[Segment]]:
         if len(request.text) > self._settings.max_text_characters:
@@ -261,7 +287,7 @@ class SpeechService:
                 seed=0,
             )
             try:
-                async for _ in (await self._synthesize(request)).chunks:
+                async for _ in (await self._synthesize(request, self.deadline())).chunks:
                     pass
             except SovitsError as error:
                 log.warning("warm_up_failed", voice=voice.voice_id, reason=type(error).__name__)
@@ -348,15 +374,21 @@ class SpeechService:
 
     async def set_gpt_weights(self, path: str) -> None:
         """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
-        await asyncio.to_thread(self._models.switch, gpt=path)
+        await _run_in(self._model_pool, lambda: self._models.switch(gpt=path))
 
     async def set_sovits_weights(self, path: str) -> None:
         """Take another SoVITS for later requests. Raises InvalidRequestError, CheckpointError."""
-        await asyncio.to_thread(self._models.switch, sovits=path)
+        await _run_in(self._model_pool, lambda: self._models.switch(sovits=path))
 
     async def set_default_reference(self, path: str) -> None:
         """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
         await self._library.set_default_reference(path)
+
+
+async def _run_in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    """The result of `work`, done in a thread of `pool`; work whose caller has gone before it began is not begun."""
+    context = contextvars.copy_context()  # the request's id, for the log
+    return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(work))
 
 
 def _pauses_s(segments: Row[Segment], pause_s: float) -> list[float]:
@@ -371,7 +403,7 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
     Raises:
         SettingsError: the lexicon cannot be read.
     """
-    engine = Engine(max_jobs=settings.max_running + settings.max_queue, parallel_jobs=settings.max_running)
+    engine = Engine(max_jobs=settings.max_running + settings.max_queue)
     lexicon_file = LexiconFile(settings.lexicon_path)
     g2pw_dir = tts.g2pw_path if tts.g2pw_path.exists() else None
     digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())

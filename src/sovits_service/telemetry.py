@@ -169,7 +169,9 @@ class Metrics:
             registry=self.registry,
         )
         self.audio_seconds = Counter("sovits_audio_seconds", "Speech that was made.", registry=self.registry)
-        self.cancelled = Counter("sovits_cancelled", "Requests whose client went away.", registry=self.registry)
+        self.cancelled = Counter(
+            "sovits_cancelled", "Requests whose client left before it had its whole answer.", registry=self.registry
+        )
         self.rejected = Counter("sovits_rejected", "Requests refused, by reason.", ("reason",), registry=self.registry)
         self.errors = Counter("sovits_errors", "Failed requests by kind.", ("kind",), registry=self.registry)
         self.uploads = Counter("sovits_uploads", "Uploaded references.", ("outcome",), registry=self.registry)

@@ -84,7 +84,7 @@ class SynthesisRequest:
         overlap_tokens, min_chunk_tokens: shape of the chunks in modes 2 and 3.
         cfm_steps: flow-matching steps of v3 and v4 (`sample_steps`).
         seed: None draws one at random.
-        timeout_s: deadline for the whole request; None takes the setting's.
+        timeout_s: how long it may wait for its speech, all waits together; None takes the setting's.
     """
 
     text: str
@@ -170,8 +170,10 @@ class AudioChunk:
     Attributes:
         samples: (T,) float32 mono in [-1, 1].
         is_fragment_end: whether a fragment (segment) ends here.
+        is_last: whether the speech ends here, where that is known.
     """
 
     samples: FloatArray
     sample_rate_hz: int
     is_fragment_end: bool = True
+    is_last: bool = False

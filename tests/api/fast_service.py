@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from sovits_service.deadline import Deadline
 from sovits_service.errors import (
     DeadlineExceededError,
     InfectedUploadError,
@@ -88,15 +89,16 @@ def heard(samples: npt.NDArray[np.floating], count: int) -> list[float]:
 
 
 class _Chunks:
-    """Chunks of which the first exists already."""
+    """Chunks of which the first exists already; waiting for them spends the deadline."""
 
-    def __init__(self, rest: AsyncGenerator[AudioChunk, None]) -> None:
+    def __init__(self, rest: AsyncGenerator[AudioChunk, None], deadline: Deadline) -> None:
         self._first: AudioChunk | None = None
         self._rest = rest
+        self._deadline = deadline
 
     async def begin(self) -> None:
         try:
-            self._first = await anext(self._rest)
+            self._first = await self._deadline.wait(anext(self._rest))
         except BaseException:
             await self._rest.aclose()
             raise
@@ -108,7 +110,7 @@ class _Chunks:
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        return await anext(self._rest)
+        return await self._deadline.wait(anext(self._rest))
 
     async def aclose(self) -> None:
         await self._rest.aclose()
@@ -120,6 +122,7 @@ class FastService:
 
     Attributes:
         gate: when set, every chunk after the first waits for one permit, so that a test steps through a stream.
+        last_gate: when set, a synthesis ends only with it, after its last chunk.
         places: syntheses that may run at once; one more is refused.
         pace_s: what a chunk takes.
         keeps_requests: remember what was asked.
@@ -133,6 +136,7 @@ class FastService:
     objects: ObjectStore | None = None
     weights_hash: str = "weights"
     gate: asyncio.Semaphore | None = None
+    last_gate: asyncio.Event | None = None
     places: int = 1_000
     pace_s: float = 0.0
     keeps_requests: bool = True
@@ -178,7 +182,7 @@ class FastService:
         content = self.references.get(name, name.encode())
         return Fingerprint((hashlib.sha256(content).hexdigest(),), (self.weights_hash,))
 
-    async def synthesize(self, request: SynthesisRequest) -> Synthesis:
+    async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
         if not self.is_ready or self.started - self.closed >= self.places:
             raise OverloadedError("the queue is full; try again", 2.5)
         if self.keeps_requests:
@@ -198,7 +202,7 @@ class FastService:
         self.started += 1
         self.most_running = max(self.most_running, self.started - self.closed)
         self.began.set()
-        chunks = _Chunks(self._chunks(request))
+        chunks = _Chunks(self._chunks(request), deadline or Deadline(request.timeout_s or 300.0))
         await chunks.begin()
         seed = 1234 if request.seed is None else request.seed
         warnings = ("the reference is quiet (−40 dB)",) if request.ref_audio == "voices/quiet.wav" else ()
@@ -215,7 +219,10 @@ class FastService:
                 await asyncio.sleep(self.pace_s)
                 if piece == "\N{BOMB}":
                     raise SynthesisError("the model's output is not finite; try again, or with another seed")
-                yield AudioChunk(tone(voice, piece), RATE_HZ, index == len(pieces) - 1)
+                is_last = index == len(pieces) - 1
+                yield AudioChunk(tone(voice, piece), RATE_HZ, is_last, is_last)
+            if self.last_gate is not None:
+                await self.last_gate.wait()
             finished = True
         finally:
             self.closed += 1

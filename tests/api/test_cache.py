@@ -17,7 +17,7 @@ from sovits_service.storage.disk_cache import DiskCache
 from sovits_service.storage.objects import LocalObjects
 from sovits_service.storage.single_flight import SharedStreams, SingleFlight
 from tests.api.conftest import serving
-from tests.api.fast_service import FastService
+from tests.api.fast_service import CHARACTER_SAMPLES, FastService
 
 Say = Callable[..., dict[str, Any]]
 
@@ -283,3 +283,25 @@ async def test_hits_are_counted(cached: httpx.AsyncClient, say: Say) -> None:
     text = (await cached.get("/metrics")).text
     assert "sovits_cache_hits_total 2.0" in text
     assert "sovits_cache_misses_total 1.0" in text
+
+
+@pytest.mark.parametrize("streaming_mode", [0, 2])
+async def test_who_shares_a_synthesis_keeps_a_deadline_of_their_own(
+    cached: httpx.AsyncClient, service: FastService, say: Say, streaming_mode: int
+) -> None:
+    service.gate = asyncio.Semaphore(0)  # whole answers wait for it, and streams after their first chunk
+    fields = say("abc", seed=1, streaming_mode=streaming_mode, media_type="raw")
+    hurried = asyncio.create_task(cached.post("/tts", json={**fields, "timeout_s": 0.5}))
+    await service.began.wait()
+    patient = asyncio.create_task(cached.post("/tts", json=fields))
+    if streaming_mode == 0:
+        assert (await hurried).status_code == 504
+    else:
+        with pytest.raises(httpx.RemoteProtocolError):  # the audio had begun
+            await hurried
+    for _ in range(3):
+        service.gate.release()
+    answer = await patient
+    assert answer.status_code == 200
+    assert len(answer.content) == 3 * CHARACTER_SAMPLES * 2
+    assert service.started == 1

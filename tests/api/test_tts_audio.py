@@ -201,17 +201,36 @@ async def test_a_client_that_leaves_ends_the_synthesis(
     assert service.closed == 1
 
 
-async def test_a_client_that_does_not_read_loses_its_place_at_the_deadline(
-    base_url: str, service: FastService, say: Say
-) -> None:
+@pytest.mark.parametrize("settings", [{"stall_s": 0.3}])
+async def test_a_client_that_does_not_read_loses_its_place(base_url: str, service: FastService, say: Say) -> None:
     address = urlsplit(base_url)
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        body = json.dumps(say("x" * 5_000, streaming_mode=2, timeout_s=0.3)).encode()
+        body = json.dumps(say("x" * 5_000, streaming_mode=2)).encode()
         head = f"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         await asyncio.wait_for(service.closed_early.wait(), 10)
     assert service.closed == service.started == 1
+
+
+async def test_a_client_that_leaves_with_all_it_wanted_is_not_counted_as_gone(
+    base_url: str, service: FastService, say: Say
+) -> None:
+    service.last_gate = asyncio.Event()  # all chunks are out, and the stream has not ended yet
+    async with httpx.AsyncClient(base_url=base_url) as http:
+        for text, seconds in (("abc", 3), ("abc", 2)):  # one stays to the last byte, one leaves before
+            async with http.stream("POST", "/tts", json=say(text, streaming_mode=2, media_type="raw")) as answer:
+                wanted, got = seconds * CHARACTER_SAMPLES * 2, 0
+                async for data in answer.aiter_raw():
+                    got += len(data)
+                    if got >= wanted:
+                        break
+            await asyncio.wait_for(service.closed_early.wait(), 10)
+            service.closed_early.clear()
+            service.gate = asyncio.Semaphore(1)  # for the second: nothing after its second chunk is made
+        while "sovits_http_in_flight 1.0" not in (metrics := (await http.get("/metrics")).text):  # this request alone
+            await asyncio.sleep(0)
+    assert "sovits_cancelled_total 1.0" in metrics
 
 
 async def test_many_clients_at_once_get_their_own_text_and_voice(

@@ -120,7 +120,7 @@ def make_lane(speaker, vits, hubert):
 
 @pytest.fixture
 def engine():
-    engine = Engine(max_jobs=64, parallel_jobs=SLOTS)
+    engine = Engine(max_jobs=64)
     engine.start()
     yield engine
     engine.stop(0.0)

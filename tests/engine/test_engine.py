@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Engine
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
 
@@ -18,7 +19,8 @@ SAMPLES_PER_TOKEN = 2 * VITS.hop_length
 
 
 def speak(engine, lane, segments, reference, job_options, *, prompt=None, timeout_s=60.0):
-    return engine.synthesize(lane, segments, prompt, [reference], job_options, timeout_s)
+    deadline = Deadline(timeout_s)
+    return engine.synthesize(engine.admit(), lane, segments, prompt, [reference], job_options, deadline)
 
 
 class Recorder:
@@ -144,7 +146,7 @@ async def test_a_cancelled_task_cancels_the_work_too(engine, lane):
 
 
 async def test_a_full_engine_refuses_at_once_and_says_when_to_come_back(make_lane):
-    engine = Engine(max_jobs=2, parallel_jobs=1)  # not started: nothing leaves the queue
+    engine = Engine(max_jobs=2)  # not started: nothing leaves the queue
     lane = make_lane(engine)
     waiting = [asyncio.ensure_future(anext(speak(engine, lane, [segment(1)], voice(1), options()))) for _ in range(2)]
     await asyncio.sleep(0)
@@ -216,7 +218,7 @@ async def test_a_reference_is_encoded_once_whatever_it_is_called(engine, lane, v
 
 
 async def test_stopping_lets_running_requests_finish_and_refuses_new_ones(make_lane):
-    engine = Engine(max_jobs=4, parallel_jobs=4)
+    engine = Engine(max_jobs=4)
     lane = make_lane(engine)
     engine.start()
     running = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(1), options(max_new_tokens=200))))
@@ -233,7 +235,7 @@ async def test_stopping_lets_running_requests_finish_and_refuses_new_ones(make_l
 
 
 async def test_stopping_without_patience_ends_requests_with_an_error(make_lane):
-    engine = Engine(max_jobs=4, parallel_jobs=4)
+    engine = Engine(max_jobs=4)
     lane = make_lane(engine)
     engine.start()
     segments = [segment(i) for i in range(200)]

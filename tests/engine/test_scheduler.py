@@ -27,7 +27,6 @@ def make_job(event_loop_for_jobs):
             prompt_segment=None,
             references=(),
             options=JobOptions(SamplingParams(), seed=1, streaming_mode=streaming_mode),
-            deadline_s=float("inf"),
             window=window,
             event_loop=event_loop_for_jobs,
         )

@@ -34,7 +34,7 @@ class Speaker:
     speed: float
     pitch: float = 1.0
     per_round: float = 1.0  # utterances a language a round; below 1 every n-th round
-    languages: tuple[str, ...] = ("zh", "en")
+    languages: tuple[str, ...] = ("zh", "en", "mixed")
 
 
 SPEAKERS = {
@@ -50,11 +50,11 @@ SPEAKERS = {
     "heart_high": Speaker("hibari", 0.85, pitch=1.12, per_round=4, languages=("en",)),
 }
 SHIPPED = ("female_calm", "male_narrator", "child_happy")
-# The reference clips of the voice templates: speaker, language, what is said (words apart, as the phones need them).
+# The reference clips of the voice templates: speaker, language, what is said.
 CLIPS = {
-    "female_calm": ("zh", "你好 , 很 高兴 见到 你 . 我 说话 不 快 , 请 你 慢慢 听 ."),
-    "male_narrator": ("en", "this story begins in a small town by the river , where nothing ever seemed to change ."),
-    "child_happy": ("zh", "哇 , 你 看 那只 小猫 , 它 在 跟 蝴蝶 玩 呢 ! 我们 一起 过去 吧 !"),
+    "female_calm": ("zh", "你好，很高兴见到你。我说话不快，请你慢慢听。"),
+    "male_narrator": ("en", "this story begins in a small town by the river, where nothing ever seemed to change."),
+    "child_happy": ("zh", "哇，你看那只小猫，它在跟蝴蝶玩呢！我们一起过去吧！"),
 }
 
 
@@ -135,14 +135,13 @@ class Hibari:
 def sentence(language: str, rng: random.Random) -> tuple[str, list[list[phones.Phone]]]:
     """A sentence of `language` as text and phones by word, of a length that the models are trained on."""
     while True:
-        words = (texts.zh_sentence if language == "zh" else texts.en_sentence)(rng)
+        text = texts.sentence(language, rng)
         try:
-            groups = (phones.zh_phones if language == "zh" else phones.en_phones)(words)
+            groups = phones.read(text, "zh" if language == "mixed" else language)
         except KeyError:
             continue
-        if 4 <= sum(len(g) for g in groups) <= 60:
-            text = "".join(words) if language == "zh" else " ".join(words)
-            return text.replace(" ,", ",").replace(" .", ".").replace(" ?", "?").replace(" !", "!"), groups
+        if groups[0][0].symbol not in phones.PUNCTUATION and 4 <= sum(len(g) for g in groups) <= 70:
+            return text, groups
 
 
 def _trim(
@@ -219,7 +218,7 @@ def make_clips(work: Path, folder: Path) -> None:
     rows = []
     for name, (language, text) in CLIPS.items():
         speaker, rng = SPEAKERS[name], random.Random(name)
-        groups = (phones.zh_phones if language == "zh" else phones.en_phones)(text.split())
+        groups = phones.read(text, language)
         wave, durations = kokoro(phones.source_string(groups), speaker.source, speaker.speed)
         assert wave is not None
         wave, aligned = _trim(wave, phones.align(groups, durations), rng)
@@ -238,7 +237,7 @@ def predict_durations(work: Path, count: int) -> None:
     with manifest.open("a", encoding="utf-8") as file:
         for index in tqdm(range(done, count), desc="durations", initial=done, total=count):
             rng = random.Random(1_000_003 * (index + 1))
-            name, language = SHIPPED[index % 3], ("zh", "en")[index // 3 % 2]
+            name, language = SHIPPED[index % 3], ("zh", "en", "mixed")[index // 3 % 3]
             speaker = SPEAKERS[name]
             text, groups = sentence(language, rng)
             speed = speaker.speed * rng.uniform(0.94, 1.06)
@@ -249,7 +248,7 @@ def predict_durations(work: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
-    parser.add_argument("--rounds", type=int, default=150, help="a round is about 80 s of speech of all speakers")
+    parser.add_argument("--rounds", type=int, default=150, help="a round is about 90 s of speech of all speakers")
     parser.add_argument("--durations", type=int, default=0, help="sentences with durations only; then no audio is made")
     parser.add_argument("--clips", type=Path, help="folder for the reference clips; then nothing else is made")
     args = parser.parse_args()

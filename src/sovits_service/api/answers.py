@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sovits_service.api.middleware import RequestTimings
 from sovits_service.audio.encode import content_type, encode_whole, output_rate_hz
+from sovits_service.deadline import Deadline
 from sovits_service.errors import InvalidRequestError, SynthesisError
 from sovits_service.storage.cache import CachedAudio, cache_key
 from sovits_service.storage.single_flight import SharedReader, SharedStreams, SingleFlight
@@ -37,7 +38,7 @@ class StreamHead:
 
 
 StreamItem = StreamHead | AudioChunk
-SpeechItems = AsyncGenerator[StreamItem, None] | SharedReader[StreamItem]
+SpeechItems = AsyncGenerator[StreamItem, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +86,37 @@ class Answers:
         return await self._service.results.get(place.key)
 
     async def whole(
-        self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None, timings: RequestTimings
+        self,
+        wanted: SynthesisRequest,
+        media_type: str,
+        place: CachePlace | None,
+        deadline: Deadline,
+        timings: RequestTimings,
     ) -> tuple[CachedAudio, CacheState]:
-        """Speech as one file, and whether its making was somebody else's."""
+        """Speech as one file, and whether its making was somebody else's.
+
+        Shared work has the longest deadline that the settings allow, and everyone who waits for it their own.
+        """
         if place is None:
-            return await self._make(wanted, media_type, timings), "bypass"
+            return await self._make(wanted, media_type, deadline, timings), "bypass"
 
         async def make_and_keep() -> CachedAudio:
-            audio = await self._make(wanted, media_type, timings)
+            audio = await self._make(replace(wanted, timeout_s=None), media_type, None, timings)
             await self._keep(place, wanted, audio)
             return audio
 
-        audio, shared = await self._files.run(place.key, make_and_keep)
+        audio, shared = await deadline.wait(self._files.run(place.key, make_and_keep))
         return audio, "hit" if shared else "miss"
 
     def stream(
-        self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None
+        self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None, deadline: Deadline
     ) -> tuple[SpeechItems, CacheState]:
         """The head, then the chunks as they are made; to be closed, which ends the work of its last reader."""
         if place is None:
-            return self._chunks(wanted, None, media_type), "bypass"
-        items, shared = self._streams.open(place.key, lambda: self._chunks(wanted, place, media_type))
-        return items, "hit" if shared else "miss"
+            return self._chunks(wanted, None, media_type, deadline), "bypass"
+        unhurried = replace(wanted, timeout_s=None)
+        reader, shared = self._streams.open(place.key, lambda: self._chunks(unhurried, place, media_type, None))
+        return _read(reader, deadline), "hit" if shared else "miss"
 
     async def link(self, audio: CachedAudio, ttl_s: float) -> str:
         """A link to the audio that expires, from the object store.
@@ -122,9 +132,11 @@ class Answers:
         await objects.put(key, audio.data, content_type(audio.media_type))
         return await objects.url(key, ttl_s)
 
-    async def _make(self, wanted: SynthesisRequest, media_type: str, timings: RequestTimings) -> CachedAudio:
+    async def _make(
+        self, wanted: SynthesisRequest, media_type: str, deadline: Deadline | None, timings: RequestTimings
+    ) -> CachedAudio:
         started_s = time.perf_counter()
-        synthesis = await self._service.synthesize(wanted)
+        synthesis = await self._service.synthesize(wanted, deadline)
         self._note_first_audio(wanted, timings)
         async with contextlib.aclosing(synthesis.chunks) as chunks:
             pieces: list[FloatArray] = [chunk.samples async for chunk in chunks]
@@ -138,10 +150,10 @@ class Answers:
         return audio
 
     async def _chunks(
-        self, wanted: SynthesisRequest, place: CachePlace | None, media_type: str
+        self, wanted: SynthesisRequest, place: CachePlace | None, media_type: str, deadline: Deadline | None
     ) -> AsyncGenerator[StreamItem, None]:
         started_s = time.perf_counter()
-        synthesis = await self._service.synthesize(wanted)
+        synthesis = await self._service.synthesize(wanted, deadline)
         head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
         pieces: list[FloatArray] = []
         async with contextlib.aclosing(synthesis.chunks) as chunks:
@@ -168,6 +180,17 @@ class Answers:
     def _note_speech(self, audio_s: float, elapsed_s: float) -> None:
         self._metrics.audio_seconds.inc(audio_s)
         self._metrics.real_time_factor.observe(elapsed_s / audio_s)
+
+
+async def _read(reader: SharedReader[StreamItem], deadline: Deadline) -> AsyncGenerator[StreamItem, None]:
+    """A shared stream as one of its readers waits for it; closes its place in the stream."""
+    async with contextlib.aclosing(reader):
+        while True:
+            try:
+                item = await deadline.wait(anext(reader))
+            except StopAsyncIteration:
+                return
+            yield item
 
 
 def _duration_s(pieces: list[FloatArray], sample_rate_hz: int) -> float:

@@ -31,6 +31,11 @@ class RequestTimings:
     stages_ms: dict[str, float] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
 
+    @property
+    def elapsed_s(self) -> float:
+        """Since the request arrived."""
+        return time.perf_counter() - self.started_s
+
     def mark(self, stage: str) -> float:
         """Notes the time from the request's start as the duration of `stage`; returns it in seconds."""
         now_s = time.perf_counter()
@@ -101,7 +106,10 @@ class RequestEdge:
                 if status != 0 and isinstance(error.__cause__, SovitsError):
                     error = error.__cause__  # the framework's complaint that the answer had begun hides the reason
                 self._metrics.errors.labels(kind=type(error).__name__).inc()
-                _log.error("unhandled error", outcome=outcome, **describe_error(error))
+                if isinstance(error, SovitsError):
+                    _log.warning("answer aborted", kind=type(error).__name__, outcome=outcome)
+                else:
+                    _log.error("unhandled error", outcome=outcome, **describe_error(error))
                 if status == 0:
                     await answer(error, request)(scope, receive, send_with_id)
             finally:

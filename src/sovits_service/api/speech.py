@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import anyio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +19,7 @@ from sovits_service.api.links import own_address
 from sovits_service.api.middleware import RequestTimings, timings_of
 from sovits_service.api.stored import asks_for_part, file_response
 from sovits_service.audio.encode import StreamEncoder, content_type, stream_encoder
+from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.cache import CachedAudio
@@ -26,6 +27,7 @@ from sovits_service.storage.objects import LocalObjects
 from sovits_service.types import AudioChunk, SynthesisRequest
 
 _WARNING_CHARACTERS = 512
+_PART_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,9 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
     context = context_of(request)
     timings = timings_of(request)
     answers = context.answers
-    place = await answers.place(wanted, delivery.media_type, delivery.use_cache)
-    kept = await answers.look_up(place)
+    deadline = Deadline(wanted.timeout_s or context.settings.timeout_s, spent_s=timings.elapsed_s)
+    place = await deadline.wait(answers.place(wanted, delivery.media_type, delivery.use_cache))
+    kept = await deadline.wait(answers.look_up(place))
     if kept is not None:
         timings.mark("cache")
         return await _hand_over(request, kept, delivery, "hit", is_kept=True)
@@ -82,11 +85,11 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
         stack.enter_context(context.access.synthesis_slot(client))
         wants_part = place is not None and asks_for_part(request)
         if wanted.streaming_mode == 0 or delivery.as_link or wants_part:
-            making = answers.whole(wanted, delivery.media_type, place, timings)
+            making = answers.whole(wanted, delivery.media_type, place, deadline, timings)
             audio, state = await until_gone(request.receive, making)
             kept = await answers.look_up(place) if wants_part else None
             return await _hand_over(request, kept or audio, delivery, state, is_kept=kept is not None)
-        items, state = answers.stream(wanted, delivery.media_type, place)
+        items, state = answers.stream(wanted, delivery.media_type, place, deadline)
         beginning = _begin(context, wanted, delivery, items, timings)
         stream = await until_gone(request.receive, beginning)
         stream.headers["X-Cache"] = state
@@ -158,56 +161,65 @@ async def _begin(
         assert isinstance(head, StreamHead)
         encoder = await asyncio.to_thread(delivery.encoder, delivery.media_type, head.sample_rate_hz)
         body = _encoded(items, encoder, timings)
-        first = await anext(body)
+        first, is_last = await anext(body)
     except BaseException:
         await items.aclose()
         raise
     elapsed_s = timings.mark("first_audio")
     context.metrics.first_audio_seconds.labels(streaming_mode=str(wanted.streaming_mode)).observe(elapsed_s)
     return SpeechStream(
-        first,
+        (first, is_last),
         body,
         media_type=content_type(delivery.media_type),
         headers=_headers(dataclasses.replace(head, sample_rate_hz=encoder.output_rate_hz), timings),
-        timeout_s=wanted.timeout_s or context.settings.timeout_s,
+        stall_s=context.settings.stall_s,
     )
 
 
-async def _encoded(items: SpeechItems, encoder: StreamEncoder, timings: RequestTimings) -> AsyncGenerator[bytes, None]:
-    """The bytes of a stream; it owns the items, whose work ends when this is closed."""
+Piece = tuple[bytes, bool]  # bytes of a stream, and whether they are the last of them
+
+
+async def _encoded(items: SpeechItems, encoder: StreamEncoder, timings: RequestTimings) -> AsyncGenerator[Piece, None]:
+    """The pieces of a stream; it owns the items, whose work ends when this is closed."""
     async with contextlib.aclosing(items):
-        head = encoder.start()
+        head, has_ended = encoder.start(), False
         async for item in items:
             assert isinstance(item, AudioChunk)
-            yield head + await asyncio.to_thread(encoder.encode, item.samples)
-            head = b""
-        timings.mark("synthesis")
-        yield await asyncio.to_thread(encoder.finish)
+            data, head = head + await asyncio.to_thread(encoder.encode, item.samples), b""
+            if item.is_last:
+                timings.mark("synthesis")
+                data, has_ended = data + await asyncio.to_thread(encoder.finish), True
+            yield data, item.is_last
+        if not has_ended:
+            timings.mark("synthesis")
+            yield await asyncio.to_thread(encoder.finish), True
 
 
 class SpeechStream(Response):
     """A chunked answer whose first bytes exist already; it ends the synthesis when the client goes away.
 
     Args:
-        head: the first bytes.
-        body: the bytes after them; closed in any case.
-        timeout_s: how long sending may take, since a client that does not read would hold its place for ever.
+        first: the first piece.
+        body: the pieces after it; closed in any case.
+        stall_s: how long a client may take nothing, since one that does not read would hold its place for ever. How
+            long it takes for the whole is its own business.
     """
 
     def __init__(
         self,
-        head: bytes,
-        body: AsyncGenerator[bytes, None],
+        first: Piece,
+        body: AsyncGenerator[Piece, None],
         *,
         media_type: str,
         headers: dict[str, str],
-        timeout_s: float,
+        stall_s: float,
     ) -> None:
         super().__init__(None, media_type=media_type, headers=headers)
         del self.headers["content-length"]
-        self._head = head
+        self._first = first
         self._body_stream = body
-        self._timeout_s = timeout_s
+        self._stall_s = stall_s
+        self._is_complete = False
         self._callbacks = contextlib.ExitStack()
 
     def callback(self, release: Callable[[], None]) -> None:
@@ -217,17 +229,29 @@ class SpeechStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._callbacks:
             async with contextlib.aclosing(self._body_stream):
-                await until_gone(receive, self._send_all(send))
+                try:
+                    await until_gone(receive, self._send_all(send))
+                except ClientDisconnect:
+                    if not self._is_complete:  # else it left with all it wanted
+                        raise
 
     async def _send_all(self, send: Send) -> None:
-        with anyio.move_on_after(self._timeout_s) as deadline:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": self._head, "more_body": True})
-            async for data in self._body_stream:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        if deadline.cancelled_caught:
-            raise DeadlineExceededError("the answer was not read within the request's deadline")
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await self._send_piece(send, self._first)
+        async for piece in self._body_stream:
+            await self._send_piece(send, piece)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_piece(self, send: Send, piece: Piece) -> None:
+        """In parts that a slow listener takes one after the other, each in time."""
+        data, is_last = piece
+        for start in range(0, len(data), _PART_BYTES):
+            part = {"type": "http.response.body", "body": data[start : start + _PART_BYTES], "more_body": True}
+            with anyio.move_on_after(self._stall_s) as stall:
+                await send(part)
+            if stall.cancelled_caught:
+                raise DeadlineExceededError(f"the client read nothing of the answer for {self._stall_s:g} s")
+        self._is_complete = self._is_complete or is_last
 
 
 def _headers(head: StreamHead, timings: RequestTimings) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -99,7 +100,7 @@ async def with_pauses(
         if not chunk.is_fragment_end:
             return chunk
         samples = np.concatenate([chunk.samples, silence(next(pauses), chunk.sample_rate_hz)])
-        return AudioChunk(samples, chunk.sample_rate_hz, is_fragment_end=True)
+        return replace(chunk, samples=samples)
 
     try:
         yield padded(first)

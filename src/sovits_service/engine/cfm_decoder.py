@@ -125,9 +125,21 @@ class CfmWaveDecoder:
         )
 
     def batch(self, streams: Row[CfmStream]) -> Row[CfmStream]:
-        """The most urgent stream, and those behind it that take as many steps."""
-        steps = streams[0].sequence.job.options.cfm_steps
-        return [stream for stream in streams if stream.sequence.job.options.cfm_steps == steps][: self.max_batch]
+        """The most urgent stream, and those behind it that take as many steps.
+
+        One that somebody listens to takes along listened ones alone, whose windows are no longer: padding it to a
+        longer window, or computing whole answers beside it, would make its listener wait.
+        """
+        first = streams[0]
+        alike = [stream for stream in streams if _steps(stream) == _steps(first)]
+        if first.sequence.job.options.streaming_mode > 0:
+            longest = self._window_frames(first)
+            alike = [
+                stream
+                for stream in alike
+                if stream.sequence.job.options.streaming_mode > 0 and self._window_frames(stream) <= longest
+            ]
+        return alike[: self.max_batch]
 
     @torch.inference_mode()
     def advance(self, streams: Row[CfmStream]) -> list[FloatArray]:
@@ -144,14 +156,24 @@ class CfmWaveDecoder:
         features, _ = self.model.encode(prompt.prompt_tokens[None], phoneme_ids, prompt.style_embedding)
         return features
 
+    def _window_frames(self, stream: CfmStream) -> int:
+        """Frames of a stream's next window, estimated where its tokens are not encoded yet; its prompt included."""
+        if stream.features is not None:
+            frames = int(stream.features.shape[2])
+        else:
+            frames = round(len(stream.fed) * self._frames_per_token / stream.sequence.job.options.speed)
+        return stream.prompt_frames + min(frames - stream.cursor, self._room_frames(stream))
+
+    def _room_frames(self, stream: CfmStream) -> int:
+        return max(_SMALLEST_WINDOW_FRAMES, self._spec.window_frames - stream.prompt_frames)
+
     def _next_window(self, stream: CfmStream) -> _Window:
         if stream.features is None:
             tokens = torch.tensor([stream.fed], dtype=torch.int64).to(self._device)
             speed = stream.sequence.job.options.speed
             stream.features, _ = self.model.encode(tokens, stream.phoneme_ids, stream.style, speed=speed)
         frames = stream.features.shape[2]
-        room = max(_SMALLEST_WINDOW_FRAMES, self._spec.window_frames - stream.prompt_frames)
-        stop = min(frames, stream.cursor + room)
+        stop = min(frames, stream.cursor + self._room_frames(stream))
         is_last = stop == frames
         held_back = self._held_back_frames(stream) if is_last and not stream.is_final else 0
         return _Window(stream, stream.cursor, stop, max(stream.cursor, stop - held_back), is_last)
@@ -178,7 +200,7 @@ class CfmWaveDecoder:
             _pad_stack(features),
             _pad_stack(prompts),
             _pad_stack(noise),
-            windows[0].stream.sequence.job.options.cfm_steps,
+            _steps(windows[0].stream),
             lengths,
             prompt_lengths,
         )
@@ -223,6 +245,10 @@ class CfmWaveDecoder:
         spoken, stream.tail = np.split(samples, [len(samples) - held_back * hop])
         stream.mel = whole[..., max(0, whole.shape[2] - held_back - context) :]
         return spoken
+
+
+def _steps(stream: CfmStream) -> int:
+    return stream.sequence.job.options.cfm_steps
 
 
 def _pad_front(tensor: Tensor, frames: int) -> Tensor:

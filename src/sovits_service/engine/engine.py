@@ -9,18 +9,20 @@ import time
 from collections.abc import AsyncGenerator
 from collections.abc import Sequence as Row
 from dataclasses import dataclass, replace
+from types import TracebackType
 
 import structlog
 
+from sovits_service.deadline import Deadline
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.sequence import Job, JobOptions
-from sovits_service.errors import OverloadedError
+from sovits_service.errors import DeadlineExceededError, OverloadedError, SovitsError, SynthesisError
 from sovits_service.types import AudioChunk, ReferenceAudio, Segment
 
 log = structlog.get_logger(__name__)
-_IDLE_WAIT_S = 0.5  # an idle loop looks for passed deadlines this often; work wakes it at once
 _SEGMENTS_AHEAD = 32  # started and not yet read: bounds the memory of a long text behind a slow reader
 _STREAMED_SEGMENTS_AHEAD = 2
+_TURNOVER_WEIGHT = 0.2  # of the latest interval in the mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +36,46 @@ class EngineStats:
     counters: Counters
 
 
+class Admission:
+    """A request's place in the engine, from before its text is read until its speech is made.
+
+    A context manager: on leaving the block the place becomes free, unless `synthesize` has taken it over.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.is_taken = False
+
+    def __enter__(self) -> Admission:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.is_taken:
+            self._engine.release_places(1)
+
+
 class Engine:
     """Runs jobs of any number of lanes (loaded models) on one device.
 
     Args:
-        max_jobs: jobs that may be in the engine at a time, running and waiting; one more is refused at once.
-        parallel_jobs: how many of them run side by side, to tell a refused one when to come back.
+        max_jobs: requests that may be in the engine at a time, running and waiting; one more is refused at once.
     """
 
-    def __init__(self, *, max_jobs: int, parallel_jobs: int) -> None:
+    def __init__(self, *, max_jobs: int) -> None:
         self._max_jobs = max_jobs
-        self._parallel_jobs = parallel_jobs
         self._inbox: queue.SimpleQueue[tuple[Lane, Job]] = queue.SimpleQueue()
         self._lanes: list[Lane] = []
         self._wake = threading.Event()
-        self._lock = threading.Lock()  # guards the two numbers below, which callers and the loop write
+        self._lock = threading.Lock()  # guards what follows, which callers and the loop write
+        self._jobs: set[Job] = set()
         self._active_jobs = 0
         self._rejected = 0
-        self._mean_job_s = 1.0
-        self._is_stopping = False
+        self._turnover = _Turnover()
+        self._has_ended = False
         self._is_draining = False
+        self._is_stopping = False
         self._is_quiet = threading.Event()
         self._is_quiet.set()
         self.counters = Counters()
@@ -64,7 +86,7 @@ class Engine:
 
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._has_ended
 
     def stop(self, deadline_s: float) -> None:
         """Refuse new jobs, let those inside finish for at most `deadline_s`, end the loop. Blocks."""
@@ -73,7 +95,7 @@ class Engine:
         self._is_quiet.wait(deadline_s)
         self._is_stopping = True
         self._wake.set()
-        if self.is_alive:
+        if self._thread.is_alive():
             self._thread.join()
 
     def stats(self) -> EngineStats:
@@ -87,22 +109,54 @@ class Engine:
             counters=replace(self.counters),
         )
 
+    def admit(self) -> Admission:
+        """Take a place for a request before anything is done for it.
+
+        Raises:
+            OverloadedError: the engine is full, about to stop, or has failed.
+        """
+        with self._lock:
+            self._require_open()
+            if self._active_jobs >= self._max_jobs:
+                self._rejected += 1
+                wait_s = self._turnover.interval_s
+                raise OverloadedError(
+                    f"the service is busy with {self._active_jobs} requests; try again in {max(1, round(wait_s))} s",
+                    retry_after_s=max(1.0, wait_s),
+                )
+            if self._active_jobs == 0:
+                self._turnover.resume(time.monotonic())
+            self._active_jobs += 1
+            self._is_quiet.clear()
+        return Admission(self)
+
+    def release_places(self, count: int) -> None:
+        """Give places back whose requests have ended."""
+        with self._lock:
+            self._active_jobs -= count
+            self._turnover.note(count, time.monotonic())
+            if self._active_jobs == 0:
+                self._is_quiet.set()
+
     async def synthesize(
         self,
+        admission: Admission,
         lane: Lane,
         segments: Row[Segment],
         prompt_segment: Segment | None,
         references: Row[ReferenceAudio],
         options: JobOptions,
-        timeout_s: float,
+        deadline: Deadline,
     ) -> AsyncGenerator[AudioChunk, None]:
         """Speak segments, in order. Closing the iterator cancels the job, which frees its slots at the next step.
 
         Args:
+            admission: the request's place, taken over when the first chunk is asked for.
             references: the reference clip first, then auxiliary ones.
+            deadline: counts the time in which the caller waits for a chunk.
 
         Raises:
-            OverloadedError: the engine is full, or about to stop.
+            OverloadedError: the engine is about to stop, or has failed.
             SovitsError: the job failed; nothing more comes.
         """
         job = Job(
@@ -110,63 +164,74 @@ class Engine:
             prompt_segment=prompt_segment,
             references=references,
             options=options,
-            deadline_s=time.monotonic() + timeout_s,
             window=_STREAMED_SEGMENTS_AHEAD if options.streaming_mode else _SEGMENTS_AHEAD,
             event_loop=asyncio.get_running_loop(),
         )
-        self._enter(lane, job)
+        self._enter(admission, lane, job)
         try:
-            while (item := await job.outbox.get()) is not None:
+            while (item := await deadline.wait(job.outbox.get())) is not None:
                 if isinstance(item, Exception):
                     raise item
                 if item.is_fragment_end:
                     job.consumed += 1
                     self._wake.set()
                 yield item
+        except DeadlineExceededError:
+            job.has_expired = True
+            raise
         finally:
             job.is_cancelled = True  # of no consequence to a job that is done
             self._wake.set()
 
-    def _enter(self, lane: Lane, job: Job) -> None:
+    def _require_open(self) -> None:
+        if self._has_ended and not self._is_stopping:
+            raise OverloadedError("the engine has failed; the service must be restarted", retry_after_s=30.0)
+        if self._is_draining or self._has_ended:
+            raise _shutting_down()
+
+    def _enter(self, admission: Admission, lane: Lane, job: Job) -> None:
         with self._lock:
-            if self._is_draining:
-                raise OverloadedError("the service is shutting down; try again in a moment", retry_after_s=5.0)
-            if self._active_jobs >= self._max_jobs:
-                self._rejected += 1
-                wait_s = self._mean_job_s * self._active_jobs / self._parallel_jobs
-                raise OverloadedError(
-                    f"the service is busy with {self._active_jobs} requests; try again in {max(1, round(wait_s))} s",
-                    retry_after_s=max(1.0, wait_s),
-                )
-            self._active_jobs += 1
-            self._is_quiet.clear()
+            self._require_open()
+            admission.is_taken = True
+            self._jobs.add(job)
         self._inbox.put((lane, job))
         self._wake.set()
 
     def _leave(self, jobs: Row[Job]) -> None:
-        now_s = time.monotonic()
         with self._lock:
-            for job in jobs:
-                self._active_jobs -= 1
-                self._mean_job_s += 0.1 * (now_s - job.submitted_s - self._mean_job_s)
-            if self._active_jobs == 0:
-                self._is_quiet.set()
+            left = self._jobs.intersection(jobs)
+            self._jobs -= left
+        if left:
+            self.release_places(len(left))
 
     def _run(self) -> None:
-        while not self._is_stopping:
-            self._wake.clear()
-            self._take_inbox()
-            has_worked = False
-            for lane in list(self._lanes):
-                has_worked |= self._step(lane)
-                if lane.is_idle:
-                    self._lanes.remove(lane)
-            if not has_worked:
-                self._wake.wait(_IDLE_WAIT_S)
-        self._take_inbox()
-        for lane in self._lanes:
-            lane.fail_all(OverloadedError("the service is shutting down; try again in a moment", retry_after_s=5.0))
-            self._leave(lane.take_departed())
+        try:
+            while not self._is_stopping:
+                self._wake.clear()
+                self._take_inbox()
+                has_worked = False
+                for lane in list(self._lanes):
+                    has_worked |= self._step(lane)
+                    if lane.is_idle:
+                        self._lanes.remove(lane)
+                if not has_worked:
+                    self._wake.wait()
+        except BaseException as error:
+            log.critical("engine_loop_ended", exc_info=error)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing runs any more: whoever still waits is told at once, whatever state the lanes are in."""
+        with self._lock:
+            self._has_ended = True
+            jobs = list(self._jobs)
+        error: SovitsError = _shutting_down()
+        if not self._is_stopping:
+            error = SynthesisError("the engine has failed; its log says why")
+        self._leave(jobs)
+        for job in jobs:
+            job.send(error)
 
     def _take_inbox(self) -> None:
         while not self._inbox.empty():
@@ -176,14 +241,34 @@ class Engine:
             lane.submit(job)
 
     def _step(self, lane: Lane) -> bool:
-        """One step of a lane; an error in a unit of work fails the jobs of that unit and no others."""
-        lane.drop_abandoned(time.monotonic())
-        has_worked = False
-        for work in lane.step():
-            has_worked = True
-            try:
-                work.run()
-            except Exception as error:  # noqa: BLE001 - the loop's edge: whatever it was, the others go on
-                lane.fail(work.jobs, error)
-        self._leave(lane.take_departed())
-        return has_worked
+        """One step of a lane. What its own guards do not catch fails all its jobs, and no other lane's."""
+        try:
+            return lane.step()
+        except Exception as error:
+            log.error("engine_fault", exc_info=error)
+            self.counters.failed += lane.reset(SynthesisError("the engine failed on this request; its log says why"))
+            return True
+        finally:
+            self._leave(lane.take_departed())
+
+
+class _Turnover:
+    """The mean time between places that become free, while the engine has work."""
+
+    def __init__(self) -> None:
+        self.interval_s = 1.0
+        self._since_s = 0.0
+
+    def resume(self, now_s: float) -> None:
+        """The engine was empty until now, which says nothing about its speed."""
+        self._since_s = now_s
+
+    def note(self, count: int, now_s: float) -> None:
+        """So many places became free."""
+        for _ in range(count):
+            self.interval_s += _TURNOVER_WEIGHT * ((now_s - self._since_s) / count - self.interval_s)
+        self._since_s = now_s
+
+
+def _shutting_down() -> OverloadedError:
+    return OverloadedError("the service is shutting down; try again in a moment", retry_after_s=5.0)

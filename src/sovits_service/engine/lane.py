@@ -1,8 +1,9 @@
-"""One loaded model and all that runs on it: jobs in, chunks out, in units of work that the engine loop calls."""
+"""One loaded model and all that runs on it: jobs in, chunks out; `Lane.step` is the engine's main path."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Iterator
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,10 @@ from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job, Sequence
-from sovits_service.engine.streaming import is_chunk_ready
+from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
-from sovits_service.errors import DeadlineExceededError, SovitsError, SynthesisError
+from sovits_service.errors import SovitsError, SynthesisError
 from sovits_service.types import AudioChunk, FloatArray
 
 log = structlog.get_logger(__name__)
@@ -36,20 +37,13 @@ class Counters:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A unit of work, and the jobs that fail with it."""
-
-    run: Callable[[], None]
-    jobs: Row[Job]
-
-
 @dataclass(slots=True, eq=False)
 class _Speech:
-    """A sequence's stream, and the samples of its fragment that are not sent yet."""
+    """A sequence's stream, the samples of its fragment that are not sent yet, and how many tokens it was fed."""
 
     stream: WaveStream
     parts: list[FloatArray]
+    fed_tokens: int = 0
 
 
 class Lane:
@@ -92,38 +86,30 @@ class Lane:
         departed, self._departed = self._departed, []
         return departed
 
-    def drop_abandoned(self, now_s: float) -> None:
-        """Free what belongs to jobs whose reader went away or whose deadline has passed."""
-        for job in self._scheduler.jobs:
-            if job.is_cancelled:
-                self.counters.cancelled += 1
-            elif now_s > job.deadline_s:
-                self.counters.expired += 1
-                job.send(DeadlineExceededError("the request took longer than its deadline; send a shorter text"))
-            else:
-                continue
-            self._remove(job)
+    def step(self) -> bool:
+        """One step: admit, prefill, decode a token for every running sequence, vocode one piece of speech.
 
-    def step(self) -> Iterator[Work]:
-        """One step: admit and prefill, one token for every running sequence, one piece of speech."""
-        admitted = self._scheduler.admit(_ADMISSIONS_PER_STEP)
-        if admitted:
-            segments = [sequence.segment for sequence in admitted]
-            yield Work(lambda: self._features.prepare(segments), [sequence.job for sequence in admitted])
+        An exception fails the jobs of the unit of work that raised it, and no others.
+
+        Returns:
+            Whether there was anything to do.
+        """
+        self._drop_abandoned()
+        admitted = self._admit()
         for sequence in admitted:
             if sequence.slot is not None:  # its job may have failed with an earlier segment
-                yield Work(lambda sequence=sequence: self._prefill(sequence), [sequence.job])  # type: ignore[misc]
+                with self._failing([sequence.job]):
+                    self._prefill(sequence)
         running = [sequence for sequence in self._scheduler.running if not sequence.is_finished]
         if running:
-            yield Work(lambda: self._decode(running), [sequence.job for sequence in running])
-        for sequence in self._scheduler.running:
-            if sequence.is_finished:
-                self._scheduler.release(sequence)
-        streams = self._feed_streams()
-        if streams:
-            batch = self.decoder.batch([self._speech[sequence].stream for sequence in streams])
-            speaking = [stream.sequence for stream in batch]
-            yield Work(lambda: self._speak(speaking), [sequence.job for sequence in speaking])
+            with self._failing([sequence.job for sequence in running]):
+                self._decode(running)
+        self._release_finished()
+        speaking = self._feed_streams()
+        if speaking:
+            with self._failing([sequence.job for sequence in speaking]):
+                self._vocode(speaking)
+        return bool(admitted or running or speaking)
 
     def fail(self, jobs: Row[Job], error: Exception) -> None:
         """End jobs with an error; those that have ended already are left alone."""
@@ -138,9 +124,46 @@ class Lane:
             self._remove(job)
             job.send(error)
 
-    def fail_all(self, error: Exception) -> None:
-        """End every job, at shutdown."""
-        self.fail(self._scheduler.jobs, error)
+    def reset(self, error: Exception) -> int:
+        """End every job with an error and begin anew, whatever state an exception left; returns how many jobs."""
+        jobs = self._scheduler.jobs
+        self._scheduler = Scheduler(self._runner.slots.count)
+        self._speech.clear()
+        self._departed += jobs
+        for job in jobs:
+            job.send(error)
+        for slot in range(self._runner.slots.count):
+            self._runner.clear(slot)
+        return len(jobs)
+
+    @contextlib.contextmanager
+    def _failing(self, jobs: Row[Job]) -> Iterator[None]:
+        """A unit of work: what goes wrong in it ends these jobs, and the step goes on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the loop's edge: whatever it was, the others go on
+            self.fail(jobs, error)
+
+    def _drop_abandoned(self) -> None:
+        """Free what belongs to jobs whose reader went away or waits no longer."""
+        for job in self._scheduler.jobs:
+            if job.is_cancelled:
+                self.counters.expired += job.has_expired
+                self.counters.cancelled += not job.has_expired
+                self._remove(job)
+
+    def _admit(self) -> list[Sequence]:
+        """Give free slots to waiting segments, and compute the text features of all of them in one batch."""
+        admitted = self._scheduler.admit(_ADMISSIONS_PER_STEP)
+        if admitted:
+            with self._failing([sequence.job for sequence in admitted]):
+                self._features.prepare([sequence.segment for sequence in admitted])
+        return admitted
+
+    def _release_finished(self) -> None:
+        for sequence in self._scheduler.running:
+            if sequence.is_finished:
+                self._scheduler.release(sequence)
 
     def _remove(self, job: Job) -> None:
         for sequence in job.running.values():
@@ -166,15 +189,25 @@ class Lane:
             self.fail(jobs, SynthesisError("the GPT gave a non-finite output for this request"))
 
     def _feed_streams(self) -> list[Sequence]:
-        """Hand new tokens on; returns the sequences that have something to say, the most urgent first."""
+        """Hand new tokens on; returns the sequences to vocode together now, the most urgent first."""
         for sequence, speech in self._speech.items():
-            stream = speech.stream
-            if not stream.has_work and is_chunk_ready(sequence, stream.heard_tokens, stream.chunks):
-                stream.feed(sequence.tokens, is_final=sequence.is_finished)
+            if not speech.stream.has_work:
+                self._feed(sequence, speech)
         waiting = [sequence for sequence, speech in self._speech.items() if speech.stream.has_work]
-        return sorted(waiting, key=_urgency)
+        if not waiting:
+            return []
+        waiting.sort(key=_urgency)
+        batch = self.decoder.batch([self._speech[sequence].stream for sequence in waiting])
+        return [stream.sequence for stream in batch]
 
-    def _speak(self, sequences: Row[Sequence]) -> None:
+    def _feed(self, sequence: Sequence, speech: _Speech) -> None:
+        stream = speech.stream
+        feed = next_feed(sequence, stream.heard_tokens, stream.chunks, speech.fed_tokens)
+        if feed is not None:
+            speech.fed_tokens = feed.tokens
+            stream.feed(sequence.tokens[: feed.tokens], is_final=feed.is_final)
+
+    def _vocode(self, sequences: Row[Sequence]) -> None:
         for sequence, samples in zip(
             sequences, self.decoder.advance([self._speech[sequence].stream for sequence in sequences]), strict=True
         ):
@@ -200,14 +233,15 @@ class Lane:
             # parity: a fragment that would clip is scaled as a whole.
             samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
         if is_end or len(samples):
-            job.deliver(sequence.index, AudioChunk(samples, speech.stream.sample_rate_hz, is_end))
+            is_last = is_end and sequence.index == len(job.segments) - 1
+            job.deliver(sequence.index, AudioChunk(samples, speech.stream.sample_rate_hz, is_end, is_last))
         if job.is_delivered:
             self._remove(job)
             job.send(None)
 
 
 def _urgency(sequence: Sequence) -> tuple[bool, float, int]:
-    """First words of streams before all else, then the oldest job, in the order of its text."""
+    """Streams before whole answers: whose listener runs dry first; then the oldest job, in the order of its text."""
     job = sequence.job
-    is_first_word = job.options.streaming_mode > 0 and not job.has_delivered
-    return not is_first_word, job.submitted_s, sequence.index
+    is_stream = job.options.streaming_mode > 0
+    return not is_stream, job.runs_dry_s if is_stream else job.submitted_s, sequence.index

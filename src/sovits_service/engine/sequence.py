@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# A stream that has just come goes before those whose listeners have this much to play, and after those that have less.
+_FIRST_AUDIO_S = 0.25
+
+
 @dataclass(frozen=True, slots=True)
 class JobOptions:
     """What a request asks of the engine, beside its text and voice; see SynthesisRequest."""
@@ -57,20 +61,20 @@ class Job:
     Attributes:
         references: the reference clip, then the auxiliary ones.
         prompt_segment: what the first reference says; None without a prompt.
-        deadline_s: on the clock of `time.monotonic`.
         outbox: chunks, then an error or None for the end; filled from the engine's thread.
         prompt_features: (1, channels, T) of what the reference says; v3 and v4 only.
         window: segments that may be started and not yet taken by the reader at any time.
         running: sequences that are started and not yet delivered, by index.
         held: chunks of segments whose turn has not come.
         consumed: segments that the reader has taken; written by the reader alone.
+        runs_dry_s: when a listener in real time has heard all that was sent, on the clock of `time.monotonic`.
+        is_cancelled: nobody reads any more; with `has_expired` since the request's deadline passed.
     """
 
     segments: Row[Segment]
     prompt_segment: Segment | None
     references: Row[ReferenceAudio]
     options: JobOptions
-    deadline_s: float
     window: int
     event_loop: asyncio.AbstractEventLoop
     outbox: asyncio.Queue[AudioChunk | Exception | None] = field(default_factory=asyncio.Queue)
@@ -84,6 +88,11 @@ class Job:
     has_delivered: bool = False
     consumed: int = 0
     is_cancelled: bool = False
+    has_expired: bool = False
+    runs_dry_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs_dry_s = self.submitted_s + _FIRST_AUDIO_S
 
     @property
     def is_delivered(self) -> bool:
@@ -107,12 +116,18 @@ class Job:
         self.held.setdefault(index, []).append(chunk)
         while ready := self.held.pop(self.next_to_deliver, None):
             for item in ready:
-                self.send(item)
-                self.has_delivered = True
+                self._send_audio(item)
             if not ready[-1].is_fragment_end:
                 break
             self.running.pop(self.next_to_deliver, None)
             self.next_to_deliver += 1
+
+    def _send_audio(self, chunk: AudioChunk) -> None:
+        now_s = time.monotonic()
+        heard_s = max(self.runs_dry_s, now_s) if self.has_delivered else now_s
+        self.runs_dry_s = heard_s + len(chunk.samples) / chunk.sample_rate_hz
+        self.has_delivered = True
+        self.send(chunk)
 
     def send(self, item: AudioChunk | Exception | None) -> None:
         """Hand an item to the reader; a reader whose event loop is gone has gone away."""

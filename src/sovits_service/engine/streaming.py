@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sovits_service.engine.sequence import JobOptions, Sequence
@@ -19,15 +21,31 @@ def chunk_tokens(options: JobOptions, chunks_before: int) -> int:
     return max(options.min_chunk_tokens, int(min(grown, _LONGEST_CHUNK_TOKENS)))
 
 
-def is_chunk_ready(sequence: Sequence, heard_tokens: int, chunks_before: int) -> bool:
-    """Whether tokens beyond `heard_tokens` make a chunk; the overlap, cross-faded later, comes on top."""
-    if sequence.is_finished:
-        return True
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What the wave decoder is given next: the first `tokens` of a sequence; with `is_final` there will be no more."""
+
+    tokens: int
+    is_final: bool
+
+
+def next_feed(sequence: Sequence, emitted_tokens: int, chunks_before: int, fed_tokens: int) -> Feed | None:
+    """Exactly the next chunk and its overlap, however far the sequence has got: joints never depend on the load.
+
+    Args:
+        emitted_tokens: tokens whose speech is out.
+        chunks_before: chunks that were made.
+        fed_tokens: tokens that were fed before; each feed has more, unless it is the final one.
+
+    Returns:
+        None where the next chunk needs more tokens than there are.
+    """
     options = sequence.job.options
-    if not options.streams_chunks:
-        return False
-    needed = chunk_tokens(options, chunks_before) + options.overlap_tokens
-    return len(sequence.tokens) - heard_tokens >= needed
+    if options.streams_chunks:
+        end = max(emitted_tokens + chunk_tokens(options, chunks_before) + options.overlap_tokens, fed_tokens + 1)
+        if len(sequence.tokens) >= end:
+            return Feed(end, is_final=False)
+    return Feed(len(sequence.tokens), is_final=True) if sequence.is_finished else None
 
 
 def quietest_frame(samples: FloatArray, frame_samples: int, first_frame: int, last_frame: int) -> int:

@@ -11,7 +11,7 @@ from sovits_service.models.bert import Bert
 from sovits_service.models.gpt import BERT_WIDTH
 from sovits_service.types import LanguageRun, Segment
 
-_REMEMBERED_TEXTS = 512
+_REMEMBERED_BYTES = 64 * 2**20
 
 
 class TextFeatures:
@@ -20,12 +20,22 @@ class TextFeatures:
     Args:
         bert: the encoder, or None.
         device, dtype: of the features.
+        remembered_bytes: what the features of texts that may come again take; the longest unused go first.
     """
 
-    def __init__(self, bert: Bert | None, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        bert: Bert | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        remembered_bytes: int = _REMEMBERED_BYTES,
+    ) -> None:
         self._bert = bert
         self._device = device
         self._dtype = dtype
+        self._max_bytes = remembered_bytes
+        self._bytes = 0
         self._remembered: OrderedDict[str, torch.Tensor] = OrderedDict()  # (characters, 1024) of a run's text
 
     def prepare(self, segments: Row[Segment]) -> None:
@@ -36,7 +46,9 @@ class TextFeatures:
         new = list(dict.fromkeys(run.norm_text for run in runs if run.norm_text not in self._remembered))
         if new:
             with torch.inference_mode():
-                self._remembered.update(zip(new, self._bert(new), strict=True))
+                features = self._bert(new)
+            self._remembered.update(zip(new, features, strict=True))
+            self._bytes += sum(self._remembered[text].nbytes for text in new)
 
     def features(self, segments: Row[Segment]) -> torch.Tensor:
         """Features of all phonemes of these segments, in order.
@@ -46,8 +58,9 @@ class TextFeatures:
         """
         self.prepare(segments)
         rows = [self._run_features(run) for segment in segments for run in segment.runs]
-        while len(self._remembered) > _REMEMBERED_TEXTS:
-            self._remembered.popitem(last=False)
+        while self._bytes > self._max_bytes:
+            _, forgotten = self._remembered.popitem(last=False)
+            self._bytes -= forgotten.nbytes
         return torch.cat(rows)
 
     def _run_features(self, run: LanguageRun) -> torch.Tensor:

@@ -52,7 +52,7 @@ class WaveStream(Protocol):
         """Whether `advance` would give more samples."""
 
     def feed(self, tokens: Row[int], *, is_final: bool) -> None:
-        """All tokens so far; with `is_final` there will be no more."""
+        """The tokens up to the end of the next chunk and its overlap; with `is_final` there will be no more."""
 
 
 StreamT = TypeVar("StreamT", bound=WaveStream)
@@ -158,7 +158,7 @@ class VitsWaveDecoder:
     def _finish_feed(self, stream: VitsStream, samples: FloatArray, start: int) -> FloatArray:
         """All frames of this feed are rendered: hold back what the next one may change."""
         hop, end = self.model.hop_samples, stream.end
-        if not stream.is_final and stream.sequence.job.options.streaming_mode == 2:
+        if not stream.is_final and end > start and stream.sequence.job.options.streaming_mode == 2:
             middle = (end - start) // 2
             end = start + quietest_frame(samples, hop, max(1, middle), end - start)
         spoken, held_back = np.split(samples, [(end - start) * hop])

@@ -1,0 +1,86 @@
+"""What a request meets before the engine: a place first, a deadline from its arrival, pools that do not stop others."""
+
+import asyncio
+import threading
+from dataclasses import replace
+
+import pytest
+
+from sovits_service.deadline import Deadline
+from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError
+from sovits_service.service import build_service
+from sovits_service.settings import load_tts_settings
+from tests.tiny_pack import write_pack
+
+from .test_model_store import REQUEST, settings, speak, weights  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+async def service(tmp_path, settings):  # noqa: F811
+    bounded = settings.model_copy(update={"max_running": 30, "max_queue": 20})
+    service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), bounded)
+    await service.start()
+    yield service
+    await service.stop(0.0)
+
+
+class SlowReading:
+    """Stands in for a reader of texts that takes until it is let go."""
+
+    def __init__(self, service, monkeypatch):
+        self.release = threading.Event()
+        self.calls = 0
+        read = service._frontend.segments
+
+        def segments(*args):
+            self.calls += 1
+            assert self.release.wait(30.0)
+            return read(*args)
+
+        monkeypatch.setattr(service._frontend, "segments", segments)
+
+
+@pytest.fixture
+def reading(service, monkeypatch):
+    reading = SlowReading(service, monkeypatch)
+    yield reading
+    reading.release.set()
+
+
+async def test_long_texts_pass_their_deadline_while_they_are_read_and_voices_are_listed_meanwhile(service, reading):
+    requests = [asyncio.create_task(speak(service, timeout_s=0.2)) for _ in range(40)]
+    while not reading.calls:
+        await asyncio.sleep(0.001)
+    assert [voice.voice_id for voice in await service.list_voices()] == ["tone"]
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert [type(result) for result in results] == [DeadlineExceededError] * 40
+    assert service._engine.stats().active_jobs == 0
+    reading.release.set()
+    assert len(await speak(service))
+    assert reading.calls <= 3, "texts whose requests are over are not read"
+
+
+async def test_a_full_engine_refuses_before_it_reads(service, reading):
+    waiting = [asyncio.create_task(speak(service)) for _ in range(50)]
+    while service._engine.stats().active_jobs < 50 or reading.calls < 2:
+        await asyncio.sleep(0.001)
+    calls = reading.calls
+    with pytest.raises(OverloadedError):
+        await speak(service)
+    assert reading.calls == calls
+    reading.release.set()
+    assert all(len(speech) for speech in await asyncio.gather(*waiting))
+
+
+async def test_a_request_whose_time_is_up_when_it_arrives_here_does_nothing(service, reading):
+    with pytest.raises(DeadlineExceededError):
+        await service.synthesize(REQUEST, Deadline(1.0, spent_s=1.5))
+    assert reading.calls == 0
+
+
+@pytest.mark.parametrize("changes", [{"text": "。"}, {"ref_audio": "nowhere.wav", "voice_id": None}])
+async def test_a_refused_request_gives_its_place_back(service, changes):
+    for _ in range(60):  # more than there are places
+        with pytest.raises(InvalidRequestError):
+            await service.synthesize(replace(REQUEST, **changes))
+    assert service._engine.stats().active_jobs == 0

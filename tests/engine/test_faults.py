@@ -1,0 +1,146 @@
+"""Faults outside a unit of work, and the end of the loop: nobody waits for an answer that will not come."""
+
+import asyncio
+import contextlib
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from sovits_service.engine.engine import Engine
+from sovits_service.engine.scheduler import Scheduler
+from sovits_service.engine.sequence import Job
+from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
+
+from .conftest import collect, joined, options, segment, voice
+from .test_engine import speak
+
+PLACES = [  # where a step does something outside its units of work
+    ("sovits_service.engine.lane.next_feed", None),
+    ("sovits_service.engine.lane._urgency", None),
+    (Scheduler, "admit"),
+    (Scheduler, "release"),
+    (Scheduler, "remove"),
+    (Job, "deliver"),
+]
+
+
+class Once:
+    """Raises at the first call, then does what it stands for."""
+
+    def __init__(self, original):
+        self.original = original
+        self.has_raised = False
+
+    def __call__(self, *args, **kwargs):
+        if not self.has_raised:
+            self.has_raised = True
+            raise KeyError("unforeseen")
+        return self.original(*args, **kwargs)
+
+    def __get__(self, instance, owner):
+        return lambda *args, **kwargs: self(instance, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("place", "name"), PLACES, ids=str)
+async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goes_on(
+    engine, lane, monkeypatch, place, name
+):
+    expected = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
+    if name is None:
+        module, _, function = place.rpartition(".")
+        fault = Once(getattr(__import__(module, fromlist=[function]), function))
+        monkeypatch.setattr(place, fault)
+    else:
+        fault = Once(getattr(place, name))
+        monkeypatch.setattr(place, name, fault)
+    with capture_logs() as lines:
+        results = await asyncio.gather(
+            *(collect(speak(engine, lane, [segment(i)], voice(1), options(seed=i))) for i in range(3)),
+            return_exceptions=True,
+        )
+    assert fault.has_raised
+    assert any(isinstance(result, SynthesisError) for result in results)
+    assert "engine_fault" in [line["event"] for line in lines]
+    assert engine.is_alive
+    again = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
+    np.testing.assert_array_equal(again, expected)
+    while engine.stats().active_jobs:
+        await asyncio.sleep(0)
+    assert engine.stats().running_sequences == 0
+
+
+async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_are_refused(
+    engine, lane, make_lane, monkeypatch
+):
+    def end(self):
+        raise SystemExit
+
+    jobs = [speak(engine, lane, [segment(i)], voice(1), options(seed=i, max_new_tokens=300)) for i in range(3)]
+    waiting = [asyncio.create_task(collect(job)) for job in jobs]
+    while engine.stats().running_sequences < 3:
+        await asyncio.sleep(0)
+    with capture_logs() as lines:
+        monkeypatch.setattr(type(lane), "step", end)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [SynthesisError] * 3
+    assert "engine_loop_ended" in [line["event"] for line in lines]
+    assert not engine.is_alive
+    with pytest.raises(OverloadedError, match="restarted"):
+        engine.admit()
+    assert engine.stats().active_jobs == 0
+
+
+async def test_a_reader_has_a_deadline_of_its_own_though_the_loop_hangs(make_lane):
+    engine = Engine(max_jobs=2)  # never started, as one that hangs
+    with pytest.raises(DeadlineExceededError, match="timeout_s"):
+        await collect(speak(engine, make_lane(engine), [segment(1)], voice(1), options(), timeout_s=0.02))
+
+
+async def test_the_listener_s_time_does_not_count(engine, lane, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("sovits_service.deadline.time.monotonic", lambda: clock[0])
+    chunks = speak(engine, lane, [segment(i) for i in range(6)], voice(1), options(streaming_mode=1), timeout_s=60.0)
+    taken = []
+    async for chunk in chunks:
+        taken.append(chunk)
+        clock[0] += 50.0  # what a player takes for it
+    assert sum(chunk.is_fragment_end for chunk in taken) == 6
+    assert [chunk.is_last for chunk in taken] == [False] * (len(taken) - 1) + [True]
+    assert engine.stats().counters.expired == 0
+
+
+async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(make_lane):
+    engine = Engine(max_jobs=1)
+    with contextlib.suppress(InvalidRequestError), engine.admit():
+        with pytest.raises(OverloadedError):
+            engine.admit()
+        raise InvalidRequestError("the text cannot be read")
+    with engine.admit():
+        assert engine.stats().active_jobs == 1
+    assert engine.stats().active_jobs == 0
+
+
+def test_retry_after_is_the_time_between_requests_that_end_however_long_each_waited(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("sovits_service.engine.engine.time.monotonic", lambda: clock[0])
+    engine = Engine(max_jobs=80)
+    for _ in range(80):
+        engine.admit()
+    for _ in range(40):  # each has been in the engine for up to 160 s, and one ends every 4 s
+        clock[0] += 4.0
+        engine.release_places(1)
+        engine.admit()
+    with pytest.raises(OverloadedError) as refused:
+        engine.admit()
+    assert refused.value.retry_after_s == pytest.approx(4.0, abs=0.1)
+    engine.release_places(80)
+    clock[0] += 36_000.0  # a night without requests says nothing about the engine's speed
+    for _ in range(80):
+        engine.admit()
+    clock[0] += 4.0
+    engine.release_places(1)
+    engine.admit()
+    with pytest.raises(OverloadedError) as refused:
+        engine.admit()
+    assert refused.value.retry_after_s < 5.0
