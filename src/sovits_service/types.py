@@ -31,12 +31,14 @@ class LanguageRun:
         norm_text: the text as it is read, after normalisation.
         phoneme_ids: ids in the symbol set of the model.
         word2ph: phonemes per character of `norm_text`; None where the language has no BERT features.
+        spans: for each phoneme the (start, end) in the request's text that it says; equal for a pause put in between.
     """
 
     language: str
     norm_text: str
     phoneme_ids: tuple[int, ...]
     word2ph: tuple[int, ...] | None = None
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,25 @@ class Segment:
     Attributes:
         runs: its language runs, in order.
         pause_s: silence after it where the text asks for one (`[pause:0.5]`), in place of the request's `pause_s`.
-        dropped_characters: characters of the user's text that have no reading in it.
+        dropped: places in the request's text of letters that have no reading in it, one for each.
     """
 
     runs: tuple[LanguageRun, ...]
     pause_s: float | None = None
-    dropped_characters: int = 0
+    dropped: tuple[tuple[int, int], ...] = ()
 
     @property
     def phoneme_ids(self) -> tuple[int, ...]:
         return tuple(i for run in self.runs for i in run.phoneme_ids)
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """For each phoneme its place in the request's text."""
+        return tuple(span for run in self.runs for span in run.spans)
+
+    @property
+    def dropped_characters(self) -> int:
+        return len(self.dropped)
 
     @property
     def norm_text(self) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
-from sovits_service.text.langid import INLINE_READING, LATIN_WORDS, Run, is_japanese, language_runs
+from sovits_service.text.langid import INLINE_READING, LATIN_WORDS, is_japanese, language_runs
 from sovits_service.text.lexicon import Lexicon, Readings
-from sovits_service.text.reading import Reading
+from sovits_service.text.reading import Reader, Reading
 from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
 
@@ -40,12 +41,6 @@ _SPACES = re.compile(r" {2,}")
 _SLASH_AT_END = re.compile(r"(?<=[A-Za-z0-9])/$")
 _WIDE_PAUSE_AT_END = re.compile(r"[，、；：](?=[.。]?$)")
 _SILENT_PHONEMES = frozenset((*PUNCTUATION, "SP", "SP2", "SP3", "UNK", "_"))
-
-
-class Reader(Protocol):
-    """Reads runs of one language."""
-
-    def read(self, text: str, symbols: SymbolSet) -> Reading: ...
 
 
 class Frontend:
@@ -79,27 +74,26 @@ class Frontend:
             MissingExtraError: the text needs a language whose packages are not installed.
         """
         mode = self._mode(language, symbols)
-        text = _UNPAIRED.sub("", text)
-        japanese = is_japanese(text)
+        whole = Spoken.of(text).sub(_UNPAIRED, "")
+        japanese = is_japanese(whole.text)
         segments: list[Segment] = []
-        lost = 0  # letters of fragments that say nothing at all; the next one that does reports them
-        for part, pause_s in _parts(text):
+        lost: tuple[Span, ...] = ()  # letters of fragments that say nothing at all; the next one that does reports them
+        for part, pause_s in _parts(whole):
             spoken: list[Segment] = []
-            for fragment in presegment(protect(part), mode, split):
-                fragment = reveal(fragment)
-                if not part.startswith(fragment[:2]):
+            for fragment in map(reveal, presegment(protect(part), mode, split)):
+                if not part.text.startswith(fragment.text[:2]):
                     fragment = _apart(fragment)
                 segment = self._segment(fragment, mode, symbols, japanese)
-                lost += segment.dropped_characters
+                lost += segment.dropped
                 if _is_spoken(segment, symbols):
-                    spoken.append(replace(segment, dropped_characters=lost))
-                    lost = 0
+                    spoken.append(replace(segment, dropped=lost))
+                    lost = ()
             if pause_s is not None:
                 _pause_after(spoken or segments, pause_s)
             segments += spoken
         if not segments:
             raise InvalidRequestError("text has nothing to read; send words in the language of text_lang")
-        segments[-1] = replace(segments[-1], dropped_characters=segments[-1].dropped_characters + lost)
+        segments[-1] = replace(segments[-1], dropped=segments[-1].dropped + lost)
         return segments
 
     def transcript(self, text: str, language: str, symbols: SymbolSet) -> Segment:
@@ -109,10 +103,10 @@ class Frontend:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
         """
         mode = self._mode(language, symbols)
-        text = _UNPAIRED.sub("", _PAUSE.sub("", text)).strip("\n")
-        if text and text[-1] not in "，。？！,.?!~:：—…":
-            text += "." if mode == "en" else "。"
-        segment = self._segment(text, mode, symbols, is_japanese(text))
+        whole = Spoken.of(text).sub(_PAUSE, "").sub(_UNPAIRED, "").strip("\n")
+        if whole and whole.text[-1] not in "，。？！,.?!~:：—…":
+            whole += "." if mode == "en" else "。"
+        segment = self._segment(whole, mode, symbols, is_japanese(whole.text))
         if not _is_spoken(segment, symbols):
             raise InvalidRequestError("prompt_text has nothing to read; leave it empty or send what the reference says")
         return segment
@@ -126,63 +120,58 @@ class Frontend:
             )
         return mode
 
-    def _segment(self, text: str, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
-        text = _SPACES.sub(" ", text)
+    def _segment(self, text: Spoken, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
+        text = text.sub(_SPACES, " ")
         segment = self._read(text, mode, symbols, japanese)
         if len(segment.phoneme_ids) < _SHORT_PHONEMES:
             # parity: very short texts get a dot in front, or the weights swallow them
             segment = self._read(_apart("." + text), mode, symbols, japanese)
         return segment
 
-    def _read(self, text: str, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
+    def _read(self, text: Spoken, mode: str, symbols: SymbolSet, japanese: bool) -> Segment:
         runs: list[LanguageRun] = []
-        dropped = 0
-        found = language_runs(text, mode, japanese=japanese)
-        if mode != "en":
-            _tidy_english(found)
-        for run in found:
-            readings = self._readings(run, mode, symbols)
+        dropped: list[Span] = []
+        for spoken_in, run in _runs(text, mode, japanese):
+            readings = self._readings(spoken_in, run, mode, symbols)
             if readings is None:
-                dropped += sum(character.isalpha() for character in run.text)
+                dropped += (span for character, span in run.characters() if character.isalpha())
                 continue
             for language, reading in readings:
-                dropped += reading.dropped_characters
+                dropped += reading.dropped
                 runs += _language_runs(language, reading, symbols)
-        return Segment(tuple(runs), dropped_characters=dropped)
+        return Segment(tuple(runs), dropped=tuple(sorted(dropped)))
 
-    def _readings(self, run: Run, mode: str, symbols: SymbolSet) -> list[tuple[str, Reading]] | None:
+    def _readings(self, language: str, text: Spoken, mode: str, symbols: SymbolSet) -> list[tuple[str, Reading]] | None:
         """Read a run; None where the model has no phonemes for it."""
-        if run.language not in _READABLE[symbols]:
+        if language not in _READABLE[symbols]:
             return None
-        if run.language == "zh":
-            return self._read_chinese(run.text, symbols)
+        if language == "zh":
+            return self._read_chinese(text, symbols)
         try:
-            reader = self._reader(run.language)
+            reader = self._reader(language)
         except MissingExtraError:
             if mode in ("zh", "yue"):  # the user chose the language; a foreign word in it must not fail the text
                 return None
             raise
-        if run.language == "yue" and INLINE_READING.search(run.text):
+        if language == "yue" and INLINE_READING.search(text.text):
             from sovits_service.text.yue.marked import read_marked
 
-            return [(run.language, read_marked(reader, run.text, symbols))]
-        return [(run.language, reader.read(run.text, symbols))]
+            return [(language, read_marked(reader, text, symbols))]
+        return [(language, reader.read(text, symbols))]
 
-    def _read_chinese(self, text: str, symbols: SymbolSet) -> list[tuple[str, Reading]]:
+    def _read_chinese(self, text: Spoken, symbols: SymbolSet) -> list[tuple[str, Reading]]:
         """Chinese and the Latin letters that formulas and units within it leave over."""
         reader = self._chinese_reader()
         normalized = reader.normalize(text)
+        said = normalized.text
         readings: list[tuple[str, Reading]] = []
         end = 0
-        for match in LATIN_WORDS.finditer(normalized.text):
-            readings.append(("zh", reader.read_normalized(normalized.text[end : match.start()], symbols)))
-            readings.append(("en", self._reader("en").read(match.group(), symbols)))
+        for match in LATIN_WORDS.finditer(said.text):
+            readings.append(("zh", reader.read_normalized(said[end : match.start()], symbols)))
+            readings.append(("en", self._reader("en").read(said[match.start() : match.end()], symbols)))
             end = match.end()
-        readings.append(("zh", reader.read_normalized(normalized.text[end:], symbols)))
-        last = readings[-1][1]
-        dropped = last.dropped_characters + normalized.dropped_characters
-        readings[-1] = ("zh", Reading(last.norm_text, last.phonemes, last.word2ph, dropped))
-        return readings
+        last = reader.read_normalized(said[end:], symbols)
+        return [*readings, ("zh", replace(last, dropped=last.dropped + normalized.dropped))]
 
     def _chinese_reader(self) -> ChineseReader:
         reader = self._chinese
@@ -231,26 +220,34 @@ def make_reader(language: str, lexicon: Readings) -> Reader:
     return JapaneseReader(lexicon)
 
 
-def _apart(text: str) -> str:
+def _apart(text: Spoken) -> Spoken:
     """A dot that was put before a number must not make it a decimal."""
-    return ". " + text[1:] if text[0] == "." and text[1:2].isdigit() else text
+    return text[:1] + " " + text[1:] if text.text[:1] == "." and text.text[1:2].isdigit() else text
 
 
-def _tidy_english(runs: list[Run]) -> None:
-    """Take out marks at the end of English runs that are not said: 5G/4G网络, and a wide comma that ends all."""
-    for run, after in pairwise(runs):
-        if run.language == "en" and after.language in ("zh", "yue"):
-            run.text = _SLASH_AT_END.sub(" ", run.text)
-    if runs and runs[-1].language == "en":
-        # parity: the original says no pause after English at the end of a fragment
-        runs[-1].text = _WIDE_PAUSE_AT_END.sub("", runs[-1].text)
-
-
-def _parts(text: str) -> list[tuple[str, float | None]]:
-    """The text between pause marks, each with the pause that follows it."""
-    parts: list[tuple[str, float | None]] = []
+def _runs(text: Spoken, mode: str, japanese: bool) -> list[tuple[str, Spoken]]:
+    """Runs of one language, without marks at the end of English ones that are not said."""
+    runs: list[tuple[str, Spoken]] = []
     start = 0
-    for match in _PAUSE.finditer(text):
+    found = language_runs(text.text, mode, japanese=japanese)
+    for run, after in zip_longest(found, found[1:]):
+        piece = text[start : start + len(run.text)]
+        start += len(run.text)
+        if run.language == "en" and mode != "en":
+            if after is None:
+                # parity: the original says no pause after English at the end of a fragment
+                piece = piece.sub(_WIDE_PAUSE_AT_END, "")
+            elif after.language in ("zh", "yue"):  # 5G/4G网络
+                piece = piece.sub(_SLASH_AT_END, " ")
+        runs.append((run.language, piece))
+    return runs
+
+
+def _parts(text: Spoken) -> list[tuple[Spoken, float | None]]:
+    """The text between pause marks, each with the pause that follows it."""
+    parts: list[tuple[Spoken, float | None]] = []
+    start = 0
+    for match in _PAUSE.finditer(text.text):
         parts.append((text[start : match.start()], min(float(match.group(1)), _LONGEST_PAUSE_S)))
         start = match.end()
     parts.append((text[start:], None))
@@ -270,7 +267,7 @@ def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:
 def _language_runs(language: str, reading: Reading, symbols: SymbolSet) -> list[LanguageRun]:
     ids = phoneme_ids(reading.phonemes, symbols)
     if language != "zh" or reading.word2ph is None:
-        return [LanguageRun(language, reading.norm_text, ids)] if ids else []
+        return [LanguageRun(language, reading.norm_text, ids, spans=reading.spans)] if ids else []
     # BERT reads 510 characters at a time, and reading numbers out makes a text longer
     runs: list[LanguageRun] = []
     position = 0
@@ -278,6 +275,7 @@ def _language_runs(language: str, reading: Reading, symbols: SymbolSet) -> list[
         norm_text = reading.norm_text[start : start + FRAGMENT_LIMIT_CHARACTERS]
         word2ph = reading.word2ph[start : start + FRAGMENT_LIMIT_CHARACTERS]
         length = sum(word2ph)
-        runs.append(LanguageRun("zh", norm_text, ids[position : position + length], word2ph))
-        position += length
+        end = position + length
+        runs.append(LanguageRun("zh", norm_text, ids[position:end], word2ph, reading.spans[position:end]))
+        position = end
     return runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from sovits_service.text.spoken import Spoken
 from sovits_service.types import SplitMethod
 
 FRAGMENT_LIMIT_CHARACTERS = 510  # BERT reads 512 tokens, two of them are its own
@@ -15,6 +16,8 @@ _SILENT = frozenset("!?…,.- ")
 _RUN_OF_MARKS = re.compile(r"([!?…,.\-])[!?…,.\-]+")
 _SENTENCE_END = re.compile(f"([{''.join(re.escape(mark) for mark in sorted(_SENTENCE_ENDS))}])")
 _ENGLISH_STOP = re.compile(r"(?<!\d)\.(?!\d)")
+_CHINESE_STOP = re.compile("。")
+_LINE_END = re.compile("\n")
 _WORD = re.compile(r"\w")
 _PROTECTED = re.compile(
     r"""
@@ -40,12 +43,12 @@ _SENTENCES_PER_FRAGMENT = 4
 _CHARACTERS_PER_FRAGMENT = 50
 
 
-def cut(text: str, method: SplitMethod) -> list[str]:
+def cut(text: Spoken, method: SplitMethod) -> list[Spoken]:
     """Cut a text by one of the six methods; lines of the text stay lines, empty ones included."""
-    return _METHODS[method](text).split("\n")
+    return _METHODS[method](text).split(_LINE_END)
 
 
-def presegment(text: str, language: str, method: SplitMethod) -> list[str]:
+def presegment(text: Spoken, language: str, method: SplitMethod) -> list[Spoken]:
     """Fragments of a text as they are handed to the readers: every one ends in a mark and has something to read.
 
     Args:
@@ -57,28 +60,28 @@ def presegment(text: str, language: str, method: SplitMethod) -> list[str]:
         Fragments in order, each at most 510 characters long; none when there is nothing to read.
     """
     full_stop = "." if language == "en" else "。"
-    text = _RUN_OF_MARKS.sub(r"\1", text).strip("\n")
+    text = text.sub(_RUN_OF_MARKS, r"\1").strip("\n")
     if not text:
         return []
     # parity: the original guards a short first sentence with a leading mark, since the weights swallow it otherwise
-    if text[0] not in _SENTENCE_ENDS and len(_first_sentence(text)) < _SHORT_START_CHARACTERS:
+    if text.text[0] not in _SENTENCE_ENDS and len(_first_sentence(text.text)) < _SHORT_START_CHARACTERS:
         text = full_stop + text
-    pieces = [piece for piece in cut(text, method) if piece not in ("", " ")]
-    fragments: list[str] = []
+    pieces = [piece for piece in cut(text, method) if piece.text not in ("", " ")]
+    fragments: list[Spoken] = []
     for piece in _join_short(pieces):
-        if not _WORD.search(piece):
+        if not _WORD.search(piece.text):
             continue
-        ended = piece if piece[-1] in _SENTENCE_ENDS else piece + full_stop
+        ended = piece if piece.text[-1] in _SENTENCE_ENDS else piece + full_stop
         fragments.extend(_limit(ended))
     return fragments
 
 
-def protect(text: str) -> str:
+def protect(text: Spoken) -> Spoken:
     """Hide marks that end no sentence from `presegment`: in numbers, links, abbreviations and initials."""
-    return _PROTECTED.sub(lambda match: match.group().translate(_HIDE), text.translate(_NO_PRIVATE))
+    return text.translate(_NO_PRIVATE).sub(_PROTECTED, lambda match: match.group().translate(_HIDE))
 
 
-def reveal(fragment: str) -> str:
+def reveal(fragment: Spoken) -> Spoken:
     """Bring back the marks that `protect` hid."""
     return fragment.translate(_REVEAL)
 
@@ -87,21 +90,19 @@ def _first_sentence(text: str) -> str:
     return _SENTENCE_END.split(text, maxsplit=1)[0].strip()
 
 
-def _join_short(pieces: list[str]) -> list[str]:
+def _join_short(pieces: list[Spoken]) -> list[Spoken]:
     """Join pieces until each has five characters; a short rest goes to the piece before it."""
     if len(pieces) < 2:
         return pieces
-    joined: list[str] = []
-    waiting: list[str] = []
-    waiting_characters = 0
+    joined: list[Spoken] = []
+    waiting: list[Spoken] = []
     for piece in pieces:
         waiting.append(piece)
-        waiting_characters += len(piece)
-        if waiting_characters >= _SHORT_FRAGMENT_CHARACTERS:
-            joined.append("".join(waiting))
-            waiting, waiting_characters = [], 0
+        if sum(map(len, waiting)) >= _SHORT_FRAGMENT_CHARACTERS:
+            joined.append(Spoken.join(waiting))
+            waiting = []
     if waiting:
-        rest = "".join(waiting)
+        rest = Spoken.join(waiting)
         if joined:
             joined[-1] += rest
         else:
@@ -109,51 +110,50 @@ def _join_short(pieces: list[str]) -> list[str]:
     return joined
 
 
-def _limit(fragment: str) -> list[str]:
+def _limit(fragment: Spoken) -> list[Spoken]:
     """Cut a fragment that is too long for BERT: at its marks, and between characters where it has none."""
     if len(fragment) <= FRAGMENT_LIMIT_CHARACTERS:
         return [fragment]
-    parts: list[str] = []
-    current = ""
-    for piece in _SENTENCE_END.split(fragment):
-        if len(current) + len(piece) > FRAGMENT_LIMIT_CHARACTERS:
-            parts.append(current)
-            current = piece
-        else:
-            current += piece
-    parts.append(current)
-    return [chunk for part in parts for chunk in _hard_limit(part) if _WORD.search(chunk)]
+    parts: list[Spoken] = []
+    start = end = 0
+    for piece in fragment.split(_SENTENCE_END):
+        if end + len(piece) - start > FRAGMENT_LIMIT_CHARACTERS:
+            parts.append(fragment[start:end])
+            start = end
+        end += len(piece)
+    parts.append(fragment[start:])
+    return [chunk for part in parts for chunk in _hard_limit(part) if _WORD.search(chunk.text)]
 
 
-def _hard_limit(part: str) -> Iterable[str]:
+def _hard_limit(part: Spoken) -> Iterable[Spoken]:
     while len(part) > FRAGMENT_LIMIT_CHARACTERS:
-        space = part.rfind(" ", FRAGMENT_LIMIT_CHARACTERS // 2, FRAGMENT_LIMIT_CHARACTERS)
+        space = part.text.rfind(" ", FRAGMENT_LIMIT_CHARACTERS // 2, FRAGMENT_LIMIT_CHARACTERS)
         end = space + 1 if space > 0 else FRAGMENT_LIMIT_CHARACTERS
         yield part[:end]
         part = part[end:]
     yield part
 
 
-def _sentences(text: str) -> list[str]:
+def _sentences(text: Spoken) -> list[Spoken]:
     """Sentences with their marks; the last one gets a mark if it has none."""
     text = text.replace("……", "。").replace("——", "，")
     if not text:
         return []
-    if text[-1] not in _SENTENCE_ENDS:
+    if text.text[-1] not in _SENTENCE_ENDS:
         text += "。"
-    pieces = _SENTENCE_END.split(text)
+    pieces = text.split(_SENTENCE_END)
     return [body + mark for body, mark in zip(pieces[0::2], pieces[1::2], strict=False)]
 
 
-def _spoken(pieces: Iterable[str], silent: frozenset[str] = _SILENT) -> str:
-    return "\n".join(piece for piece in pieces if not silent.issuperset(piece))
+def _spoken(pieces: Iterable[Spoken], silent: frozenset[str] = _SILENT) -> Spoken:
+    return Spoken.join((piece for piece in pieces if not silent.issuperset(piece.text)), "\n")
 
 
-def _cut_nothing(text: str) -> str:
-    return "\n" if _SILENT.issuperset(text) else text
+def _cut_nothing(text: Spoken) -> Spoken:
+    return text[:0] + "\n" if _SILENT.issuperset(text.text) else text
 
 
-def _cut_every_four_sentences(text: str) -> str:
+def _cut_every_four_sentences(text: Spoken) -> Spoken:
     text = text.strip("\n")
     sentences = _sentences(text)
     starts = range(0, len(sentences), _SENTENCES_PER_FRAGMENT)
@@ -161,47 +161,48 @@ def _cut_every_four_sentences(text: str) -> str:
         return _spoken([text])
     # parity: the last group takes what is left, up to seven sentences
     groups = [*(sentences[start : start + _SENTENCES_PER_FRAGMENT] for start in starts[:-2]), sentences[starts[-2] :]]
-    return _spoken("".join(group) for group in groups)
+    return _spoken(Spoken.join(group) for group in groups)
 
 
-def _cut_every_fifty_characters(text: str) -> str:
+def _cut_every_fifty_characters(text: Spoken) -> Spoken:
     text = text.strip("\n")
     sentences = _sentences(text)
     if len(sentences) < 2:
         return text
-    groups: list[str] = []
-    current: list[str] = []
+    groups: list[Spoken] = []
+    current: list[Spoken] = []
     length = 0
     for sentence in sentences:
         current.append(sentence)
         length += len(sentence)
         if length > _CHARACTERS_PER_FRAGMENT:
-            groups.append("".join(current))
+            groups.append(Spoken.join(current))
             current, length = [], 0
     if current:
-        groups.append("".join(current))
+        groups.append(Spoken.join(current))
     if len(groups) > 1 and len(groups[-1]) < _CHARACTERS_PER_FRAGMENT:
         last = groups.pop()
         groups[-1] += last
     return _spoken(groups)
 
 
-def _cut_at_chinese_stops(text: str) -> str:
-    return _spoken(text.strip("\n").strip("。").split("。"))
+def _cut_at_chinese_stops(text: Spoken) -> Spoken:
+    return _spoken(text.strip("\n").strip("。").split(_CHINESE_STOP))
 
 
-def _cut_at_english_stops(text: str) -> str:
-    return _spoken(_ENGLISH_STOP.split(text.strip("\n").strip(".")))
+def _cut_at_english_stops(text: Spoken) -> Spoken:
+    return _spoken(text.strip("\n").strip(".").split(_ENGLISH_STOP))
 
 
-def _cut_at_every_mark(text: str) -> str:
+def _cut_at_every_mark(text: Spoken) -> Spoken:
     text = text.strip("\n")
-    pieces: list[str] = []
+    plain = text.text
+    pieces: list[Spoken] = []
     start = 0
-    for i, character in enumerate(text):
+    for i, character in enumerate(plain):
         if character not in _EVERY_MARK:
             continue
-        if character == "." and text[i - 1 : i].isdigit() and text[i + 1 : i + 2].isdigit():
+        if character == "." and plain[i - 1 : i].isdigit() and plain[i + 1 : i + 2].isdigit():
             continue
         pieces.append(text[start : i + 1])
         start = i + 1
@@ -210,7 +211,7 @@ def _cut_at_every_mark(text: str) -> str:
     return _spoken(pieces, _EVERY_MARK)
 
 
-_METHODS: dict[SplitMethod, Callable[[str], str]] = {
+_METHODS: dict[SplitMethod, Callable[[Spoken], Spoken]] = {
     "cut0": _cut_nothing,
     "cut1": _cut_every_four_sentences,
     "cut2": _cut_every_fifty_characters,

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sovits_service.errors import MissingExtraError, SettingsError
 from sovits_service.text.frontend import Frontend
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.text.zh.g2pw import G2pwModel
 from sovits_service.text.zh.reader import ChineseReader
@@ -106,7 +107,7 @@ def test_long_clauses_are_read_in_windows(folder: Path) -> None:
 
 
 def test_a_phrase_of_the_dictionary_is_surer_than_the_model(folder: Path) -> None:
-    reading = ChineseReader({}, G2pwModel(folder)).read("银行", "v2")
+    reading = ChineseReader({}, G2pwModel(folder)).read(Spoken.of("银行"), "v2")
     assert reading.phonemes == ("y", "in2", "h", "ang2")
 
 

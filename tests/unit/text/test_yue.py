@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sovits_service.errors import MissingExtraError
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.text.yue.reader import CantoneseReader, syllable_phonemes
 from tests.unit.text.golden_rows import is_read_better, readings
@@ -30,7 +31,7 @@ def phonemes_of(jyutping: str) -> list[str]:
 
 @pytest.mark.parametrize("row", readings("yue"), ids=lambda row: row["text"][:20])
 def test_reads_as_the_original_does(reader: CantoneseReader, row: dict[str, Any]) -> None:
-    reading = reader.read(row["text"], row["version"])
+    reading = reader.read(Spoken.of(row["text"]), row["version"])
     assert reading.word2ph is not None
     if is_read_better(row):
         assert list(reading.phonemes) != row["phones"]
@@ -78,17 +79,17 @@ def test_syllables_are_parted_as_in_training(jyutping: str, phonemes: tuple[str,
     [("講價", "讲价"), ("醫生", "医生"), ("工廠", "工厂"), ("幾多錢", "几多钱"), ("我們去飲茶", "我们去饮茶")],
 )
 def test_simplified_text_sounds_like_traditional(reader: CantoneseReader, traditional: str, simplified: str) -> None:
-    assert reader.read(traditional, "v2").phonemes == reader.read(simplified, "v2").phonemes
+    assert reader.read(Spoken.of(traditional), "v2").phonemes == reader.read(Spoken.of(simplified), "v2").phonemes
 
 
 def test_word2ph_covers_each_character_of_the_text_as_read(reader: CantoneseReader) -> None:
-    reading = reader.read("我有2部5瓩嘅機，好嘢！", "v2")
+    reading = reader.read(Spoken.of("我有2部5瓩嘅機，好嘢！"), "v2")
     assert reading.norm_text == "我有兩部五瓩嘅機,好嘢!"
     assert reading.word2ph == (2, 2, 2, 2, 2, 4, 2, 2, 1, 2, 2, 1)
 
 
 def test_lexicon_wins_over_the_dictionary() -> None:
-    reading = CantoneseReader({"銀行": ("ngan4", "hong2"), "行": ("hong4",)}).read("銀行第一行", "v2")
+    reading = CantoneseReader({"銀行": ("ngan4", "hong2"), "行": ("hong4",)}).read(Spoken.of("銀行第一行"), "v2")
     assert list(reading.phonemes) == phonemes_of("ngan4 hong2 dai6 jat1 hong4")
 
 
@@ -97,11 +98,11 @@ def test_lexicon_wins_over_the_dictionary() -> None:
     [("ok啦", 0), ("Ωδ啦", 1), ("好😀", 0), ("好。", 0), ("가나", 2), ("あ好", 1), ("", 0), ("㗎", 0)],
 )
 def test_letters_without_a_reading_are_counted(reader: CantoneseReader, text: str, dropped: int) -> None:
-    assert reader.read(text, "v2").dropped_characters == dropped
+    assert reader.read(Spoken.of(text), "v2").dropped_characters == dropped
 
 
 def test_latin_letters_are_spelt(reader: CantoneseReader) -> None:
-    reading = reader.read("ok啦", "v2")
+    reading = reader.read(Spoken.of("ok啦"), "v2")
     assert (reading.norm_text, reading.word2ph) == ("OK啦", (1, 2, 2))
     assert reading.phonemes == ("OW1", "K", "EY1", "Yl", "Yaa1")
 
@@ -125,7 +126,7 @@ def test_any_mixture_of_numbers_and_signs_has_an_answer(text: str) -> None:
 
 
 def _check(text: str) -> None:
-    reading = CantoneseReader().read(text, "v2")
+    reading = CantoneseReader().read(Spoken.of(text), "v2")
     assert set(reading.phonemes) <= set(symbol_ids("v2"))
     assert reading.word2ph is not None
     assert len(reading.word2ph) == len(reading.norm_text)

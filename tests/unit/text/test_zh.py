@@ -16,6 +16,7 @@ from pypinyin import Style, pinyin
 
 from sovits_service.errors import InvalidRequestError
 from sovits_service.text.frontend import Frontend
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.text.zh.g2p import is_reading_mark, split_syllable
 from sovits_service.text.zh.numbers import read_cardinal, read_number
@@ -54,7 +55,7 @@ def frontend() -> Frontend:
 @pytest.mark.parametrize("row", readings("zh"), ids=lambda row: f"{row['version']} {row['text'][:20]}")
 def test_reads_as_the_original_does(row: dict[str, Any]) -> None:
     engine = "model" if "stubbed" in row.get("engine", "") else "dictionary"
-    reading = _reader(engine).read(row["text"], row["version"])
+    reading = _reader(engine).read(Spoken.of(row["text"]), row["version"])
     assert reading.word2ph is not None
     same = (list(reading.phonemes), list(reading.word2ph)) == (row["phones"], row["word2ph"])
     # with the model, polyphones are the model's affair; only the words of such a row are read better
@@ -118,7 +119,7 @@ def test_polyphones_are_settled_by_context(reader: ChineseReader) -> None:
     for text, expected in rows:
         position = text.index("【")
         plain = text.replace("【", "").replace("】", "")
-        reading = reader.read(plain, "v2")
+        reading = reader.read(Spoken.of(plain), "v2")
         assert reading.norm_text == plain
         assert reading.word2ph is not None
         start = sum(reading.word2ph[:position])
@@ -139,7 +140,7 @@ def test_every_basic_han_character_is_read(reader: ChineseReader, symbols: Any) 
     unread: list[str] = []
     for start in range(0, len(characters), 200):
         block = characters[start : start + 200]
-        reading = reader.read(",".join(block), symbols)
+        reading = reader.read(Spoken.of(",".join(block)), symbols)
         assert reading.dropped_characters == 0
         assert all(phoneme in known for phoneme in reading.phonemes)
         assert reading.word2ph is not None
@@ -153,18 +154,18 @@ def test_every_basic_han_character_is_read(reader: ChineseReader, symbols: Any) 
     [("𠮷野家", "𠮷野家"), ("㐀", "㐀"), ("囍字", "囍字"), ("兙", "兙"), ("氵字旁", "氵字旁")],
 )
 def test_rare_characters_are_read_where_they_have_a_reading(reader: ChineseReader, text: str, norm_text: str) -> None:
-    reading = reader.read(text, "v2")
+    reading = reader.read(Spoken.of(text), "v2")
     assert reading.norm_text == norm_text or reading.dropped_characters == 1
 
 
 @pytest.mark.parametrize("text", ["嗯", "呣", "哼", "欸", "噷", "哏", "嘸", "呒", "姆", "唔", "嗐", "兿"])
 def test_interjections_without_a_vowel_do_not_fail(reader: ChineseReader, text: str) -> None:
-    reading = reader.read(f"{text},好的", "v2")
+    reading = reader.read(Spoken.of(f"{text},好的"), "v2")
     assert len(reading.phonemes) == 7
 
 
 def test_word2ph_covers_the_text(reader: ChineseReader) -> None:
-    reading = reader.read("今天是2024年3月15日，气温-5℃，涨了3.5%！", "v2")
+    reading = reader.read(Spoken.of("今天是2024年3月15日，气温-5℃，涨了3.5%！"), "v2")
     assert reading.word2ph is not None
     assert len(reading.word2ph) == len(reading.norm_text)
     assert sum(reading.word2ph) == len(reading.phonemes)
@@ -193,24 +194,24 @@ def test_decimals(number: str, words: str) -> None:
 
 
 def test_erhua_follows_the_syllable_before_in_v2_alone(reader: ChineseReader) -> None:
-    assert reader.read("这儿", "v2").phonemes == ("zh", "e4", "EE", "er4")
-    assert reader.read("这儿", "v1").phonemes == ("zh", "e4", "EE", "er2")
+    assert reader.read(Spoken.of("这儿"), "v2").phonemes == ("zh", "e4", "EE", "er4")
+    assert reader.read(Spoken.of("这儿"), "v1").phonemes == ("zh", "e4", "EE", "er2")
 
 
 # parity: a currency sign without a number, or a caret, turns commas into pauses that the weights know by these signs
 @pytest.mark.parametrize(("text", "pause"), [("你好￥", "SP2"), ("你好^", "SP3")])
 def test_special_pauses(reader: ChineseReader, text: str, pause: str) -> None:
-    assert reader.read(text, "v2").phonemes[-1] == pause
+    assert reader.read(Spoken.of(text), "v2").phonemes[-1] == pause
 
 
 def test_a_written_reading_is_spoken_as_it_stands(reader: ChineseReader) -> None:
-    assert reader.read("长(zhang3)长(chang2)了", "v2").phonemes[:4] == ("zh", "ang3", "ch", "ang2")
-    assert reader.read("角（jiao3）色", "v2").phonemes[:2] == ("j", "iao3")
+    assert reader.read(Spoken.of("长(zhang3)长(chang2)了"), "v2").phonemes[:4] == ("zh", "ang3", "ch", "ang2")
+    assert reader.read(Spoken.of("角（jiao3）色"), "v2").phonemes[:2] == ("j", "iao3")
 
 
 @pytest.mark.parametrize("text", ["平方(m2)", "角(foo9)色", "他(kg1)"])
 def test_what_is_no_syllable_is_no_reading(reader: ChineseReader, text: str) -> None:
-    assert not any(is_reading_mark(character) for character in reader.normalize(text).text)
+    assert not any(is_reading_mark(character) for character in reader.normalize(Spoken.of(text)).text.text)
 
 
 @pytest.mark.parametrize("tone", "12345")
@@ -219,17 +220,17 @@ def test_every_syllable_can_be_written(reader: ChineseReader, tone: str) -> None
     bases = [base for base in table if any(vowel in base for vowel in "aeiouv")]
     assert len(bases) > 400
     for base in bases:
-        assert reader.read(f"角({base}{tone})", "v2").phonemes == split_syllable(base + tone)
+        assert reader.read(Spoken.of(f"角({base}{tone})"), "v2").phonemes == split_syllable(base + tone)
 
 
 def test_latin_words_are_counted_as_dropped(reader: ChineseReader) -> None:
-    assert reader.read("这个API的文档", "v2").dropped_characters == 3
+    assert reader.read(Spoken.of("这个API的文档"), "v2").dropped_characters == 3
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text())
 def test_no_text_fails(text: str) -> None:
-    reading = _reader("dictionary").read(text, "v2")
+    reading = _reader("dictionary").read(Spoken.of(text), "v2")
     known = symbol_ids("v2")
     assert reading.word2ph is not None
     assert len(reading.word2ph) == len(reading.norm_text)
@@ -240,7 +241,7 @@ def test_no_text_fails(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=st.sampled_from("0123456789.,:/-~%℃￥$€+×=^²年月日点元个万亿kgm第一二(（零百度 至")))
 def test_no_number_fails(text: str) -> None:
-    reading = _reader("dictionary").read(text, "v1")
+    reading = _reader("dictionary").read(Spoken.of(text), "v1")
     assert not any(character.isdigit() and character.isascii() for character in reading.norm_text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sovits_service.text.en.numbers import cardinal, ordinal, plural, year
+from sovits_service.text.spoken import Spoken
 
 _MONTH_NAMES = """January February March April May June July August September October November December""".split()  # noqa: SIM905
 _MONTHS = {name: name for name in _MONTH_NAMES} | {name[:3]: name for name in _MONTH_NAMES} | {"Sept": "September"}
@@ -77,42 +78,43 @@ _SHORT_YEAR = re.compile(r"(?<![\w])'(\d{2})(?![\w'])")
 _ERA = re.compile(r"\b(\d{1,4}) ?(BCE?|AD|CE|B\.C\.(?:E\.)?|A\.D\.|C\.E\.)(?!\w)|\b(A\.D\.|AD) (\d{1,4})\b")
 
 
-def read_dates(text: str) -> str:
+def read_dates(text: Spoken) -> Spoken:
     """Dates first, then times, then years that show themselves as such."""
-    text = _DAY_RANGE.sub(lambda m: f"{_WEEKDAYS[m[1]]} to {_WEEKDAYS[m[2]]}", text)
-    text = _WEEKDAY.sub(lambda m: _WEEKDAYS[m[1] or m[2]], text)
-    text = _ISO_DATE.sub(lambda m: _date(m, m[1], m[3], m[4]), text)
-    text = _NUMERIC_DATE.sub(_numeric_date, text)
-    text = _MONTH_SLASH_DAY.sub(_month_slash_day, text)
-    text = _MONTH_RANGE.sub(lambda m: f"{_month(m[1])} to {_month(m[2])}", text)
-    text = _HUNDRED_HOURS.sub(lambda m: f"{'oh ' if m[1] < '10' else ''}{cardinal(m[1])} hundred hours", text)
-    text = _YEAR_MONTH.sub(lambda m: f"{_MONTH_NAMES[int(m[2]) - 1]} {year(m[1])}", text)
-    text = _DAY_MONTH.sub(_day_month, text)
-    text = _MONTH_DAY.sub(_month_day, text)
-    text = _MONTH_YEAR.sub(lambda m: f"{_month(m[1])} {year(m[2])}", text)
-    text = _MONTH_ALONE.sub(lambda m: _MONTHS[m[1] or m[2]], text)
+    text = text.sub(_DAY_RANGE, lambda m: f"{_WEEKDAYS[m[1]]} to {_WEEKDAYS[m[2]]}")
+    text = text.sub(_WEEKDAY, lambda m: _WEEKDAYS[m[1] or m[2]])
+    text = text.sub(_ISO_DATE, lambda m: _date(m, m[1], m[3], m[4]))
+    text = text.sub(_NUMERIC_DATE, _numeric_date)
+    text = text.sub(_MONTH_SLASH_DAY, _month_slash_day)
+    text = text.sub(_MONTH_RANGE, lambda m: f"{_month(m[1])} to {_month(m[2])}")
+    text = text.sub(_HUNDRED_HOURS, lambda m: f"{'oh ' if m[1] < '10' else ''}{cardinal(m[1])} hundred hours")
+    text = text.sub(_YEAR_MONTH, lambda m: f"{_MONTH_NAMES[int(m[2]) - 1]} {year(m[1])}")
+    text = text.sub(_DAY_MONTH, _day_month)
+    text = text.sub(_MONTH_DAY, _month_day)
+    text = text.sub(_MONTH_YEAR, lambda m: f"{_month(m[1])} {year(m[2])}")
+    text = text.sub(_MONTH_ALONE, lambda m: _MONTHS[m[1] or m[2]])
     text = _read_times(text)
-    text = _ERA.sub(_era, text)
-    text = _CENTURY_DECADE.sub(_decade, text)
-    text = _DECADE.sub(_short_decade, text)
-    text = _YEAR_RANGE.sub(_year_range, text)
-    return _SHORT_YEAR.sub(
-        lambda m: year(f"20{m[1]}").removeprefix("twenty ") if int(m[1]) >= 10 else f"oh {cardinal(m[1])}", text
+    text = text.sub(_ERA, _era)
+    text = text.sub(_CENTURY_DECADE, _decade)
+    text = text.sub(_DECADE, _short_decade)
+    text = text.sub(_YEAR_RANGE, _year_range)
+    return text.sub(
+        _SHORT_YEAR,
+        lambda m: year(f"20{m[1]}").removeprefix("twenty ") if int(m[1]) >= 10 else f"oh {cardinal(m[1])}",
     )
 
 
-def _read_times(text: str) -> str:
-    text = _DURATION.sub(_duration, text)
-    text = _TIME_RANGE.sub(" to ", text)
-    text = _CLOCK.sub(lambda m: _clock(m[1], m[2], m[4]) + _stop(m), text)
-    text = _HOUR.sub(
+def _read_times(text: Spoken) -> Spoken:
+    text = text.sub(_DURATION, _duration)
+    text = text.sub(_TIME_RANGE, " to ")
+    text = text.sub(_CLOCK, lambda m: _clock(m[1], m[2], m[4]) + _stop(m))
+    text = text.sub(
+        _HOUR,
         lambda m: (f"{cardinal(m[1])} to {_clock(m[2], '00', m[3])}" if m[2] else _clock(m[1], "00", m[3])) + _stop(m),
-        text,
     )
-    text = _LONG_TIME.sub(_long_time, text)
-    text = _TIME.sub(lambda m: _time(m[1], m[2]), text)
-    text = _UTC_OFFSET.sub(lambda m: f"{' '.join(m[1])} {'plus' if m[2] == '+' else 'minus'} {cardinal(m[3])}", text)
-    return _ZONE.sub(lambda m: " " + " ".join(m[1]), text)
+    text = text.sub(_LONG_TIME, _long_time)
+    text = text.sub(_TIME, lambda m: _time(m[1], m[2]))
+    text = text.sub(_UTC_OFFSET, lambda m: f"{' '.join(m[1])} {'plus' if m[2] == '+' else 'minus'} {cardinal(m[3])}")
+    return text.sub(_ZONE, lambda m: " " + " ".join(m[1]))
 
 
 def _month(written: str) -> str:

@@ -6,6 +6,7 @@ import re
 
 from sovits_service.text.en.numbers import cardinal, ordinal, ordinal_of_words, plural, spell_digits, year
 from sovits_service.text.en.quantities import NUMBER, read_number
+from sovits_service.text.spoken import Spoken
 
 _PHONE = re.compile(
     r"(?<![\w.,\-+])(?:\+(\d{1,3})[ .\-]?|(1)[ .\-])?(?:\((\d{2,4})\) ?|"
@@ -85,30 +86,30 @@ _ALNUM = re.compile(
 _ALNUM_PIECE = re.compile(r"[A-Za-z]+|\d+|-")
 
 
-def read_figures(text: str) -> str:
+def read_figures(text: Spoken) -> Spoken:
     """Every figure that no other rule has read."""
-    text = _PHONE.sub(_phone, text)
-    text = _LONG_PHONE.sub(lambda m: _digit_groups(m[0]), text)
-    text = _SHORT_PHONE.sub(lambda m: f"{_phone_group(m[1])}, {_phone_group(m[2])}", text)
-    text = _GROUPS.sub(lambda m: _digit_groups(m[0]), text)
-    text = _SPELT_AFTER.sub(lambda m: f"{m[1]}{m[2].replace('#', ' ')}{spell_digits(m[3])}", text)
-    text = _NUMBER_SIGN.sub("number ", text)
-    text = _LIST_MARK.sub(lambda m: f"{ordinal(m[1])}, ", text)
-    text = _ABOUT.sub("about ", text)
-    text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m[0]), text)
-    text = _POWER_OF_TEN.sub(r"\1 times 10^\2", text)
-    text = _TIMES_MORE.sub(lambda m: f"{read_number(m[1])} times", text)
+    text = text.sub(_PHONE, _phone)
+    text = text.sub(_LONG_PHONE, lambda m: _digit_groups(m[0]))
+    text = text.sub(_SHORT_PHONE, lambda m: f"{_phone_group(m[1])}, {_phone_group(m[2])}")
+    text = text.sub(_GROUPS, lambda m: _digit_groups(m[0]))
+    text = text.sub(_SPELT_AFTER, lambda m: f"{m[1]}{m[2].replace('#', ' ')}{spell_digits(m[3])}")
+    text = text.sub(_NUMBER_SIGN, "number ")
+    text = text.sub(_LIST_MARK, lambda m: f"{ordinal(m[1])}, ")
+    text = text.sub(_ABOUT, "about ")
+    text = text.sub(_GROUPED, lambda m: re.sub(r"\D", "", m[0]))
+    text = text.sub(_POWER_OF_TEN, r"\1 times 10^\2")
+    text = text.sub(_TIMES_MORE, lambda m: f"{read_number(m[1])} times")
     text = _read_fractions(text)
-    text = _RATIO.sub(lambda m: " to ".join(read_number(part) for part in m.groups() if part), text)
-    text = _SPOKEN_RANGE.sub(lambda m: f"{m[1] or m[3]} to {m[2] or m[4]}", text)
-    text = _SCORE_RANGE.sub(_range, text)
+    text = text.sub(_RATIO, lambda m: " to ".join(read_number(part) for part in m.groups() if part))
+    text = text.sub(_SPOKEN_RANGE, lambda m: f"{m[1] or m[3]} to {m[2] or m[4]}")
+    text = text.sub(_SCORE_RANGE, _range)
     for pattern, words in _OPERATORS:
-        text = pattern.sub(words if words else _power, text)
-    text = _NEGATIVE.sub("negative ", text)
-    text = _POSITIVE.sub("plus ", text)
-    text = _ORDINAL.sub(lambda m: ordinal(m[1].replace(",", "")), text)
-    text = _ALNUM.sub(_alphanumeric, text)
-    return _PLAIN.sub(_plain, text)
+        text = text.sub(pattern, words or _power)
+    text = text.sub(_NEGATIVE, "negative ")
+    text = text.sub(_POSITIVE, "plus ")
+    text = text.sub(_ORDINAL, lambda m: ordinal(m[1].replace(",", "")))
+    text = text.sub(_ALNUM, _alphanumeric)
+    return text.sub(_PLAIN, _plain)
 
 
 def _phone_group(digits: str) -> str:
@@ -127,11 +128,11 @@ def _digit_groups(groups: str) -> str:
     return sign + ", ".join(_phone_group(group) for group in re.findall(r"\d+", groups))
 
 
-def _read_fractions(text: str) -> str:
-    text = _SLASHED.sub(lambda m: " slash ".join(cardinal(part) for part in m[0].split("/")), text)
-    text = _OUT_OF_TEN.sub(lambda m: f"{read_number(m[1])} out of {read_number(m[2])}", text)
-    text = _MIXED_FRACTION.sub(lambda m: _mixed(m), text)
-    return _FRACTION.sub(lambda m: _FAMOUS.get(m[0]) or _fraction(m[1], m[2]), text)
+def _read_fractions(text: Spoken) -> Spoken:
+    text = text.sub(_SLASHED, lambda m: " slash ".join(cardinal(part) for part in m[0].split("/")))
+    text = text.sub(_OUT_OF_TEN, lambda m: f"{read_number(m[1])} out of {read_number(m[2])}")
+    text = text.sub(_MIXED_FRACTION, lambda m: _mixed(m))
+    return text.sub(_FRACTION, lambda m: _FAMOUS.get(m[0]) or _fraction(m[1], m[2]))
 
 
 def _mixed(match: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from sovits_service.text.en.homographs import read_homographs
 from sovits_service.text.en.letters_to_sounds import letters_to_sounds
 from sovits_service.text.en.tables import load_table, modern_words
 from sovits_service.text.en.word_splitter import split_word
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION
 
 Phonemes = tuple[str, ...]
@@ -35,39 +36,45 @@ _HISS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
 _VOICELESS = frozenset(("P", "T", "K", "F", "TH", "HH"))
 
 
-def tokenize(text: str) -> list[str]:
+def tokenize(text: Spoken) -> list[Spoken]:
     """Words and punctuation marks; words of more than 48 letters in pieces."""
-    tokens: list[str] = []
-    for token in _TOKEN.findall(text):
-        tokens += (token[i : i + MAX_WORD_LETTERS] for i in range(0, len(token), MAX_WORD_LETTERS))
-    return tokens
+    return [
+        text[start : min(start + MAX_WORD_LETTERS, match.end())]
+        for match in _TOKEN.finditer(text.text)
+        for start in range(match.start(), match.end(), MAX_WORD_LETTERS)
+    ]
 
 
-def phonemes(text: str, marked: Mapping[str, Phonemes]) -> list[str]:
-    """ARPAbet and punctuation of normalised text; `marked` holds what its private-use characters stand for."""
+def phonemes(text: Spoken, marked: Mapping[str, Phonemes]) -> list[tuple[str, Span]]:
+    """ARPAbet and punctuation of normalised text, each with its place in the request's text.
+
+    marked: what private-use characters of the text stand for.
+    """
     tokens = tokenize(text)
-    said: list[str] = []
+    said: list[tuple[str, Span]] = []
     for start in range(0, len(tokens), MAX_SENTENCE_TOKENS):
-        said += _sentence(tokens[start : start + MAX_SENTENCE_TOKENS], marked)
+        sentence = tokens[start : start + MAX_SENTENCE_TOKENS]
+        sounds = _sentence([token.text for token in sentence], marked)
+        for token, sound in zip(sentence, sounds, strict=True):
+            span = (token.spans[0][0], token.spans[-1][1])
+            said += ((phoneme, span) for phoneme in sound)
     return said
 
 
-def _sentence(tokens: list[str], marked: Mapping[str, Phonemes]) -> list[str]:
+def _sentence(tokens: list[str], marked: Mapping[str, Phonemes]) -> list[Phonemes]:
     readings = read_homographs(tokens)
-    said: list[str] = []
+    said: list[Phonemes] = []
     for i, token in enumerate(tokens):
         word = token.lower()
         if token[0] in marked:
-            said += marked[token[0]]
-            said += possessive_ending(marked[token[0]]) if len(token) > 1 else ()
+            reading = marked[token[0]]
+            said.append((*reading, *possessive_ending(reading)) if len(token) > 1 else reading)
         elif not word.strip("'")[:1].isalpha():
-            said += _punctuation(token)
+            said.append(_punctuation(token))
         elif len(word) == 1:
-            said += ("EY1",) if token == "A" else _letter(word)  # parity: a lone capital A is the letter
-        elif i in readings:
-            said += readings[i]
+            said.append(("EY1",) if token == "A" else _letter(word))  # parity: a lone capital A is the letter
         else:
-            said += read_word(token)
+            said.append(readings[i] if i in readings else read_word(token))
     return said
 
 

@@ -11,6 +11,7 @@ from sovits_service.text.en.quantities import read_quantities
 from sovits_service.text.en.spellings import read_abbreviations, read_capitals, read_roman_numerals
 from sovits_service.text.en.typography import plain_text, strip_accents
 from sovits_service.text.en.web import read_addresses
+from sovits_service.text.spoken import Span, Spoken
 
 MAX_PIECE_CHARACTERS = 1000  # patterns look ahead and back; in pieces of this size their time stays linear in the text
 
@@ -36,25 +37,25 @@ _WORD_SIGNS = (
     (re.compile(r"[_/\\|()\[\]{}<>\"*~^`=]"), " "),
 )
 _EDGE_HYPHEN = re.compile(r"(?<![A-Za-z\-])-+(?=[A-Za-z])|(?<=[A-Za-z])-+(?![A-Za-z\-])")
+_SPACES = re.compile(" {2,}")
+_WIDE_SPACE = re.compile(r"\s{2,}")
+_REPEATED_PAUSES = re.compile(r"([!?,.\-])[!?,.\-]+")
 _SPACE_BEFORE_PAUSE = re.compile(r"\s+(?=[,.!?])")
-_KEPT = re.compile(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
+_UNREAD = re.compile(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
 
 
-def normalize(text: str, mark_words: Callable[[str], str] = str) -> tuple[str, int]:
-    """Spoken form, and the count of letters that have no reading; takes time in proportion to the text.
+def normalize(text: Spoken, mark_words: Callable[[Spoken], Spoken] = lambda text: text) -> tuple[Spoken, list[Span]]:
+    """Spoken form, and the places of letters that have no reading; takes time in proportion to the text.
 
     mark_words: puts private-use characters in place of words that the user's lexicon reads; no rule touches those.
     """
-    spoken: list[str] = []
-    dropped = 0
-    for piece in _PIECE.findall(mark_words(plain_text(text))):
-        said, lost = _normalize_piece(piece)
-        spoken.append(said)
-        dropped += lost
-    return re.sub(" {2,}", " ", " ".join(spoken)).strip(), min(dropped, len(text))
+    text = mark_words(plain_text(text))
+    dropped: list[Span] = []
+    pieces = [_normalize_piece(text[m.start() : m.end()], dropped) for m in _PIECE.finditer(text.text)]
+    return Spoken.join(pieces, " ").sub(_SPACES, " ").strip(), dropped
 
 
-def _normalize_piece(text: str) -> tuple[str, int]:
+def _normalize_piece(text: Spoken, dropped: list[Span]) -> Spoken:
     text = read_addresses(text)
     text = read_dates(text)
     text = read_quantities(text)
@@ -62,15 +63,14 @@ def _normalize_piece(text: str) -> tuple[str, int]:
     text = read_roman_numerals(text)
     text = read_figures(text)
     for pattern, words in _WORD_SIGNS:
-        text = pattern.sub(words, text)
-    text = strip_accents(text)
-    text = read_capitals(text)
-    dropped = sum(c.isalpha() for c in _KEPT.findall(text))
-    text = _KEPT.sub("", text.replace("\n", " "))
-    return _tidy_pauses(text), dropped
+        text = text.sub(pattern, words)
+    text = read_capitals(strip_accents(text))
+    # a letter that was taken apart (한 into its jamo) is dropped once
+    dropped += dict.fromkeys(span for c, span in text.characters() if _UNREAD.match(c) and c.isalpha())
+    return _tidy_pauses(text.replace("\n", " ").sub(_UNREAD, ""))
 
 
-def _tidy_pauses(text: str) -> str:
+def _tidy_pauses(text: Spoken) -> Spoken:
     """One mark for each pause, at its word: runs of them make the model echo the reference."""
-    text = _SPACE_BEFORE_PAUSE.sub("", re.sub(r"\s{2,}", " ", _EDGE_HYPHEN.sub(" ", text)))
-    return re.sub(r"([!?,.\-])[!?,.\-]+", r"\1", text)
+    text = text.sub(_EDGE_HYPHEN, " ").sub(_WIDE_SPACE, " ").sub(_SPACE_BEFORE_PAUSE, "")
+    return text.sub(_REPEATED_PAUSES, r"\1")

@@ -17,6 +17,7 @@ from sovits_service.text.en.unit_names import (
     TOUCHING_UNITS,
     UNITS,
 )
+from sovits_service.text.spoken import Spoken
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?!\d|,\d)|\d+(?:\.\d{1,30})?|\.\d{1,30})"
 
@@ -81,24 +82,24 @@ def read_number(number: str) -> str:
     return cardinal(whole)
 
 
-def read_quantities(text: str) -> str:
+def read_quantities(text: Spoken) -> Spoken:
     """Money first, since `$5m` is no length; then percent, then measures."""
-    text = _RUPEES.sub("₹", _REAIS.sub("BRL ", text))
-    text = _MONEY_RANGE.sub(_money_range, text)
-    text = _MONEY.sub(_money, text)
-    text = _MONEY_AFTER.sub(_money_after, text)
-    text = _CENTS.sub(lambda m: f"{read_number(m[1])} cent{'' if m[1] == '1' else 's'}", text)
-    text = _CODE_AFTER.sub(lambda m: _code(m, m[1], (m[2], m[3], m[4]), m[5], m[6]), text)
-    text = _CODE_BEFORE.sub(lambda m: _code(m, m[2], (m[3], m[4], m[5]), m[1], m[6]), text)
-    text = _PERCENT_RANGE.sub(lambda m: f"{read_number(m[1])} to {read_number(m[2])} percent", text)
-    text = _PERCENT.sub(" percent", text)
-    text = _SQUARE.sub(lambda m: {"s": "sq", "c": "cu"}[m[1][0]] + m[2], text).replace("mmHg", "millimeters of mercury")
-    text = _SPACED_INCHES.sub(" inches ", text)
-    text = _COMPASS.sub(lambda m: f"° {_COMPASS_POINTS[m[1]]}", text)
-    text = _FEET_INCHES.sub(lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}", text)
-    text = _MEASURE.sub(_measure, text)
-    text = _INCHES.sub(_inches, text)
-    return _PLAIN_MAGNITUDE.sub(lambda m: f"{_scaled(m[1], (m[2], None, m[3]))} ", text).replace("  ", " ")
+    text = text.sub(_REAIS, "BRL ").sub(_RUPEES, "₹")
+    text = text.sub(_MONEY_RANGE, _money_range)
+    text = text.sub(_MONEY, _money)
+    text = text.sub(_MONEY_AFTER, _money_after)
+    text = text.sub(_CENTS, lambda m: f"{read_number(m[1])} cent{'' if m[1] == '1' else 's'}")
+    text = text.sub(_CODE_AFTER, lambda m: _code(m, m[1], (m[2], m[3], m[4]), m[5], m[6]))
+    text = text.sub(_CODE_BEFORE, lambda m: _code(m, m[2], (m[3], m[4], m[5]), m[1], m[6]))
+    text = text.sub(_PERCENT_RANGE, lambda m: f"{read_number(m[1])} to {read_number(m[2])} percent")
+    text = text.sub(_PERCENT, " percent")
+    text = text.sub(_SQUARE, lambda m: {"s": "sq", "c": "cu"}[m[1][0]] + m[2]).replace("mmHg", "millimeters of mercury")
+    text = text.sub(_SPACED_INCHES, " inches ")
+    text = text.sub(_COMPASS, lambda m: f"° {_COMPASS_POINTS[m[1]]}")
+    text = text.sub(_FEET_INCHES, lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}")
+    text = text.sub(_MEASURE, _measure)
+    text = text.sub(_INCHES, _inches)
+    return text.sub(_PLAIN_MAGNITUDE, lambda m: f"{_scaled(m[1], (m[2], None, m[3]))} ").replace("  ", " ")
 
 
 def _scaled(number: str, magnitude: tuple[str | None, str | None, str | None]) -> str:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from sovits_service.text.en.g2p import phonemes
 from sovits_service.text.en.normalize import normalize
 from sovits_service.text.reading import Reading
+from sovits_service.text.spoken import Spoken
 from sovits_service.types import SymbolSet
 
 _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -25,18 +26,21 @@ class EnglishReader:
         words = "|".join(re.escape(word) for word in sorted(self._lexicon, key=len, reverse=True))
         self._words = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) if words else None
 
-    def read(self, text: str, symbols: SymbolSet) -> Reading:
+    def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Phonemes of any text: ARPAbet with stress, and punctuation. Both symbol sets hold all of them."""
         marks: dict[str, str] = {}  # word of the lexicon to the character that stands for it
-        norm_text, dropped = normalize(text, lambda plain: self._mark_words(plain, marks))
-        said = phonemes(norm_text, {mark: self._lexicon[word.lower()] for word, mark in marks.items()})
+        norm, dropped = normalize(text, lambda plain: self._mark_words(plain, marks))
+        said = phonemes(norm, {mark: self._lexicon[word.lower()] for word, mark in marks.items()})
         if len(said) < MIN_PHONEMES:
-            said.insert(0, ",")  # parity: very short runs start with a pause
+            start = said[0][1][0] if said else text.spans[0][0] if text else 0
+            said.insert(0, (",", (start, start)))  # parity: very short runs start with a pause
+        norm_text = norm.text
         for word, mark in marks.items():
             norm_text = norm_text.replace(mark, word)
-        return Reading(norm_text, tuple(said), None, dropped)
+        names = tuple(name for name, _ in said)
+        return Reading(norm_text, names, None, tuple(span for _, span in said), tuple(dropped))
 
-    def _mark_words(self, text: str, marks: dict[str, str]) -> str:
+    def _mark_words(self, text: Spoken, marks: dict[str, str]) -> Spoken:
         if self._words is None:
             return text
 
@@ -46,4 +50,4 @@ class EnglishReader:
                 return word
             return marks.setdefault(word, chr(_FIRST_MARK + len(marks)))
 
-        return self._words.sub(mark, text)
+        return text.sub(self._words, mark)

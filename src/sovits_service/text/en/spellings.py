@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from sovits_service.text.en.numbers import cardinal, ordinal
 from sovits_service.text.en.tables import load_table, modern_words
+from sovits_service.text.spoken import Spoken
 
 _TABLES = files("sovits_service.text.en") / "data"
 
@@ -143,20 +144,20 @@ def acronyms() -> dict[str, str]:
     return table
 
 
-def read_abbreviations(text: str) -> str:
+def read_abbreviations(text: Spoken) -> Spoken:
     """Titles, streets, Latin and other short forms whose full stop ends no sentence."""
     for pattern, words in _LATIN:
-        text = pattern.sub(words, text)
-    text = _DOCTOR.sub("Doctor ", text)
-    text = _DRIVE.sub(" Drive", text)
-    text = _STREET.sub(lambda m: f"{m[1]} {_STREETS[m[2]]}", text)
-    text = _SAINT.sub("Saint ", text)
-    text = _TITLE.sub(lambda m: f"{_TITLES[m[1]]} ", text)
-    text = _SHORT.sub(_short_word, text)
-    text = _NO_DOT.sub(lambda m: _SHORT_WORDS[m[1]], text)
-    text = _INITIALS.sub(_initials, text)
-    text = _INITIAL.sub(_initial, text)
-    return _AMPERSAND_LETTERS.sub(lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}", text)
+        text = text.sub(pattern, words)
+    text = text.sub(_DOCTOR, "Doctor ")
+    text = text.sub(_DRIVE, " Drive")
+    text = text.sub(_STREET, lambda m: f"{m[1]} {_STREETS[m[2]]}")
+    text = text.sub(_SAINT, "Saint ")
+    text = text.sub(_TITLE, lambda m: f"{_TITLES[m[1]]} ")
+    text = text.sub(_SHORT, _short_word)
+    text = text.sub(_NO_DOT, lambda m: _SHORT_WORDS[m[1]])
+    text = text.sub(_INITIALS, _initials)
+    text = text.sub(_INITIAL, _initial)
+    return text.sub(_AMPERSAND_LETTERS, lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}")
 
 
 def _short_word(match: re.Match[str]) -> str:
@@ -178,9 +179,9 @@ def _initials(match: re.Match[str]) -> str:
     return " ".join(letters) + ("." if ends else "")
 
 
-def read_roman_numerals(text: str) -> str:
+def read_roman_numerals(text: Spoken) -> Spoken:
     """`Henry VIII`, `Chapter IV`, `World War II`, `the XIX century`; other letters are left to `read_capitals`."""
-    return _ROMAN.sub(_roman, text)
+    return text.sub(_ROMAN, _roman)
 
 
 def _roman(match: re.Match[str]) -> str:
@@ -218,10 +219,10 @@ def _ends_phrase(match: re.Match[str]) -> bool:
     return bool(re.match(r"\s*(?:[.,;:!?)]|$|'s\b)", match.string[match.end() :][:8]))
 
 
-def read_capitals(text: str) -> str:
+def read_capitals(text: Spoken) -> Spoken:
     """Words in capitals as words when shouted, as letters when they are initials; names with capitals inside apart."""
-    shouted = _is_shouted(text)
-    return _CAPITALS.sub(lambda m: _capital_word(m, shouted), text)
+    shouted = _is_shouted(text.text)
+    return text.sub(_CAPITALS, lambda m: _capital_word(m, shouted))
 
 
 def _is_shouted(text: str) -> bool:

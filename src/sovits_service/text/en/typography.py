@@ -6,6 +6,8 @@ import html
 import re
 import unicodedata
 
+from sovits_service.text.spoken import Spoken
+
 # Before NFKC, which would turn a square into a 2 and a half into 1/2 glued to its whole number.
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUPERSCRIPT_RUN = re.compile(r"(?<=[A-Za-z0-9)])[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
@@ -102,6 +104,9 @@ _MARKUP = (
     (re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
     (re.compile(r"`{1,3}([^`\n]{0,300})`{1,3}"), r"\1"),
 )
+_CHARACTER_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")  # as html has it
+_WIDE_SPACE = re.compile(r"[ \t]{2,}")
+_MICRO = re.compile(r"[0-9][ ]?[µμ]")
 _OHMS = re.compile(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]")
 _LINE_END = re.compile(r"[ \t]*(?:\r\n?|\n)\s*")
 _WIDE_COMMA = re.compile(r"(?<=\d)，(?=\d{3})")
@@ -114,33 +119,36 @@ _DASH = re.compile(r"[ \t]*(?:[—―⸺]+|(?<=\s)[–](?=\s)|(?<=[^\W\d])-{2,3}
 _SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(])")
 
 
-def plain_text(text: str) -> str:
+def plain_text(text: Spoken) -> Spoken:
     """Typed text without markup and invisible characters, with ASCII punctuation where there is any."""
-    text = re.sub(r"[ \t]{2,}", " ", html.unescape(text) if "&" in text else text)
-    text = "".join(" " if c in "\t\u2028\u2029" else c for c in text if not _is_invisible(c))
+    text = text.sub(_CHARACTER_REFERENCE, lambda m: html.unescape(m[0])).sub(_WIDE_SPACE, " ").each(_visible)
     for pattern, kept in _MARKUP:
-        text = pattern.sub(kept, text)
-    text = _OPEN_QUOTE.sub(r'"\1"', text)
-    text = _DASH.sub(", ", text).replace("–", "-")
-    text = _SPACED_HYPHEN.sub(", ", text)
+        text = text.sub(pattern, kept)
+    text = text.sub(_OPEN_QUOTE, r'"\1"')
+    text = text.sub(_DASH, ", ").replace("–", "-")
+    text = text.sub(_SPACED_HYPHEN, ", ")
     text = text.replace("㎡", "m²").replace("㎥", "m³")
-    text = _UNIT_POWER.sub(lambda m: {"²": "sq", "³": "cu"}[m[2]] + m[1] if m[1] != "s" else m[1] + "^" + "2", text)
-    text = _SUPERSCRIPT_RUN.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPT), text)
-    text = _VULGAR_FRACTION.sub(" and ", text)
-    text = _WIDE_COMMA.sub(",", text)
-    text = _NUMERAL.sub(lambda m: f" {unicodedata.numeric(m[0]):.0f} ", text)
-    text = _EMOTICON.sub(" ", text)
-    text = _HEART.sub(" love ", text)
-    text = _STAR_RATING.sub(" stars ", text)
-    text = text.replace("µ", "u").replace("μ", "u") if re.search(r"[0-9][ ]?[µμ]", text) else text
-    text = _OHMS.sub(lambda m: f" {_OHM_PREFIX[m[1]]}ohms", text)
-    text = _GREEK_LETTER.sub(_name_greek, text)
-    text = unicodedata.normalize("NFKC", text.translate(_TRANSLATION)).translate(_TRANSLATION)
-    return _LINE_END.sub(_end_line, text.strip())
+    text = text.sub(_UNIT_POWER, lambda m: {"²": "sq", "³": "cu"}[m[2]] + m[1] if m[1] != "s" else m[1] + "^" + "2")
+    text = text.sub(_SUPERSCRIPT_RUN, lambda m: "^" + m[0].translate(_SUPERSCRIPT))
+    text = text.sub(_VULGAR_FRACTION, " and ")
+    text = text.sub(_WIDE_COMMA, ",")
+    text = text.sub(_NUMERAL, lambda m: f" {unicodedata.numeric(m[0]):.0f} ")
+    text = text.sub(_EMOTICON, " ")
+    text = text.sub(_HEART, " love ")
+    text = text.sub(_STAR_RATING, " stars ")
+    text = text.replace("µ", "u").replace("μ", "u") if _MICRO.search(text.text) else text
+    text = text.sub(_OHMS, lambda m: f" {_OHM_PREFIX[m[1]]}ohms")
+    text = text.sub(_GREEK_LETTER, _name_greek)
+    text = text.translate(_TRANSLATION).normalized("NFKC").translate(_TRANSLATION)
+    return text.strip().sub(_LINE_END, _end_line)
 
 
-def strip_accents(text: str) -> str:
+def strip_accents(text: Spoken) -> Spoken:
     """Letters without their marks."""
+    return text.each(_without_accents)
+
+
+def _without_accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
 
 
@@ -151,8 +159,14 @@ def _is_invisible(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") or "\ufe00" <= character <= "\ufe0f"
 
 
+def _visible(character: str) -> str:
+    if character in "\t\u2028\u2029":
+        return " "
+    return "" if _is_invisible(character) else character
+
+
 def _name_greek(match: re.Match[str]) -> str:
-    name = _GREEK.get(strip_accents(match[0]).lower())
+    name = _GREEK.get(_without_accents(match[0]).lower())
     return f" {name} " if name else match[0]
 
 

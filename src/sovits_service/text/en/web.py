@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sovits_service.text.en.numbers import cardinal, spell_digits
+from sovits_service.text.spoken import Spoken
 
 _TLDS = (
     "com|org|net|edu|gov|mil|int|io|ai|dev|app|co|uk|us|ca|de|fr|jp|cn|hk|tw|kr|in|eu|au|ru|br|it|es|nl|se|ch|me|"
@@ -66,20 +67,20 @@ _AS_WORDS = {
 }
 
 
-def read_addresses(text: str) -> str:
+def read_addresses(text: Spoken) -> Spoken:
     """Everything that is written for machines, as a person would say it."""
-    text = _EMAIL.sub(lambda m: f" {speak(m[1], hyphen='dash')} at {speak(m[2], hyphen='dash')} ", text)
-    text = _URL.sub(_url, text)
-    text = _WWW.sub(lambda m: _with_ending(m[1]), text)
-    text = _IP.sub(_ip, text)
-    text = _VERSION.sub(lambda m: f" version {points(m[2])}", text)
-    text = _DOTTED_NUMBER.sub(lambda m: points(m[1]), text)
-    text = _FILE.sub(lambda m: f"{speak(m[1])} dot {_extension(m[2])}", text)
-    text = _DOMAIN.sub(lambda m: _with_ending(m[1]), text)
-    text = _DOT_NAME.sub(lambda m: f"dot {m[1].lower() if m[1] == 'NET' else m[1]}", text)
-    text = _PATH.sub(lambda m: _with_ending(m[1]), text)
-    text = _HASHTAG.sub(lambda m: m[1].replace("_", " "), text)
-    return _HANDLE.sub(lambda m: m[1].replace("_", " "), text)
+    text = text.sub(_EMAIL, lambda m: f" {speak(m[1], hyphen='dash')} at {speak(m[2], hyphen='dash')} ")
+    text = text.sub(_URL, _url)
+    text = text.sub(_WWW, lambda m: _with_ending(m[1]))
+    text = text.sub(_IP, _ip)
+    text = text.sub(_VERSION, lambda m: f" version {points(m[2])}")
+    text = text.sub(_DOTTED_NUMBER, lambda m: points(m[1]))
+    text = text.sub(_FILE, lambda m: f"{speak(m[1])} dot {_extension(m[2])}")
+    text = text.sub(_DOMAIN, lambda m: _with_ending(m[1]))
+    text = text.sub(_DOT_NAME, lambda m: f"dot {m[1].lower() if m[1] == 'NET' else m[1]}")
+    text = text.sub(_PATH, lambda m: _with_ending(m[1]))
+    text = text.sub(_HASHTAG, lambda m: m[1].replace("_", " "))
+    return text.sub(_HANDLE, lambda m: m[1].replace("_", " "))
 
 
 def speak(address: str, hyphen: str = "dash") -> str:

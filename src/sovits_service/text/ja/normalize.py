@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable
 
 from sovits_service.text.ja.tables import CURRENCIES, DIGITS, LATIN_WORDS, LETTERS, SIGNS, UNITS, WORDS
+from sovits_service.text.spoken import Spoken
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _SCALE = r"[十百千]?[万億兆]|[百千]"
@@ -17,7 +18,8 @@ _FOLDED: dict[int, str] = {
     0x2236: ":",
     0x2044: "/",
 }
-_HALF_KANA = re.compile("[\uff66-\uff9f]+")
+# a letter and its voicing mark at a time
+_HALF_KANA = re.compile("[\uff66-\uff9d][\uff9e\uff9f]?|[\uff9e\uff9f]")
 
 
 def _alternatives(words: dict[str, str]) -> str:
@@ -82,35 +84,34 @@ _LATIN = re.compile(r"[A-Za-zé]+(?:-[A-Za-z]+)*")
 _WORDS = re.compile(_alternatives(WORDS))
 
 
-def normalize(text: str) -> str:
+def normalize(text: Spoken) -> Spoken:
     """Write a text so that OpenJTalk reads it rightly; what has no rule is left as it is."""
-    text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
-    text = _URL.sub(lambda match: _address(match[0]), text)
-    text = _EMAIL.sub(lambda match: _address(match[0]), text)
-    text = _WORDS.sub(lambda match: WORDS[match[0]], text)
+    text = fold(text).sub(_LONG, lambda match: digit_by_digit(match[0]))
+    text = text.sub(_URL, lambda match: _address(match[0])).sub(_EMAIL, lambda match: _address(match[0]))
+    text = text.sub(_WORDS, lambda match: WORDS[match[0]])
     for pattern, speak in _PASSES:
-        text = pattern.sub(speak, text)
+        text = text.sub(pattern, speak)
     return text
 
 
-def fold(text: str) -> str:
+def fold(text: Spoken) -> Spoken:
     """One form for letters that Unicode writes in several: half-width kana, full-width digits, squared words."""
-    text = unicodedata.normalize("NFC", text)
-    text = _HALF_KANA.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text).translate(_FOLDED)
-    folded = []
-    for char in text:
-        if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
-            plain = unicodedata.normalize("NFKC", char)
-            value = unicodedata.numeric(char, None)
-            space = " " if char < "\u2480" and char >= "\u2460" else ""
-            folded.append(f"{value:.0f}{space}" if value is not None else plain)
-        elif char in "¼½¾⅓⅔⅛":
-            folded.append(unicodedata.normalize("NFKC", char).replace("⁄", "/"))
-        elif char.isdecimal():
-            folded.append(str(unicodedata.decimal(char)))
-        elif char == "\n" or char in "\u3099\u309a" or not unicodedata.category(char).startswith(("C", "M")):
-            folded.append(" " if char.isspace() and char != "\n" else char)
-    return "".join(folded)
+    text = text.normalized("NFC").sub(_HALF_KANA, lambda match: unicodedata.normalize("NFKC", match[0]))
+    return text.translate(_FOLDED).each(_fold)
+
+
+def _fold(char: str) -> str:
+    if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
+        value = unicodedata.numeric(char, None)
+        space = " " if char < "\u2480" and char >= "\u2460" else ""
+        return f"{value:.0f}{space}" if value is not None else unicodedata.normalize("NFKC", char)
+    if char in "¼½¾⅓⅔⅛":
+        return unicodedata.normalize("NFKC", char).replace("⁄", "/")
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if char == "\n" or char in "\u3099\u309a" or not unicodedata.category(char).startswith(("C", "M")):
+        return " " if char.isspace() and char != "\n" else char
+    return ""
 
 
 def digit_by_digit(digits: str) -> str:

@@ -15,6 +15,7 @@ from sovits_service.text.chunking import chunks
 from sovits_service.text.ja.labels import phonemes_with_pitch
 from sovits_service.text.ja.normalize import normalize
 from sovits_service.text.reading import Reading
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import UNKNOWN, symbol_ids
 from sovits_service.types import SymbolSet
 
@@ -28,6 +29,8 @@ _STRETCH = re.compile(r"(?:[A-Za-z\d々〆\u3040-\u30ff\u31f0-\u31ff\u4e00-\u9ff
 _MARKS = {"：": ",", "；": ",", "，": ",", "。": ".", "！": "!", "？": "?", "\n": ".", "·": ",", "、": ",", "．": "."}
 _TO_KATAKANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
 _SMALL_KANA = str.maketrans("ㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿヷヸヹヺ", "クシストヌハヒフヘホムラリルレロワイエオ")
+_TO_NARROW = {code + 0xFEE0: code for code in range(0x21, 0x7F)} | {0x3000: 0x20}
+_KANJI_NUMERALS = frozenset("〇一二三四五六七八九十百千万億兆.")
 _REMEMBERED_SPELLINGS = 4096
 _LATIN = re.compile(r"[A-Za-z]{3,}")
 
@@ -52,48 +55,48 @@ class JapaneseReader:
         self._spellings: dict[str, str] = {}
         self._lock = Lock()
 
-    def read(self, text: str, symbols: SymbolSet) -> Reading:
+    def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
         known = symbol_ids(symbols)
         if self._words:
-            text = self._words.sub(lambda match: self._readings[match[0]], text)
+            text = text.sub(self._words, lambda match: self._readings[match[0]])
         spoken: list[str] = []
-        phonemes: list[str] = []
-        dropped = 0
-        for chunk in chunks(_REPEATED_MARKS.sub(r"\1", text)):
+        phonemes: list[tuple[str, Span]] = []
+        dropped: list[Span] = []
+        for chunk in chunks(text.sub(_REPEATED_MARKS, r"\1")):
             norm = normalize(chunk)
-            spoken.append(norm)
-            found, unread = self._phonemes(norm)
-            phonemes += found
-            dropped += unread
-        return Reading("".join(spoken), tuple(name if name in known else UNKNOWN for name in phonemes), None, dropped)
+            spoken.append(norm.text)
+            position = 0
+            for stretch in _STRETCH.finditer(norm.text):
+                _add_marks(phonemes, norm[position : stretch.start()], dropped)
+                position = stretch.end()
+                for piece in chunks(norm[stretch.start() : position], _STRETCH_CHARACTERS):
+                    phonemes += self._pronounce(piece, dropped)
+            _add_marks(phonemes, norm[position:], dropped)
+        names = tuple(name if name in known else UNKNOWN for name, _ in phonemes)
+        return Reading("".join(spoken), names, None, tuple(span for _, span in phonemes), tuple(dropped))
 
-    def _phonemes(self, text: str) -> tuple[list[str], int]:
-        phonemes: list[str] = []
-        dropped = position = 0
-        for stretch in _STRETCH.finditer(text):
-            dropped += _add_marks(phonemes, text[position : stretch.start()])
-            for piece in chunks(stretch[0], _STRETCH_CHARACTERS):
-                found, unread = self._pronounce(piece)
-                phonemes += found
-                dropped += unread
-            position = stretch.end()
-        dropped += _add_marks(phonemes, text[position:])
-        return phonemes, dropped
-
-    def _pronounce(self, text: str) -> tuple[list[str], int]:
-        text = text.translate(_SMALL_KANA).lstrip("ー")  # nothing to lengthen
+    def _pronounce(self, text: Spoken, dropped: list[Span]) -> list[tuple[str, Span]]:
+        text = text.translate(_SMALL_KANA)
+        text = text[len(text) - len(text.text.lstrip("ー")) :]  # nothing to lengthen
         if not text:
-            return [], 0
+            return []
         with self._lock:
             if self._openjtalk is None:
                 self._openjtalk = _load_openjtalk()
-            text = _LATIN.sub(lambda match: self._known_spelling(match[0]), text)
-            words = self._openjtalk.run_frontend(text)
-            unread = sum(len(word["string"]) for word in words if word["pron"] == "、")
+            text = text.sub(_LATIN, lambda match: self._known_spelling(match[0]))
+            words = self._openjtalk.run_frontend(text.text)
+            places = _places([word["string"] for word in words], text)
+            for word, place in zip(words, places, strict=True):
+                if word["pron"] == "、":
+                    dropped += [place] * len(word["string"])
             if all(word["mora_size"] == 0 for word in words):
-                return [], unread
-            return phonemes_with_pitch(self._openjtalk.make_label(words)), unread
+                return []
+            phonemes = phonemes_with_pitch(self._openjtalk.make_label(words))
+        morae = [place for word, place in zip(words, places, strict=True) for _ in range(word["mora_size"])]
+        if phonemes and phonemes[-1][1] + 1 != len(morae):  # a long vowel that begins a phrase is not said
+            morae = [(text.spans[0][0], text.spans[-1][1])] * (phonemes[-1][1] + 1)
+        return [(name, morae[number]) for name, number in phonemes]
 
     def _known_spelling(self, word: str) -> str:
         """The capitals in which the dictionary has a Latin word (Google, iPhone), or the word as it is."""
@@ -111,14 +114,35 @@ class JapaneseReader:
         return self._spellings[word]
 
 
-def _add_marks(phonemes: list[str], marks: str) -> int:
-    """Append punctuation; returns how many letters among the marks have no reading."""
-    dropped = 0
-    for mark in marks:
+def _places(surfaces: list[str], text: Spoken) -> list[Span]:
+    """Where each of OpenJTalk's words is from: it writes digits as kanji, and Latin letters wide."""
+    places: list[Span] = []
+    written: list[tuple[int, int]] = []
+    position = waiting = 0
+    for surface in (surface.translate(_TO_NARROW) for surface in surfaces):
+        is_number = text.text[position : position + 1].isdigit() and surface[:1] in _KANJI_NUMERALS
+        start = position if text.text.startswith(surface, position) else -1
+        if start < 0 and waiting and not is_number:
+            start = text.text.find(surface, position + 1)
+        if start < 0 or not surface:
+            waiting += 1
+            continue
+        written += [(position, start)] * waiting + [(start if waiting else position, start + len(surface))]
+        position, waiting = start + len(surface), 0
+    written += [(position, len(text))] * waiting
+    for start, end in written:
+        after = text.spans[start - 1][1] if start else text.spans[0][0]
+        places.append((text.spans[start][0], text.spans[end - 1][1]) if start < end else (after, after))
+    return places
+
+
+def _add_marks(phonemes: list[tuple[str, Span]], marks: Spoken, dropped: list[Span]) -> None:
+    """Append punctuation, and to `dropped` the letters among the marks, which have no reading."""
+    for mark, span in marks.characters():
         if mark != " ":
-            phonemes.append(_MARKS.get(mark, mark))
-            dropped += mark.isalnum()
-    return dropped
+            phonemes.append((_MARKS.get(mark, mark), span))
+            if mark.isalnum():
+                dropped.append(span)
 
 
 def _load_openjtalk() -> Any:

@@ -21,6 +21,7 @@ from sovits_service.text.ko.tables import (
     SYMBOL_WORDS,
     UNITS,
 )
+from sovits_service.text.spoken import Spoken
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _SCALE = r"[십백천]?[만억조]|[십백천]"
@@ -96,39 +97,36 @@ _LATIN = re.compile(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*\d*|\d[A-Za-z]\b")
 _LATIN_LETTER = re.compile(r"[A-Za-z]")
 
 
-def normalize(text: str) -> str:
+def normalize(text: Spoken) -> Spoken:
     """Write a text out as it is spoken; what has no rule is left as it is."""
-    text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
-    text = _URL.sub(lambda match: _spell_address(match[0]), text)
-    text = _EMAIL.sub(lambda match: _spell_address(match[0].replace("@", "골뱅이")), text)
-    text = _MARKUP.sub("", text)
+    text = fold(text).sub(_LONG, lambda match: digit_by_digit(match[0]))
+    text = text.sub(_URL, lambda match: _spell_address(match[0]))
+    text = text.sub(_EMAIL, lambda match: _spell_address(match[0].replace("@", "골뱅이")))
+    text = text.sub(_MARKUP, "")
     for pattern, speak in _PASSES:
-        text = pattern.sub(speak, text)
+        text = text.sub(pattern, speak)
     for sign, word in SYMBOL_WORDS.items():
         text = text.replace(sign, word)
-    return _LATIN_LETTER.sub(lambda match: LATIN_LETTERS[match[0].lower()], text)
+    return text.sub(_LATIN_LETTER, lambda match: LATIN_LETTERS[match[0].lower()])
 
 
-def fold(text: str) -> str:
+def fold(text: Spoken) -> Spoken:
     """One form for letters that Unicode writes in several: full width, squared units, separate jamo; no controls."""
-    text = unicodedata.normalize("NFC", text).translate(_FOLDED)
-    folded = []
-    for char in text:
-        if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473":
-            folded.append(unicodedata.normalize("NFKC", char) + ("" if char > "\u3300" else " "))
-        elif char in ROMAN:
-            folded.append(sino(str(ROMAN[char])))
-        elif char.isdecimal():
-            folded.append(str(unicodedata.decimal(char)))
-        elif unicodedata.category(char) in ("Cf", "Cs", "Co", "Cn", "Mn", "Me"):
-            continue
-        elif char.isspace() and char != "\n":
-            folded.append(" ")
-        elif unicodedata.category(char) == "Cc" and char != "\n":
-            continue
-        else:
-            folded.append(char)
-    return "".join(folded)
+    return text.normalized("NFC").translate(_FOLDED).each(_fold)
+
+
+def _fold(char: str) -> str:
+    if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473":
+        return unicodedata.normalize("NFKC", char) + ("" if char > "\u3300" else " ")
+    if char in ROMAN:
+        return sino(str(ROMAN[char]))
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if unicodedata.category(char) in ("Cf", "Cs", "Co", "Cn", "Mn", "Me"):
+        return ""
+    if char.isspace() and char != "\n":
+        return " "
+    return "" if unicodedata.category(char) == "Cc" and char != "\n" else char
 
 
 def _spell_address(address: str) -> str:

@@ -61,7 +61,7 @@ def pronounce(text: str, marks: Sequence[str]) -> list[str]:
         marks: for each character `V` (last block of a verb stem), `E` (last block of an ending) or "".
 
     Returns:
-        Hangul letters and the other characters, in order; spaces are kept.
+        For each character of the text its hangul letters as they sound, or the character itself; spaces are kept.
     """
     units: list[Syllable | str] = [split(char) if is_block(char) else char for char in text]
     for unit, mark in zip(units, marks, strict=True):
@@ -73,15 +73,7 @@ def pronounce(text: str, marks: Sequence[str]) -> list[str]:
     for index, unit in enumerate(units):
         if isinstance(unit, Syllable) and unit.coda:
             _join(units, index, unit)
-    letters: list[str] = []
-    for unit in units:
-        if isinstance(unit, Syllable):
-            letters += [unit.onset, unit.vowel]
-            if unit.coda:
-                letters.append(unit.coda)
-        else:
-            letters.append(unit)
-    return letters
+    return [unit.onset + unit.vowel + unit.coda if isinstance(unit, Syllable) else unit for unit in units]
 
 
 def _apply_vowel_rules(units: list[Syllable | str]) -> None:

@@ -16,7 +16,8 @@ from sovits_service.text.ko.normalize import normalize
 from sovits_service.text.ko.pronounce import is_block, pronounce, split
 from sovits_service.text.ko.words import respell
 from sovits_service.text.reading import Reading
-from sovits_service.text.symbols import UNKNOWN, symbol_ids
+from sovits_service.text.spoken import Span, Spoken
+from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
 
 if TYPE_CHECKING:
     from mecab_ko import Tagger
@@ -69,21 +70,23 @@ class KoreanReader:
         self._tagger: Tagger | None = None
         self._tagger_lock = Lock()
 
-    def read(self, text: str, symbols: SymbolSet) -> Reading:
+    def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
         if self._words:
-            text = self._words.sub(lambda match: self._readings[match[0]], text)
-        letters: list[str] = []
+            text = text.sub(self._words, lambda match: self._readings[match[0]])
+        letters: list[tuple[str, Span]] = []
         spoken: list[str] = []
-        dropped = 0
+        dropped: list[Span] = []
         for chunk in chunks(text):
-            norm = normalize(chunk)
-            norm, unread = self._read_hanja(norm)
+            norm, unread = self._read_hanja(normalize(chunk))
             dropped += unread
-            spoken.append(norm)
+            spoken.append(norm.text)
             norm = respell(norm)
-            letters += pronounce(norm, self._marks(norm))
-        return Reading("".join(spoken), _phonemes(letters, symbols), None, dropped)
+            sounds = pronounce(norm.text, self._marks(norm.text))
+            letters += ((letter, span) for sound, span in zip(sounds, norm.spans, strict=True) for letter in sound)
+        phonemes = _phonemes(letters, symbols)
+        names = tuple(name for name, _ in phonemes)
+        return Reading("".join(spoken), names, None, tuple(span for _, span in phonemes), tuple(dropped))
 
     def _marks(self, text: str) -> list[str]:
         marks = [""] * len(text)
@@ -101,42 +104,40 @@ class KoreanReader:
                 marks[position - 1] = kind
         return marks
 
-    def _read_hanja(self, text: str) -> tuple[str, int]:
+    def _read_hanja(self, text: Spoken) -> tuple[Spoken, list[Span]]:
         """Give Chinese characters the Korean reading of the dictionary, and drop letters that have none."""
-        if not any(unicodedata.category(char)[0] in "LN" and not _is_hangul(char) for char in text):
-            return text, 0
-        read: list[str] = []
-        position = dropped = 0
-        for surface, _, reading in self._tag(text):
-            start = text.find(surface, position)
+        plain = text.text
+        if not any(unicodedata.category(char)[0] in "LN" and not _is_hangul(char) for char in plain):
+            return text, []
+        read: list[Spoken] = []
+        dropped: list[Span] = []
+        position = 0
+        for surface, _, reading in self._tag(plain):
+            start = plain.find(surface, position)
             if start < 0:
                 continue
             read.append(text[position:start])
             position = start + len(surface)
             if all(map(_is_hangul, surface)) or not any(unicodedata.category(char)[0] in "LN" for char in surface):
-                read.append(surface)
+                read.append(text[start:position])
             elif len(reading) == len(surface) and all(map(is_block, reading)):
-                read.append(reading)
+                read.append(Spoken(reading, text.spans[start:position]))
             else:
-                kept, lost = self._read_each(surface)
-                read.append(kept)
-                dropped += lost
-        kept, lost = self._read_each(text[position:])
-        return "".join(read) + kept, dropped + lost
+                read.append(self._read_each(text[start:position], dropped))
+        return Spoken.join([*read, self._read_each(text[position:], dropped)]), dropped
 
-    def _read_each(self, text: str) -> tuple[str, int]:
-        kept, dropped = "", 0
-        for char in text:
-            if unicodedata.category(char)[0] not in "LN" or _is_hangul(char):
-                kept += char
-                continue
-            tags = self._tag(char)
-            reading = tags[0][2] if tags else ""
-            if len(reading) == 1 and is_block(reading):
-                kept += reading
-            else:
-                dropped += 1
-        return kept, dropped
+    def _read_each(self, text: Spoken, dropped: list[Span]) -> Spoken:
+        kept = [self._read_alone(char) for char in text.text]
+        dropped += (span for char, span in zip(kept, text.spans, strict=True) if not char)
+        return Spoken("".join(kept), tuple(span for char, span in zip(kept, text.spans, strict=True) if char))
+
+    def _read_alone(self, char: str) -> str:
+        """One character as hangul or as it is; nothing where it has no reading."""
+        if unicodedata.category(char)[0] not in "LN" or _is_hangul(char):
+            return char
+        tags = self._tag(char)
+        reading = tags[0][2] if tags else ""
+        return reading if len(reading) == 1 and is_block(reading) else ""
 
     def _tag(self, text: str) -> list[tuple[str, str, str]]:
         """Surface, part of speech and reading of each morpheme."""
@@ -164,13 +165,19 @@ def _is_hangul(char: str) -> bool:
     return is_block(char) or "ㄱ" <= char <= "ㅣ"
 
 
-def _phonemes(letters: list[str], symbols: SymbolSet) -> tuple[str, ...]:
+def _phonemes(letters: list[tuple[str, Span]], symbols: SymbolSet) -> list[tuple[str, Span]]:
     known = symbol_ids(symbols)
-    text = "".join(_DIPHTHONGS.get(letter, letter) for letter in letters)
-    text = "".join(_CLUSTERS.get(letter, letter) for letter in text)
-    if not _LETTER.search(text):
-        text = "".join(char for char in text if _PUNCTUATION.get(char, char) in ("!", "?", "…", ",", ".", "-"))
-    elif _LETTER.fullmatch(text[-1]):
-        text += "."  # parity: a run that ends in a letter is closed
-    phonemes = (_PUNCTUATION.get(char, char) for char in text)
-    return tuple(name if name in known else _UNREAD if _UNREAD in known else UNKNOWN for name in phonemes)
+    simple = [
+        (part, span)
+        for letter, span in letters
+        for half in _DIPHTHONGS.get(letter, letter)
+        for part in _CLUSTERS.get(half, half)
+    ]
+    if not any(_LETTER.match(letter) for letter, _ in simple):
+        simple = [item for item in simple if _PUNCTUATION.get(item[0], item[0]) in PUNCTUATION]
+    elif _LETTER.match(simple[-1][0]):
+        end = simple[-1][1][1]
+        simple.append((".", (end, end)))  # parity: a run that ends in a letter is closed
+    unread = _UNREAD if _UNREAD in known else UNKNOWN
+    named = ((_PUNCTUATION.get(letter, letter), span) for letter, span in simple)
+    return [(name if name in known else unread, span) for name, span in named]

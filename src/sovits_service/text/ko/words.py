@@ -6,11 +6,13 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 
+from sovits_service.text.spoken import Spoken
 
-def respell(text: str) -> str:
+
+def respell(text: Spoken) -> Spoken:
     """Words that no rule gives: 발전 -> 발쩐."""
     pattern, words = _words()
-    return pattern.sub(lambda match: words[match[0]], text)
+    return text.sub(pattern, lambda match: words[match[0]])
 
 
 @lru_cache(maxsize=1)

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 from sovits_service.text.langid import INLINE_READING
-from sovits_service.text.reading import Reading
+from sovits_service.text.reading import Reader, Reading
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.text.yue.reader import syllable_phonemes
 from sovits_service.types import SymbolSet
 
-if TYPE_CHECKING:
-    from sovits_service.text.frontend import Reader
 
-
-def read_marked(reader: Reader, text: str, symbols: SymbolSet) -> Reading:
+def read_marked(reader: Reader, text: Spoken, symbols: SymbolSet) -> Reading:
     """Read the text without its marks, then give the marked characters the syllables in the brackets."""
-    plain = INLINE_READING.sub(r"\1", text)
-    reading = reader.read(plain, symbols)
-    if plain == text or reading.word2ph is None:
+    reading = reader.read(text.sub(INLINE_READING, r"\1"), symbols)
+    if reading.word2ph is None:
         return reading
-    starts = [0, *accumulate(reading.word2ph)]
-    sounds = [reading.phonemes[start:end] for start, end in pairwise(starts)]
     known = symbol_ids(symbols)
-    for mark in INLINE_READING.finditer(text):
-        character, syllable = mark[1], syllable_phonemes(mark[2])
-        # numbers become words on the way, so a character is found again by how often it came before
-        ordinal = INLINE_READING.sub(r"\1", text[: mark.start()]).count(character)
-        places = [i for i, spoken in enumerate(reading.norm_text) if spoken == character]
-        if syllable and ordinal < len(places) and all(name in known for name in syllable):
-            sounds[places[ordinal]] = syllable
+    written = {text.spans[mark.start()][0]: syllable_phonemes(mark[2]) for mark in INLINE_READING.finditer(text.text)}
+    sounds: list[tuple[str, ...]] = []
+    spans = []
+    for start, end in pairwise((0, *accumulate(reading.word2ph))):
+        place = reading.spans[start]
+        syllable = written.get(place[0], ()) if place[0] < place[1] else ()
+        is_written = bool(syllable) and all(name in known for name in syllable)
+        sounds.append(syllable if is_written else reading.phonemes[start:end])
+        spans += [place] * len(sounds[-1])
     phonemes = tuple(name for names in sounds for name in names)
-    return Reading(reading.norm_text, phonemes, tuple(map(len, sounds)), reading.dropped_characters)
+    return replace(reading, phonemes=phonemes, word2ph=tuple(map(len, sounds)), spans=tuple(spans))

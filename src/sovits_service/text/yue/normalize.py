@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.yue.numerals import cardinal, digit_by_digit, number
 from sovits_service.text.yue.tables import CURRENCIES, GREEK, LETTER_NAMES, MEASURES, SIGNS, UNITS
 
@@ -71,33 +72,34 @@ _PAIR = re.compile(rf"(?<![\d.,第])2(?=\s?(?:{_MEASURE}))(?!\s?(?:樓|楼|號|�
 _ORDINAL_DAY = re.compile(r"(月)\s?2(?=\s?日)")
 _PLAIN = re.compile(_NUMBER)
 _SIGN_WORDS = {**GREEK, "&": "同", "№": "號", "℃": "度", "±": "正負", "√": "開方", "²": "平方", "³": "立方", "×": "乘"}
-_SPOKEN_MARKS = frozenset("!?…,.-")
+_HYPHENS = re.compile("-{2,}")
 
 
-def normalize(text: str) -> tuple[str, int]:
+def normalize(text: Spoken) -> tuple[Spoken, list[Span]]:
     """Write a text out as it is spoken.
 
     Returns:
-        Han characters, Latin capitals and `! ? … , . -` only, and the number of letters and numerals that were dropped.
+        Han characters, Latin capitals and `! ? … , . -` only, and the places of letters and numerals that were dropped.
     """
-    text = _LONG.sub(lambda match: digit_by_digit(match[0]), fold(text))
-    text = _ADDRESS.sub(_address, text)
+    text = fold(text).sub(_LONG, lambda match: digit_by_digit(match[0])).sub(_ADDRESS, _address)
     for pattern, speak in _PASSES:
-        text = pattern.sub(speak, text)
-    kept: list[str] = []
-    dropped = 0
-    for char in text.replace("...", "…").replace("……", "……"):
-        if is_han(char):
-            kept.append(char)
-        elif char in _MARKS:
-            kept.append(_MARKS[char])
-        elif char in _SIGN_WORDS:
-            kept.append(_SIGN_WORDS[char])
-        elif char.upper() in LETTER_NAMES:
-            kept.append(char.upper())
-        elif unicodedata.category(char)[0] in "LN":
-            dropped += 1
-    return _without_stray_hyphens("".join(kept)), dropped
+        text = text.sub(pattern, speak)
+    dropped: list[Span] = []
+    text = text.replace("...", "…")
+    for char, span in text.characters():
+        if not _said(char) and unicodedata.category(char)[0] in "LN":
+            dropped.append(span)
+    return text.each(_said).sub(_HYPHENS, "-"), dropped
+
+
+def _said(char: str) -> str:
+    if is_han(char):
+        return char
+    if char in _MARKS:
+        return _MARKS[char]
+    if char in _SIGN_WORDS:
+        return _SIGN_WORDS[char]
+    return char.upper() if char.upper() in LETTER_NAMES else ""
 
 
 def is_han(char: str) -> bool:
@@ -111,26 +113,23 @@ def is_han(char: str) -> bool:
     )
 
 
-def fold(text: str) -> str:
+def fold(text: Spoken) -> Spoken:
     """One form for letters that Unicode writes in several: full width, squared units, circled numbers; no controls."""
-    text = unicodedata.normalize("NFC", text).translate(_FOLDED)
-    folded = []
-    for char in text:
-        if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
-            plain = unicodedata.normalize("NFKC", char)
-            value = unicodedata.numeric(char, None)
-            folded.append(f"{value:.0f}" if value is not None and not plain.isdecimal() else plain)
-        elif char in "¼½¾⅓⅔⅛":
-            folded.append(unicodedata.normalize("NFKC", char).replace("⁄", "/"))
-        elif char.isdecimal():
-            folded.append(str(unicodedata.decimal(char)))
-        elif char == "\n" or not unicodedata.category(char).startswith(("C", "M")):
-            folded.append(" " if char.isspace() and char != "\n" else char)
-    return "".join(folded)
+    return text.normalized("NFC").translate(_FOLDED).each(_fold)
 
 
-def _without_stray_hyphens(text: str) -> str:
-    return re.sub(r"-{2,}", "-", text)
+def _fold(char: str) -> str:
+    if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
+        plain = unicodedata.normalize("NFKC", char)
+        value = unicodedata.numeric(char, None)
+        return f"{value:.0f}" if value is not None and not plain.isdecimal() else plain
+    if char in "¼½¾⅓⅔⅛":
+        return unicodedata.normalize("NFKC", char).replace("⁄", "/")
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if char == "\n" or not unicodedata.category(char).startswith(("C", "M")):
+        return " " if char.isspace() and char != "\n" else char
+    return ""
 
 
 def _address(match: re.Match[str]) -> str:

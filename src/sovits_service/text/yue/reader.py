@@ -11,6 +11,7 @@ from types import MappingProxyType
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.chunking import chunks
 from sovits_service.text.reading import Reading
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
 from sovits_service.text.yue.normalize import is_han, normalize
 from sovits_service.text.yue.tables import CORRECTIONS, FULL_FORMS, INITIALS, LETTER_NAMES
@@ -37,28 +38,30 @@ class CantoneseReader:
         words = sorted(self._readings, key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words)))
 
-    def read(self, text: str, symbols: SymbolSet) -> Reading:
+    def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
         known = symbol_ids(symbols)
         spoken: list[str] = []
         phonemes: list[str] = []
         word2ph: list[int] = []
-        dropped = 0
+        spans: list[Span] = []
+        dropped: list[Span] = []
         for chunk in chunks(text):
             norm, lost = normalize(chunk)
             dropped += lost
-            for char, syllables in zip(norm, self._syllables(norm), strict=True):
+            for (char, span), syllables in zip(norm.characters(), self._syllables(norm.text), strict=True):
                 if char in PUNCTUATION:
                     sounds: Sequence[str] = (char,)
                 else:
                     sounds = LETTER_NAMES.get(char) or [p for s in syllables for p in syllable_phonemes(s)]
                 if not sounds:
-                    dropped += 1
+                    dropped.append(span)
                     continue
                 spoken.append(char)
                 phonemes += [name if name in known else UNKNOWN for name in sounds]
                 word2ph.append(len(sounds))
-        return Reading("".join(spoken), tuple(phonemes), tuple(word2ph), dropped)
+                spans += [span] * len(sounds)
+        return Reading("".join(spoken), tuple(phonemes), tuple(word2ph), tuple(spans), tuple(dropped))
 
     def _syllables(self, text: str) -> list[tuple[str, ...]]:
         """The jyutping of each character; none for punctuation and for what the dictionary lacks."""

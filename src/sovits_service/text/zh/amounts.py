@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.zh import notation as context
 from sovits_service.text.zh.notation import notation
 from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
@@ -76,14 +77,14 @@ class AmountRules:
         self._bare_area = re.compile(r"(?<![A-Za-z])(k|c|m)?m([²³])")
         self._sign = re.compile(rf"({table.alternatives('signs')})")
 
-    def read(self, text: str) -> str:
-        text = self._per_unit.sub(lambda m: "每" + self._units[m[1]], text)
-        text = self._bare_area.sub(lambda m: self._units[m.group()], text)
-        text = self._loose_unit.sub(lambda m: self._units[m[1]], text)
-        if any(character.isdigit() for character in text):
+    def read(self, text: Spoken) -> Spoken:
+        text = text.sub(self._per_unit, lambda m: "每" + self._units[m[1]])
+        text = text.sub(self._bare_area, lambda m: self._units[m.group()])
+        text = text.sub(self._loose_unit, lambda m: self._units[m[1]])
+        if any(character.isdigit() for character in text.text):
             for pattern, read in self._passes():
-                text = pattern.sub(read, text)
-        return self._sign.sub(self._read_sign, text)
+                text = text.sub(pattern, read)
+        return text.sub(self._sign, self._read_sign)
 
     def _passes(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.zh.notation import CLOCK_BEFORE, SCORE_AFTER, SCORE_BEFORE, YEAR_SPAN_AFTER
 from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
 
@@ -33,22 +34,22 @@ _SCORE = re.compile(r"(?<![\d.-])(\d{1,3})\s?[-–—]\s?(\d{1,3})(?![\d.-]|\s?[
 _HALF_HOUR = 30
 
 
-def read_dates(text: str) -> str:
+def read_dates(text: Spoken) -> Spoken:
     """Say dates, times and ratios; other numbers stay digits."""
-    if not any(character.isdigit() for character in text):
+    if not any(character.isdigit() for character in text.text):
         return text
-    text = _NUMERIC_DATE.sub(lambda m: _date(m[1], m[3], m[4]), text)
-    text = _NUMERIC_MONTH.sub(lambda m: _date(m[1], m[3], None), text)
-    text = _TIME.sub(_time, text)
-    text = _DURATION.sub(_duration, text)
-    text = _RATIO.sub(_ratio, text)
-    text = _SCORE.sub(_score, text)
-    text = _DECADE.sub(_decade, text)
-    text = _MEMORIAL_DAY.sub(lambda m: read_digits(m[1] + m[2]), text)
-    text = _ANCIENT_YEAR.sub(lambda m: read_digits(m[1]) + "年", text)
-    text = _YEAR.sub(_year, text)
-    text = _MONTH_DAY.sub(_month_day, text)
-    return _DAY.sub(lambda m: read_cardinal(m[1]) + m[2], text)
+    text = text.sub(_NUMERIC_DATE, lambda m: _date(m[1], m[3], m[4]))
+    text = text.sub(_NUMERIC_MONTH, lambda m: _date(m[1], m[3], None))
+    text = text.sub(_TIME, _time)
+    text = text.sub(_DURATION, _duration)
+    text = text.sub(_RATIO, _ratio)
+    text = text.sub(_SCORE, _score)
+    text = text.sub(_DECADE, _decade)
+    text = text.sub(_MEMORIAL_DAY, lambda m: read_digits(m[1] + m[2]))
+    text = text.sub(_ANCIENT_YEAR, lambda m: read_digits(m[1]) + "年")
+    text = text.sub(_YEAR, _year)
+    text = text.sub(_MONTH_DAY, _month_day)
+    return text.sub(_DAY, lambda m: read_cardinal(m[1]) + m[2])
 
 
 def _date(year: str, month: str, day: str | None) -> str:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pypinyin import Style, lazy_pinyin
 from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
 
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION
 from sovits_service.text.zh.figure_tones import settle_ones
 from sovits_service.text.zh.polyphones import FULL_READINGS, replace_words, settle_polyphones
@@ -160,13 +161,16 @@ def is_reading_mark(character: str) -> bool:
     return _FIRST_READING_MARK <= ord(character) < _FIRST_READING_MARK + _READING_MARKS
 
 
-def take_reading_marks(text: str) -> tuple[str, dict[int, str]]:
+def take_reading_marks(text: Spoken) -> tuple[Spoken, dict[int, str]]:
     """The text without reading marks, and the syllables they carry by the position of their character."""
     plain: list[str] = []
+    spans: list[Span] = []
     fixed: dict[int, str] = {}
-    for character in text:
+    for character, span in text.characters():
         if not is_reading_mark(character):
             plain.append(character)
+            spans.append(span)
         elif plain:
             fixed[len(plain) - 1] = _writable_syllables()[ord(character) - _FIRST_READING_MARK]
-    return "".join(plain), fixed
+            spans[-1] = (spans[-1][0], span[1])
+    return Spoken("".join(plain), tuple(spans)), fixed

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sovits_service.text.langid import HAN, LATIN
+from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.zh.amounts import AmountRules
 from sovits_service.text.zh.dates import read_dates
 from sovits_service.text.zh.g2p import has_reading, is_reading_mark
@@ -47,6 +48,7 @@ _WAVE_BETWEEN = re.compile(
 )
 _DASH_BETWEEN_HAN = re.compile(rf"(?<=[{HAN}])-+(?=[{HAN}])")
 _ROMAN = re.compile(r"(?<=第)\s*[IVX]{1,5}(?![A-Za-z])|(?<![A-Za-z])[IVX]{1,4}(?=[型期级度世号章节部])")
+_MIXED_NUMBER = re.compile(r"(?<=\d)([零一二三四五六七八九十]+分之)")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10}
 _HMM = str.maketrans({"嗯": "恩", "呣": "母"})
 _ZHE = re.compile(r"(?<![名作巨原显专编译论昭卓土执所合遗拙撰刊校新旧])著(?![名作者称述书录有译])")
@@ -54,41 +56,38 @@ _GAN = re.compile(r"乾(?![隆坤卦陵元清])")
 
 
 class Normalized(NamedTuple):
-    """Text as it is said, and how many letters of the input have no reading in it."""
+    """Text as it is said, and the places of letters of the input that have no reading in it."""
 
-    text: str
-    dropped_characters: int
+    text: Spoken
+    dropped: tuple[Span, ...]
 
 
-def normalize(text: str) -> Normalized:
+def normalize(text: Spoken) -> Normalized:
     """Say a text in Chinese characters, marks of the phoneme set, and Latin words as they were.
 
     `￥` without a number and `^` outside a formula stay, since the weights know them as pauses of their own.
     """
-    text = simplify(clean(text))
-    text = _LINK.sub(_say_link, text)
-    text = _ROMAN.sub(lambda match: read_cardinal(str(_roman_value(match.group().strip()))), text)
-    text = _HEART.sub("爱", text)
-    text = _ARROW.sub("到", text)
-    text = read_dates(text)
-    text = _amount_rules().read(text)
+    text = _simplified(clean(text))
+    text = text.sub(_LINK, _say_link)
+    text = text.sub(_ROMAN, lambda match: read_cardinal(str(_roman_value(match.group().strip()))))
+    text = text.sub(_HEART, "爱").sub(_ARROW, "到")
+    text = _amount_rules().read(read_dates(text))
     return _say_marks(_say_signs(text))
 
 
-def clean(text: str) -> str:
+def clean(text: Spoken) -> Spoken:
     """Bring widths and composed symbols to one form and take out what has neither form nor sound."""
+    text = text.sub(_EMPHASIS, "").translate(_FULL_WIDTH).translate(_SUBSCRIPTS).each(_clean)
+    return text.sub(_MIXED_NUMBER, r"又\1")
+
+
+def _clean(character: str) -> str:
     compatible = notation().compatible
-    cleaned: list[str] = []
-    for character in _EMPHASIS.sub("", text).translate(_FULL_WIDTH).translate(_SUBSCRIPTS):
-        if character in compatible:
-            cleaned.append(compatible[character])
-        elif character < "\x80" or "\u4e00" <= character <= "\u9fff":
-            cleaned.append(character if character >= " " else " ")
-        else:
-            said = _decompose(character)
-            is_mixed = "分之" in said and cleaned and cleaned[-1].isdigit()
-            cleaned.append("又" + said if is_mixed else said)
-    return "".join(cleaned)
+    if character in compatible:
+        return compatible[character]
+    if character < "\x80" or "\u4e00" <= character <= "\u9fff":
+        return character if character >= " " else " "
+    return _decompose(character)
 
 
 @lru_cache(maxsize=4096)
@@ -121,10 +120,14 @@ def _composed_number(character: str) -> str:
 
 def simplify(text: str) -> str:
     """Traditional characters to simplified ones, as the weights were trained on them."""
+    return _simplified(Spoken.of(text)).text
+
+
+def _simplified(text: Spoken) -> Spoken:
     simplified = text.translate(simplified_characters())
-    if "著" in simplified:
-        simplified = _ZHE.sub("着", simplified)
-    return _GAN.sub("干", simplified) if "乾" in simplified else simplified
+    if "著" in simplified.text:
+        simplified = simplified.sub(_ZHE, "着")
+    return simplified.sub(_GAN, "干") if "乾" in simplified.text else simplified
 
 
 @lru_cache(maxsize=1)
@@ -137,31 +140,23 @@ def _roman_value(numeral: str) -> int:
     return sum(-v if v < after else v for v, after in zip(values, [*values[1:], 0], strict=True))
 
 
-def _say_signs(text: str) -> str:
-    table = notation()
-    text = _SLASH.sub(",", _PER.sub("每", text))
-    text = _WAVE_BETWEEN.sub("到", text)
-    text = _DASH_BETWEEN_HAN.sub(",", text)
-    return "".join(table.greek.get(character) or character for character in text)
+def _say_signs(text: Spoken) -> Spoken:
+    greek = notation().greek
+    text = text.sub(_PER, "每").sub(_SLASH, ",").sub(_WAVE_BETWEEN, "到").sub(_DASH_BETWEEN_HAN, ",")
+    return text.each(lambda character: greek.get(character) or character)
 
 
-def _say_marks(text: str) -> Normalized:
+def _say_marks(text: Spoken) -> Normalized:
     """Marks to those of the phoneme set; what is left without a sound goes."""
     text = text.replace("...", "…").translate(mark_table()).translate(_HMM)
-    kept: list[str] = []
-    dropped = 0
-    for character in text:
-        if character in _KEPT or _is_spoken(character):
-            kept.append(character)
-        elif character.isalpha():
-            dropped += 1
-    said = _SPACES.sub("", _APOSTROPHE.sub("", "".join(kept)))
-    return Normalized(join_marks(said), dropped)
+    dropped = tuple(span for character, span in text.characters() if not _is_kept(character) and character.isalpha())
+    text = text.each(lambda character: character if _is_kept(character) else "")
+    return Normalized(join_marks(text.sub(_APOSTROPHE, "").sub(_SPACES, "")), dropped)
 
 
-def join_marks(text: str) -> str:
+def join_marks(text: Spoken) -> Spoken:
     """Of several marks in a row the first one stays, as in training."""
-    return _REPEATED_MARKS.sub(r"\1", text)
+    return text.sub(_REPEATED_MARKS, r"\1")
 
 
 def _say_link(match: re.Match[str]) -> str:
@@ -169,7 +164,9 @@ def _say_link(match: re.Match[str]) -> str:
     return re.sub(r"[^A-Za-z]+", " ", match.group())
 
 
-def _is_spoken(character: str) -> bool:
+def _is_kept(character: str) -> bool:
+    if character in _KEPT:
+        return True
     if "\u4e00" <= character <= "\u9fa5" or (character.isascii() and character.isalpha()):
         return True
     return has_reading(character) or _LATIN_LETTER.match(character) is not None or is_reading_mark(character)
