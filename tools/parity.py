@@ -1,4 +1,4 @@
-"""Compares the models with stored outputs: `python tools/parity.py FOLDER`; exits 1 where one is beyond the bound.
+"""Compares the models with stored outputs: `python tools/parity.py FOLDER [NAME ...]`; exits 1 beyond a bound.
 
 A golden is `NAME.json`, which lists the weights by name, and `NAME.safetensors`, which holds inputs and outputs. The
 weights are a pure function of their names and a salt, so they need no file. The stem of the name picks the check.
@@ -335,15 +335,19 @@ def report(results: Sequence[Result]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare the models with stored outputs.")
     parser.add_argument("folder", type=Path, help="holds NAME.json and NAME.safetensors of each golden")
-    folder: Path = parser.parse_args(arguments).folder
+    parser.add_argument("name", nargs="*", help="only these goldens; all without one")
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder
     is_good, n_goldens = True, 0
     for golden in read_goldens(folder):
+        if options.name and golden.name not in options.name:
+            continue
         n_goldens += 1
         results = run(golden)
         is_good = is_good and bool(results) and all(result.is_within_bound for result in results)
         print(f"{golden.name:20s} {report(results) or 'FAIL: no check knows this name'}", flush=True)
     if not n_goldens:
-        print(f"no goldens in {folder}")
+        print(f"no goldens {' '.join(options.name)} in {folder}" if options.name else f"no goldens in {folder}")
     return 0 if is_good and n_goldens else 1
 
 
