@@ -65,7 +65,7 @@ class Served:
         """Until the model is warm."""
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline and self.process.poll() is None:
-            if httpx.get(f"{self.url}/ready").status_code == 200:
+            if httpx.get(f"{self.url}/ready", timeout=_START_S).status_code == 200:
                 return
             time.sleep(0.1)
         pytest.fail(f"the server does not get ready:\n{self.log.read_text(encoding='utf-8')}")
