@@ -22,10 +22,11 @@ from typing import Any
 from pypinyin import Style, pinyin
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
-from sovits_service.text.frontend import Frontend, Reader, make_reader
+from sovits_service.text.frontend import Frontend, make_reader
 from sovits_service.text.langid import language_runs
-from sovits_service.text.reading import Reading
+from sovits_service.text.reading import Reader, Reading
 from sovits_service.text.splitter import cut, presegment
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.zh.reader import ChineseReader
 
 BETTER_READINGS = Path(__file__).parent.parent / "tests" / "unit" / "text" / "better_readings.tsv"
@@ -67,8 +68,11 @@ class Comparison:
         compare: Mapping[str, Callable[[Row], tuple[object, object]]] = {
             "clean": self._clean,
             "edge": self._clean,
-            "cut": lambda row: (cut(row["text"], row["method"]), row["segments"]),
-            "preseg": lambda row: (presegment(row["text"], row["lang"], row["method"]), row["segments"]),
+            "cut": lambda row: ([part.text for part in cut(Spoken.of(row["text"]), row["method"])], row["segments"]),
+            "preseg": lambda row: (
+                [part.text for part in presegment(Spoken.of(row["text"]), row["lang"], row["method"])],
+                row["segments"],
+            ),
             "langseg": _runs,
             "pipeline": self._pipeline,
         }
@@ -89,7 +93,7 @@ class Comparison:
             language = "zh, stubbed model"
         if language not in self._readers:
             self._readers[language] = make_reader(language, {})
-        return self._readers[language].read(row["text"], row["version"])
+        return self._readers[language].read(Spoken.of(row["text"]), row["version"])
 
     def _pipeline(self, row: Row) -> tuple[object, object]:
         try:

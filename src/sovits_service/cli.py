@@ -1,4 +1,4 @@
-"""The command line: serve, say, voices, download, check. What is heavy is imported by the command that needs it."""
+"""The command line: serve, say, read, voices, download, check. A command imports what is heavy by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sovits_service.errors import InvalidRequestError, SettingsError, SovitsError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sovits_service.service import SpeechService
     from sovits_service.settings import ServiceSettings, TtsSettings
 
-_COMMANDS = ("serve", "say", "voices", "download", "check")
+_COMMANDS = ("serve", "say", "read", "voices", "download", "check")
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
     say.set_defaults(run=_say)
+
+    read = commands.add_parser("read", parents=[model, service], help="tell how a text is read, without speaking")
+    read.add_argument("text", help="what would be said")
+    read.add_argument("--lang", default="auto", help="language of the text (default: auto)")
+    read.add_argument("--split", default="cut5", metavar="cut0...cut5", help="where it is cut (default: cut5)")
+    read.add_argument("--json", action="store_true", help="what POST /read answers")
+    read.set_defaults(run=_read)
 
     voices = commands.add_parser("voices", parents=[service], help="list the voice templates")
     voices.set_defaults(run=_voices)
@@ -250,6 +257,25 @@ async def _speak(
     samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
     data = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
     return data, len(samples) / synthesis.sample_rate_hz
+
+
+def _read(args: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from sovits_service.text.explain import as_lines, explain
+    from sovits_service.text.frontend import Frontend
+    from sovits_service.text.lexicon_file import LexiconFile
+    from sovits_service.types import SPLIT_METHODS
+
+    if args.split not in SPLIT_METHODS:
+        raise InvalidRequestError(f"there is no split method {args.split!r}; it can be {', '.join(SPLIT_METHODS)}")
+    tts, settings = _load_settings(args)
+    symbols: Literal["v1", "v2"] = "v1" if tts.version == "v1" else "v2"
+    frontend = Frontend(lexicon=LexiconFile(settings.lexicon_path).lexicon, g2pw_dir=tts.g2pw_dir)
+    reading = explain(args.text, frontend.segments(args.text, args.lang, symbols, args.split), symbols)
+    print(json.dumps(asdict(reading), ensure_ascii=False) if args.json else "\n".join(as_lines(reading)))
+    return 0
 
 
 def _voices(args: argparse.Namespace) -> int:

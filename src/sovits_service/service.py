@@ -30,9 +30,10 @@ from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.stores import open_cache, open_objects, open_voices
+from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
-from sovits_service.types import AudioChunk, ModelVersion, Segment, SynthesisRequest, Voice
+from sovits_service.types import AudioChunk, ModelVersion, Segment, SplitMethod, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary
 
 T = TypeVar("T")
@@ -260,11 +261,24 @@ class SpeechService:
         weights = (voice.gpt_weights, voice.sovits_weights)
         return voice, await _run_in(self._model_pool, lambda: self._models.pair(*weights))
 
+    async def explain(self, text: str, language: str, split: SplitMethod) -> Explanation:
+        """What would be said of a text with the current model.
+
+        Raises:
+            InvalidRequestError: the text is too long, has nothing to read, or its language is not known.
+        """
+        self._check_text_length(text)
+        symbols = self._models.current.spec.symbols
+        segments = await _run_in(self._text_pool, lambda: self._frontend.segments(text, language, symbols, split))
+        return explain(text, segments, symbols)
+
+    def _check_text_length(self, text: str) -> None:
+        limit = self._settings.max_text_characters
+        if len(text) > limit:
+            raise InvalidRequestError(f"text has {len(text)} characters; send at most {limit} at a time")
+
     def _read_text(self, request: SynthesisRequest, model: Model) -> tuple[Segment | None, list[Segment]]:
-        if len(request.text) > self._settings.max_text_characters:
-            raise InvalidRequestError(
-                f"text has {len(request.text)} characters; send at most {self._settings.max_text_characters} at a time"
-            )
+        self._check_text_length(request.text)
         self._check_prompt_length(request.prompt_text)
         symbols = model.spec.symbols
         if model.spec.flow_matching is not None and not request.prompt_text:
@@ -405,7 +419,6 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
     """
     engine = Engine(max_jobs=settings.max_running + settings.max_queue)
     lexicon_file = LexiconFile(settings.lexicon_path)
-    g2pw_dir = tts.g2pw_path if tts.g2pw_path.exists() else None
     digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())
     digest.update(tts.model_dump_json().encode())
     objects = open_objects(settings.objects)
@@ -413,7 +426,7 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         settings=settings,
         models=ModelStore(tts, settings, engine.counters),
         engine=engine,
-        frontend=Frontend(lexicon=lexicon_file.lexicon, g2pw_dir=g2pw_dir),
+        frontend=Frontend(lexicon=lexicon_file.lexicon, g2pw_dir=tts.g2pw_dir),
         library=_open_library(settings, objects),
         scanner=ClamdScanner(settings.uploads.clamd) if settings.uploads.clamd else None,
         results=open_cache(settings.cache),

@@ -61,6 +61,11 @@ class TtsSettings(BaseModel):
     super_sampling_path: Path
     g2pw_path: Path
 
+    @property
+    def g2pw_dir(self) -> Path | None:
+        """The folder of the Chinese polyphone model; None where it is not there."""
+        return self.g2pw_path if self.g2pw_path.exists() else None
+
     def vocoder_for(self, version: ModelVersion) -> Path:
         """The vocoder of a v3 or v4 model, whichever version is configured."""
         if version == self.version and self.vocoder_path is not None:

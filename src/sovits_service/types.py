@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ModelVersion = Literal["v1", "v2", "v2Pro", "v2ProPlus", "v3", "v4"]
 SymbolSet = Literal["v1", "v2"]  # v1 models know 322 phonemes, all later ones 732
 SplitMethod = Literal["cut0", "cut1", "cut2", "cut3", "cut4", "cut5"]
+SPLIT_METHODS: tuple[SplitMethod, ...] = get_args(SplitMethod)
 FloatArray = npt.NDArray[np.float32]
 
 SEMANTIC_TOKENS_PER_SECOND = 25

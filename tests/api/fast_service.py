@@ -28,7 +28,9 @@ from sovits_service.errors import (
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import ObjectStore
 from sovits_service.storage.references import UploadDetails
-from sovits_service.types import AudioChunk, ModelVersion, SynthesisRequest, Voice
+from sovits_service.text.explain import Explanation, explain
+from sovits_service.text.frontend import Frontend
+from sovits_service.types import AudioChunk, ModelVersion, SplitMethod, SynthesisRequest, Voice
 
 RATE_HZ = 32_000
 _FAILURES = {
@@ -228,6 +230,9 @@ class FastService:
             self.closed += 1
             if not finished:
                 self.closed_early.set()
+
+    async def explain(self, text: str, language: str, split: SplitMethod) -> Explanation:
+        return explain(text, Frontend().segments(text, language, "v2", split), "v2")
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         return self.details.get((name, owner), UploadDetails())

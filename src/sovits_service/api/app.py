@@ -20,7 +20,7 @@ from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
-from sovits_service.api.routes import objects, openai, ops, tts, voices
+from sovits_service.api.routes import objects, openai, ops, read, tts, voices
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
@@ -78,7 +78,7 @@ def create_app(
         fetcher=ReferenceFetcher(settings.max_upload_bytes) if settings.uploads.from_urls else None,
         on_control=on_control,
     )
-    routers = [module.router for module in (tts, openai, voices, objects, ops)]
+    routers = [module.router for module in (tts, openai, read, voices, objects, ops)]
     for router in routers:
         app.include_router(router)
         _answer_head(app, router)

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from sovits_service.api.errors import ErrorBody, OpenAiErrorBody
-from sovits_service.api.schemas import SPLIT_METHODS, TtsFields
+from sovits_service.api.schemas import TtsFields
 from sovits_service.audio.encode import MEDIA_TYPES, content_type
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
+from sovits_service.types import SPLIT_METHODS
 
 _MEANING = {
     400: "A field is missing or cannot be used, or the synthesis failed before its first sound.",

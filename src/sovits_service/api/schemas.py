@@ -17,11 +17,10 @@ from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.voice_template import DEFAULT_FIELDS
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
-from sovits_service.types import ModelVersion, SamplingParams, SplitMethod, SynthesisRequest, Voice
+from sovits_service.types import SPLIT_METHODS, ModelVersion, SamplingParams, SplitMethod, SynthesisRequest, Voice
 
 _ECHO_CHARACTERS = 32
 _MAX_SEED = 2**63 - 1
-SPLIT_METHODS: tuple[SplitMethod, ...] = ("cut0", "cut1", "cut2", "cut3", "cut4", "cut5")
 
 
 def _as_flag(value: object) -> object:

@@ -65,17 +65,18 @@ class Spoken:
 
     def sub(self, pattern: re.Pattern[str], words: str | Callable[[re.Match[str]], str]) -> Spoken:
         """`pattern.sub(words, text)`."""
+        matches = list(pattern.finditer(self.text))
+        if not matches:
+            return self
         texts: list[str] = []
         spans: list[Span] = []
         end = 0
-        for match in pattern.finditer(self.text):
+        for match in matches:
             said = match.expand(words) if isinstance(words, str) else words(match)
             texts += (self.text[end : match.start()], said)
             spans += self.spans[end : match.start()]
             spans += self._spans_of(match.start(), match.end(), said)
             end = match.end()
-        if not texts:
-            return self
         return Spoken("".join((*texts, self.text[end:])), (*spans, *self.spans[end:]))
 
     def _spans_of(self, start: int, end: int, said: str) -> list[Span]:
@@ -104,12 +105,18 @@ class Spoken:
         return self.sub(re.compile(re.escape(old)), lambda _: new) if old in self.text else self
 
     def each(self, say: Callable[[str], str]) -> Spoken:
-        """Every character replaced by what is said of it."""
-        said = [say(character) for character in self.text]
-        spans = tuple(span for words, span in zip(said, self.spans, strict=True) for _ in words)
-        return Spoken("".join(said), spans)
+        """Every character replaced by what is said of it, whatever stands beside it."""
+        said = {character: say(character) for character in set(self.text)}
+        if all(character == words for character, words in said.items()):
+            return self
+        spans = self.spans
+        if any(len(words) != 1 for words in said.values()):
+            spans = tuple(span for character, span in self.characters() for _ in said[character])
+        return Spoken("".join(said[character] for character in self.text), spans)
 
     def translate(self, table: Mapping[int, int] | Mapping[int, str]) -> Spoken:
+        if self.text.translate(table) == self.text:
+            return self
         return self.each(lambda character: character.translate(table))
 
     def normalized(self, form: Literal["NFC", "NFKC"]) -> Spoken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from functools import lru_cache
 
 from sovits_service.text.spoken import Spoken
 
@@ -148,6 +149,7 @@ def strip_accents(text: Spoken) -> Spoken:
     return text.each(_without_accents)
 
 
+@lru_cache(maxsize=4096)
 def _without_accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
 
@@ -159,6 +161,7 @@ def _is_invisible(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") or "\ufe00" <= character <= "\ufe0f"
 
 
+@lru_cache(maxsize=4096)
 def _visible(character: str) -> str:
     if character in "\t\u2028\u2029":
         return " "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 from sovits_service.text.ja.tables import CURRENCIES, DIGITS, LATIN_WORDS, LETTERS, SIGNS, UNITS, WORDS
 from sovits_service.text.spoken import Spoken
@@ -100,6 +101,7 @@ def fold(text: Spoken) -> Spoken:
     return text.translate(_FOLDED).each(_fold)
 
 
+@lru_cache(maxsize=4096)
 def _fold(char: str) -> str:
     if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
         value = unicodedata.numeric(char, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from sovits_service.text.ko.numerals import decimal, digit_by_digit, native, sino
 from sovits_service.text.ko.tables import (
@@ -115,6 +116,7 @@ def fold(text: Spoken) -> Spoken:
     return text.normalized("NFC").translate(_FOLDED).each(_fold)
 
 
+@lru_cache(maxsize=4096)
 def _fold(char: str) -> str:
     if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473":
         return unicodedata.normalize("NFKC", char) + ("" if char > "\u3300" else " ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.yue.numerals import cardinal, digit_by_digit, number
@@ -118,6 +119,7 @@ def fold(text: Spoken) -> Spoken:
     return text.normalized("NFC").translate(_FOLDED).each(_fold)
 
 
+@lru_cache(maxsize=4096)
 def _fold(char: str) -> str:
     if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473" or "\u2160" <= char <= "\u217b":
         plain = unicodedata.normalize("NFKC", char)

@@ -50,6 +50,7 @@ class HiddenMarkovModel:
                 self._follows[index[name], index[after]] = True
         self._has_next: _Marks = np.logical_or.reduce(self._follows, axis=1)
         self._of_character = lru_cache(maxsize=4096)(self._states_of)
+        self._step = lru_cache(maxsize=128)(self._step_to)
 
     def words(self, text: str) -> Iterator[tuple[str, str]]:
         """Words of a text of one character or more, each with its tag."""
@@ -70,17 +71,8 @@ class HiddenMarkovModel:
         scores = self._start[current] + emitted
         steps: list[tuple[_Indices, _Indices]] = []  # states of a character, and the best state before each
         for character in text[1:]:
-            goes_on = self._has_next[current]
-            before, before_scores = current[goes_on], scores[goes_on]
-            possible: _Marks = np.logical_or.reduce(self._follows[before], axis=0)
-            current, emitted = self._of_character(character)
-            is_possible = possible[current]
-            if is_possible.any():
-                current, emitted = current[is_possible], emitted[is_possible]
-            else:
-                current = np.flatnonzero(possible)
-                emitted = self._emitted(character, current)
-            reached = before_scores[:, None] + self._transitions[before[:, None], current] + emitted
+            goes_on, before, current, transitions, emitted = self._step(current.tobytes(), character)
+            reached = scores[goes_on][:, None] + transitions + emitted
             best = reached.argmax(axis=0)
             steps.append((current, before[best]))
             scores = reached[best, np.arange(len(current))]
@@ -90,6 +82,25 @@ class HiddenMarkovModel:
             state = int(origins[np.searchsorted(states, state)])
             path.append(self._names[state])
         return path[::-1]
+
+    def _step_to(self, states: bytes, character: str) -> tuple[_Marks, _Indices, _Indices, _Scores, _Scores]:
+        """From the states of one character to those of the next.
+
+        Returns:
+            Which of `states` go on and their numbers, the next ones, the scores between them, the next ones' emissions.
+        """
+        before = np.frombuffer(states, dtype=np.intp)
+        goes_on = self._has_next[before]
+        before = before[goes_on]
+        possible: _Marks = np.logical_or.reduce(self._follows[before], axis=0)
+        current, emitted = self._of_character(character)
+        is_possible = possible[current]
+        if is_possible.any():
+            current, emitted = current[is_possible], emitted[is_possible]
+        else:
+            current = np.flatnonzero(possible)
+            emitted = self._emitted(character, current)
+        return goes_on, before, current, self._transitions[before[:, None], current], emitted
 
     def _states_of(self, character: str) -> tuple[_Indices, _Scores]:
         names = self._allowed.get(character)
