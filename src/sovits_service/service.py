@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Sequence as Row
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import structlog
@@ -20,12 +20,13 @@ from sovits_service.audio.load import AudioLimits
 from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
-from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError
+from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError, UnknownVoiceError
 from sovits_service.model_store import Model, ModelStore
 from sovits_service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
@@ -42,6 +43,7 @@ _TEXT_THREADS = 2  # they share the interpreter lock: more would not read faster
 _SWEEP_INTERVAL_S = 600.0
 _VOICES_POLL_INTERVAL_S = 5.0
 _LEXICON_POLL_INTERVAL_S = 3.0
+_RESOLVE_ATTEMPTS = 3
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
 
@@ -74,6 +76,19 @@ class Fingerprint:
 
     reference_hashes: tuple[str, ...]
     model_hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ResolvedRequest(SynthesisRequest):
+    """A request with the content that it is spoken with, so that names which change meanwhile change nothing.
+
+    Attributes:
+        model: of its voice, or the current one.
+        clips: the reference, then the auxiliary ones.
+    """
+
+    model: Model
+    clips: tuple[Clip, ...]
 
 
 class SpeechService:
@@ -185,16 +200,37 @@ class SpeechService:
         """Failed runs of periodic work since the start, by its name."""
         return self._periodic.failures
 
+    async def resolve(self, request: SynthesisRequest) -> ResolvedRequest:
+        """Settle what a request is spoken with. It may be resolved already: then it is returned as it is.
+
+        Raises:
+            InvalidRequestError: there is no such reference.
+            ForbiddenError: another owner's upload.
+            UnknownVoiceError: no such voice.
+        """
+        if isinstance(request, ResolvedRequest):
+            return request
+        for attempt in range(_RESOLVE_ATTEMPTS):
+            voice, model = await self._voice_and_model(request)
+            try:
+                clips = await self._library.read_clips(request, voice)
+            except UnknownVoiceError:  # written anew between the two steps
+                if attempt == _RESOLVE_ATTEMPTS - 1:
+                    raise
+            else:
+                break
+        values = {field.name: getattr(request, field.name) for field in fields(request)}
+        return ResolvedRequest(**values, model=model, clips=clips)
+
     async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
         """What shapes the speech of a request beside its own fields, for the cache of finished answers.
 
         Raises:
-            InvalidRequestError: there is no such reference.
-            UnknownVoiceError: no such voice.
+            As `resolve`.
         """
-        voice, model = await self._voice_and_model(request)
-        hashes = await self._library.content_hashes(request, voice)
-        return Fingerprint(hashes, (model.weights_hash, self._configuration_hash, self._lexicon_hash))
+        resolved = await self.resolve(request)
+        hashes = tuple(clip.content_hash for clip in resolved.clips)
+        return Fingerprint(hashes, (resolved.model.weights_hash, self._configuration_hash, self._lexicon_hash))
 
     async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
         """Speak a request; returns when its first chunk exists.
@@ -224,8 +260,9 @@ class SpeechService:
             return await self._speak(admission, request, deadline)
 
     async def _speak(self, admission: Admission, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
-        voice, model = await deadline.wait(self._voice_and_model(request))
-        references, warnings = await deadline.wait(self._library.clips(request, voice))
+        resolved = await deadline.wait(self.resolve(request))
+        model = resolved.model
+        references, warnings = await deadline.wait(self._library.decode(resolved.clips))
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         reading = _run_in(self._text_pool, lambda: self._read_text(request, model))
@@ -344,7 +381,7 @@ class SpeechService:
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
-        return await asyncio.to_thread(self._library.references.details, name, owner)
+        return await self._library.upload_details(name, owner)
 
     async def _sweep_objects(self) -> None:
         """Delete linked files that have expired; those in a bucket are its own lifecycle rule's business."""
@@ -367,24 +404,26 @@ class SpeechService:
         """One voice template. Raises UnknownVoiceError."""
         return await asyncio.to_thread(self._library.voices.get, voice_id)
 
-    async def put_voice(self, voice: Voice) -> Voice:
+    async def put_voice(self, voice: Voice, editor: str | None = None) -> Voice:
         """Write a voice template; its clips are copied beside it.
 
         Args:
-            voice: its clips by the names that the client gave them.
+            voice: its clips by the names that the client gave them; its owner, where it is new.
+            editor: name of the key that writes, which may change its own voices alone; None may change all.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
-            QuotaExceededError: there are as many voices as the settings allow.
+            ForbiddenError: the voice, or an upload that it names, is another owner's.
+            QuotaExceededError: there are as many voices, or bytes of them, as the settings allow.
         """
         for weights in filter(None, (voice.gpt_weights, voice.sovits_weights)):
             self._models.require_registered(weights)
         await self._check_transcript(voice.prompt_text, voice.prompt_lang, is_own_model=bool(voice.sovits_weights))
-        return await self._library.put_voice(voice)
+        return await self._library.put_voice(voice, editor)
 
-    async def delete_voice(self, voice_id: str) -> None:
-        """Delete a voice template and the clips kept for it. Raises UnknownVoiceError."""
-        await self._library.delete_voice(voice_id)
+    async def delete_voice(self, voice_id: str, editor: str | None = None) -> None:
+        """Delete a voice template and the clips kept for it. Raises UnknownVoiceError, ForbiddenError."""
+        await self._library.delete_voice(voice_id, editor)
 
     async def set_gpt_weights(self, path: str) -> None:
         """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
@@ -441,10 +480,14 @@ def _open_library(settings: ServiceSettings, objects: ObjectStore | None) -> Voi
     voices = open_voices(settings)
     ttl_s = uploads.ttl_s or None
     references = ReferenceStore(
-        settings.upload_dir, [*roots, *settings.reference_roots], ttl_s=ttl_s, quota_bytes=uploads.quota_bytes or None
+        settings.upload_dir,
+        [*roots, *settings.reference_roots],
+        ttl_s=ttl_s,
+        is_private=uploads.access == "key",
+        max_clip_bytes=settings.max_upload_bytes,
     )
-    limits = AudioLimits(max_bytes=settings.max_upload_bytes)
+    limits, quota_bytes = AudioLimits(max_bytes=settings.max_upload_bytes), uploads.quota_bytes or None
     if objects is None or not settings.objects.share_voices:
-        return VoiceLibrary(voices, references, limits)
+        return VoiceLibrary(voices, references, limits, quota_bytes=quota_bytes)
     shared = SharedReferences(references, objects, ttl_s=ttl_s, max_local_bytes=settings.objects.local_bytes)
-    return VoiceLibrary(voices, references, limits, shared, SharedVoices(voices, roots[0], objects))
+    return VoiceLibrary(voices, references, limits, shared, SharedVoices(voices, roots[0], objects), quota_bytes)

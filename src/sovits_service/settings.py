@@ -214,7 +214,9 @@ class UploadSettings(BaseModel):
 
     Attributes:
         ttl_s: life of an upload; 0 keeps it.
-        quota_bytes: what the uploads of one key may take together; 0 is no limit.
+        quota_bytes: what the uploads and voices of one key may take together; 0 is no limit.
+        access: who may name an upload, where keys are set: `key` for the key that uploaded it (and those with the
+            scope admin), `id` for every key that knows its id.
         clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
             answer, uploads are refused.
         receive_s: how long a client may take to send one.
@@ -225,6 +227,7 @@ class UploadSettings(BaseModel):
 
     ttl_s: float = Field(default=24 * 3600.0, ge=0)
     quota_bytes: int = Field(default=0, ge=0)
+    access: Literal["key", "id"] = "key"
     clamd: str = ""
     receive_s: float = Field(default=60.0, gt=0)
     from_urls: bool = False
@@ -306,6 +309,7 @@ class ServiceSettings(BaseSettings):
         max_voices: that PUT /voices lets the first of the voices roots have.
         max_request_bytes: longest JSON body.
         max_concurrent_uploads: references that are received and decoded at the same time.
+        max_concurrent_uploads_per_client: of them, those of one key, or of one address without keys.
         max_concurrent_per_client: syntheses of one key, or of one address without keys, at the same time; 0 sets no
             bound beside the queue's.
         rate_limit: requests of one key or address, as `60/minute`; empty is no limit.
@@ -346,6 +350,7 @@ class ServiceSettings(BaseSettings):
     max_voices: int = Field(default=10_000, ge=1)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_concurrent_uploads: int = Field(default=8, ge=1)
+    max_concurrent_uploads_per_client: int = Field(default=4, ge=1)
     max_concurrent_per_client: int = Field(default=0, ge=0)
     rate_limit: Annotated[str, Field(pattern=r"^([1-9]\d{0,8}/(second|minute|hour|day))?$")] = ""
     api_keys: tuple[ApiKeySettings, ...] = ()

@@ -97,6 +97,7 @@ class SynthesisRequest:
         cfm_steps: flow-matching steps of v3 and v4 (`sample_steps`).
         seed: None draws one at random.
         timeout_s: how long it may wait for its speech, all waits together; None takes the setting's.
+        owner: name of the API key whose uploads it may name, where they are private; None is everybody's.
     """
 
     text: str
@@ -117,6 +118,7 @@ class SynthesisRequest:
     cfm_steps: int = 32
     super_sampling: bool = False
     timeout_s: float | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Voice:
         defaults: further request fields by their public names; a field that the request names wins over them.
         consent: who agreed to the use of the voice.
         gpt_weights, sovits_weights: registered files that speak for it; empty takes the service's current ones.
+        owner: name of the API key that wrote it; empty is the operator's.
     """
 
     voice_id: str
@@ -140,6 +143,7 @@ class Voice:
     consent: str = ""
     gpt_weights: str = ""
     sovits_weights: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.load import (
@@ -17,7 +16,8 @@ from sovits_service.audio.load import (
     trim_reference,
     validate_reference,
 )
-from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
+from sovits_service.errors import InvalidRequestError, QuotaExceededError, ReferenceAudioError, UnknownVoiceError
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.voices import VoiceStore
@@ -43,6 +43,7 @@ class VoiceLibrary:
     Args:
         limits: what a clip may ask of the decoder.
         shared_references, shared_voices: where replicas share theirs through an object store; None keeps them here.
+        quota_bytes: what one owner's uploads and voices may take together; None is no limit.
     """
 
     def __init__(
@@ -52,12 +53,16 @@ class VoiceLibrary:
         limits: AudioLimits,
         shared_references: SharedReferences | None = None,
         shared_voices: SharedVoices | None = None,
+        quota_bytes: int | None = None,
     ) -> None:
         self.voices = voices
-        self.references = references
+        self._references = references
         self._limits = limits
         self._shared_references = shared_references
         self._shared_voices = shared_voices
+        self._quota_bytes = quota_bytes
+        # One write of an owner at a time: the quota is checked and used up in one step.
+        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._default_reference: str | None = None
         self._lock = threading.Lock()
         self._decoded: OrderedDict[str, tuple[ReferenceAudio, tuple[str, ...]]] = OrderedDict()
@@ -68,27 +73,45 @@ class VoiceLibrary:
 
     async def set_default_reference(self, name: str) -> None:
         """Set the clip of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
-        await self._fetch(name)
-        await asyncio.to_thread(lambda: self._load(self.references.resolve(name)))
+        clip = await self._read(name, None)
+        await asyncio.to_thread(self._decode, clip)
         self._default_reference = name
 
-    async def clips(
-        self, request: SynthesisRequest, voice: Voice | None
-    ) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
-        """The decoded reference of a request, then the auxiliary ones, with what is to be said about the first.
+    async def read_clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[Clip, ...]:
+        """The clips of a request, each content once: what is hashed, cached and spoken with is what was read here.
+
+        The first is the one that the request names, else the voice's, else the default one; then the auxiliary ones.
 
         Raises:
-            InvalidRequestError, ReferenceAudioError: a clip is missing or cannot serve.
+            InvalidRequestError, ReferenceAudioError: a clip is missing.
+            ForbiddenError: another owner's upload.
+            UnknownVoiceError: the voice has changed since it was looked up, or has lost a clip.
         """
-        await self._fetch(request.ref_audio, *request.aux_ref_audio)
-        return await asyncio.to_thread(self._clips, request, voice)
+        auxiliary = [await self._read(name, request.owner) for name in request.aux_ref_audio]
+        if voice is not None and not request.ref_audio:
+            own = await asyncio.to_thread(self.voices.read_clips, voice)
+            clips = [own[voice.ref_audio], *(auxiliary or (own[name] for name in voice.aux_ref_audio))]
+        elif request.ref_audio:
+            clips = [await self._read(request.ref_audio, request.owner), *auxiliary]
+        elif self._default_reference:
+            clips = [await self._read(self._default_reference, None), *auxiliary]
+        else:
+            raise InvalidRequestError("ref_audio_path is required")
+        return tuple({clip.content_hash: clip for clip in clips}.values())
 
-    async def content_hashes(self, request: SynthesisRequest, voice: Voice | None) -> tuple[str, ...]:
-        """SHA-256 of the content of the clips that `clips` would decode."""
-        await self._fetch(request.ref_audio, *request.aux_ref_audio)
-        return await asyncio.to_thread(
-            lambda: tuple(hashlib.sha256(_read(path)).hexdigest() for path in self._paths(request, voice))
-        )
+    async def decode(self, clips: Sequence[Clip]) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
+        """The audio of clips, with what is to be said about the first.
+
+        Raises:
+            ReferenceAudioError, UnsupportedAudioError: one of them cannot serve; which one, where it is not the first.
+        """
+        return await asyncio.to_thread(self._decode_all, clips)
+
+    async def upload_details(self, name: str, owner: str) -> UploadDetails:
+        """What `owner` said of an upload; empty for anything else."""
+        if self._shared_references is not None:
+            return await self._shared_references.details(name, owner)
+        return await asyncio.to_thread(self._references.details, name, owner)
 
     async def add_reference(
         self, data: bytes, details: UploadDetails, *, owner: str = "", trim: bool = False
@@ -100,30 +123,40 @@ class VoiceLibrary:
             QuotaExceededError: the owner has too many uploads.
         """
         wav, duration_s, warnings = await asyncio.to_thread(self._prepare, data, trim)
-        if self._shared_references is not None:
-            stored = await self._shared_references.add(wav, owner=owner, details=details)
-        else:
-            stored = await asyncio.to_thread(self.references.add, wav, ".wav", owner=owner, details=details)
+        async with self._writing[owner]:
+            await self._require_room(owner, len(wav) + len(details.dump()), upload=Clip(wav).content_hash)
+            if self._shared_references is not None:
+                stored = await self._shared_references.add(wav, owner=owner, details=details)
+            else:
+                stored = await asyncio.to_thread(self._references.add, wav, ".wav", owner=owner, details=details)
         return StoredReference(stored.reference_id, stored.path, stored.size_bytes, duration_s, warnings)
 
-    async def put_voice(self, voice: Voice) -> Voice:
+    async def put_voice(self, voice: Voice, editor: str | None = None) -> Voice:
         """Write a voice template; its clips are copied beside it.
+
+        Args:
+            editor: name of the key that writes, which may change its own voices alone; None may change all.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a field or a clip cannot be used.
+            ForbiddenError: the voice, or an upload that it names, is another owner's.
+            QuotaExceededError: the owner's voices and uploads would take more than the quota.
         """
-        await self._fetch(voice.ref_audio, *voice.aux_ref_audio)
-        clips = await asyncio.to_thread(self._checked_clips, voice)
-        if self._shared_voices is not None:
-            return await self._shared_voices.put(voice, clips)
-        return await asyncio.to_thread(self.voices.put, voice, clips)
+        clips = await self._clips_to_keep(voice, editor)
+        await self.decode([clips[voice.ref_audio], *(clips[name] for name in voice.aux_ref_audio)])
+        sizes = {clip.content_hash: len(clip.data) for clip in clips.values()}
+        async with self._writing[voice.owner]:
+            await self._require_room(voice.owner, sum(sizes.values()), voice_id=voice.voice_id)
+            if self._shared_voices is not None:
+                return await self._shared_voices.put(voice, clips, editor)
+            return await asyncio.to_thread(self.voices.put, voice, clips, editor)
 
-    async def delete_voice(self, voice_id: str) -> None:
+    async def delete_voice(self, voice_id: str, editor: str | None = None) -> None:
         """Delete a voice template and the clips kept for it. Raises UnknownVoiceError, ForbiddenError."""
         if self._shared_voices is not None:
-            await self._shared_voices.delete(voice_id)
+            await self._shared_voices.delete(voice_id, editor)
         else:
-            await asyncio.to_thread(self.voices.delete, voice_id)
+            await asyncio.to_thread(self.voices.delete, voice_id, editor)
 
     async def follow(self) -> None:
         """Take over what other replicas did to the shared voices."""
@@ -131,31 +164,47 @@ class VoiceLibrary:
             await self._shared_voices.pull()
 
     async def sweep(self) -> None:
-        """Delete uploads whose life is over."""
+        """Delete expired uploads."""
         if self._shared_references is not None:
             await self._shared_references.sweep()
         else:
-            await asyncio.to_thread(self.references.sweep)
+            await asyncio.to_thread(self._references.sweep)
 
-    async def _fetch(self, *names: str) -> None:
-        """Bring uploads that another replica took in here. A name that means none is told by whoever resolves it."""
-        if self._shared_references is None:
-            return
-        for name in names:
-            if name:
-                await self._shared_references.resolve(name)
+    async def _read(self, name: str, owner: str | None) -> Clip:
+        if self._shared_references is not None:
+            return await self._shared_references.read(name, owner)
+        return await asyncio.to_thread(self._references.read, name, owner)
 
-    def _clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
-        paths = self._paths(request, voice)
-        first, warnings = self._load(paths[0])
-        return [first, *(self._load_auxiliary(number, path) for number, path in enumerate(paths[1:], 1))], warnings
+    async def _clips_to_keep(self, voice: Voice, editor: str | None) -> dict[str, Clip]:
+        """The content of each clip that a new template names: one that the voice has already, else what it may name.
 
-    def _load_auxiliary(self, number: int, path: Path) -> ReferenceAudio:
-        """An auxiliary clip, held to the same rules as the first; its problem says which one it is."""
+        What GET answers names the voice's own clips, which other roots may have under the same names.
+        """
         try:
-            return self._load(path)[0]
-        except ReferenceAudioError as error:
-            raise ReferenceAudioError(f"auxiliary reference {number}: {error}") from None
+            own = await asyncio.to_thread(lambda: self.voices.read_clips(self.voices.get(voice.voice_id)))
+        except (UnknownVoiceError, ReferenceAudioError):
+            own = {}
+        names = (voice.ref_audio, *voice.aux_ref_audio)
+        return {name: own.get(name) or await self._read(name, editor) for name in names}
+
+    async def _require_room(self, owner: str, added_bytes: int, *, upload: str = "", voice_id: str = "") -> None:
+        """Raise a QuotaExceededError where an owner would have more than the quota.
+
+        Args:
+            upload, voice_id: what is written anew, and so does not count as it is now.
+        """
+        if self._quota_bytes is None:
+            return
+        if self._shared_references is not None:
+            used = await self._shared_references.usage_bytes(owner, without=upload)
+        else:
+            used = await asyncio.to_thread(lambda: self._references.usage_bytes(owner, without=upload))
+        used += await asyncio.to_thread(lambda: self.voices.usage_bytes(owner, without=voice_id))
+        if used + added_bytes > self._quota_bytes:
+            raise QuotaExceededError(
+                f"the uploads and voices of this key take {used / 2**20:.1f} of {self._quota_bytes / 2**20:.1f} MiB; "
+                "delete voices, wait until uploads expire, or ask for a larger quota"
+            )
 
     def _prepare(self, data: bytes, trim: bool) -> tuple[bytes, float, tuple[str, ...]]:
         """Any format to mono wav, its duration in seconds, and warnings."""
@@ -170,58 +219,31 @@ class VoiceLibrary:
         wav = encode_whole(reference.samples, reference.sample_rate_hz, "wav")
         return wav, round(reference.duration_s, 3), warnings
 
-    def _checked_clips(self, voice: Voice) -> dict[str, Path]:
-        """The file of each clip that a new template names: one that the voice has already, else what a request means.
+    def _decode_all(self, clips: Iterable[Clip]) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
+        references: list[ReferenceAudio] = []
+        warnings: tuple[str, ...] = ()
+        for number, clip in enumerate(clips):
+            try:
+                reference, said = self._decode(clip)
+            except ReferenceAudioError as error:
+                if number == 0:
+                    raise
+                raise ReferenceAudioError(f"auxiliary reference {number}: {error}") from None
+            references.append(reference)
+            warnings = warnings if number else said
+        return references, warnings
 
-        What GET answers names the voice's own clips, which other roots may have under the same names.
-        """
-        clips = self._own_clips(voice.voice_id)
-        clips = {
-            name: clips.get(name) or self.references.resolve(name) for name in (voice.ref_audio, *voice.aux_ref_audio)
-        }
-        self._load(clips[voice.ref_audio])
-        for number, name in enumerate(voice.aux_ref_audio, 1):
-            self._load_auxiliary(number, clips[name])
-        return clips
-
-    def _own_clips(self, voice_id: str) -> dict[str, Path]:
-        try:
-            known = self.voices.get(voice_id)
-            paths = (self.voices.reference_path(known), *self.voices.aux_reference_paths(known))
-        except UnknownVoiceError:
-            return {}
-        return dict(zip((known.ref_audio, *known.aux_ref_audio), paths, strict=True))
-
-    def _paths(self, request: SynthesisRequest, voice: Voice | None) -> list[Path]:
-        """The clip that the request names, else the voice's, else the default one; then the auxiliary clips."""
-        auxiliary = [self.references.resolve(name) for name in request.aux_ref_audio]
-        if voice is not None and not request.ref_audio:
-            return [self.voices.reference_path(voice), *(auxiliary or self.voices.aux_reference_paths(voice))]
-        name = request.ref_audio or self._default_reference
-        if not name:
-            raise InvalidRequestError("ref_audio_path is required")
-        return [self.references.resolve(name), *auxiliary]
-
-    def _load(self, path: Path) -> tuple[ReferenceAudio, tuple[str, ...]]:
+    def _decode(self, clip: Clip) -> tuple[ReferenceAudio, tuple[str, ...]]:
         """Decode and check a clip, or remember it: by its content, never by its name."""
-        data = _read(path)
-        key = hashlib.sha256(data).hexdigest()
         with self._lock:
-            known = self._decoded.get(key)
+            known = self._decoded.get(clip.content_hash)
             if known is not None:
-                self._decoded.move_to_end(key)
+                self._decoded.move_to_end(clip.content_hash)
                 return known
-        reference = decode_reference(data, limits=self._limits)
+        reference = decode_reference(clip.data, limits=self._limits)
         loaded = (reference, validate_reference(reference))
         with self._lock:
-            self._decoded[key] = loaded
+            self._decoded[clip.content_hash] = loaded
             if len(self._decoded) > _REMEMBERED_CLIPS:
                 self._decoded.popitem(last=False)
         return loaded
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ReferenceAudioError("the reference cannot be read any more; upload it again") from error

@@ -179,6 +179,9 @@ class FastService:
     def periodic_failures(self) -> Mapping[str, int]:
         return {"follow_voices": 2}
 
+    async def resolve(self, request: SynthesisRequest) -> SynthesisRequest:
+        return request
+
     async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
         name = request.ref_audio or f"voices/{request.voice_id}.wav"
         content = self.references.get(name, name.encode())
@@ -262,7 +265,7 @@ class FastService:
             raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
         return self.voices[voice_id]
 
-    async def put_voice(self, voice: Voice) -> Voice:
+    async def put_voice(self, voice: Voice, editor: str | None = None) -> Voice:
         if not voice.voice_id.replace("_", "").replace("-", "").isalnum():
             raise InvalidRequestError("a voice's id is made of letters, digits, _ and -")
         known = self.voices.get(voice.voice_id)
@@ -271,7 +274,7 @@ class FastService:
         self.voices[voice.voice_id] = replace(voice, ref_audio=f"{voice.voice_id}.wav")
         return self.voices[voice.voice_id]
 
-    async def delete_voice(self, voice_id: str) -> None:
+    async def delete_voice(self, voice_id: str, editor: str | None = None) -> None:
         await self.get_voice(voice_id)
         del self.voices[voice_id]
 

@@ -40,17 +40,18 @@ async def test_auxiliary_clips_are_held_to_the_same_rules(
     library: VoiceLibrary, roots: tuple[Path, Path], seconds: float
 ) -> None:
     (roots[0] / "good.wav").write_bytes(clip())
+    (roots[0] / "other.wav").write_bytes(clip(5.0))
     (roots[0] / "bad.wav").write_bytes(clip(seconds))
     expected = rf"auxiliary reference 2: the reference is {seconds} s; it must be 3 to 10 s"
-    request = SynthesisRequest("hi", "en", ref_audio="good.wav", aux_ref_audio=("good.wav", "bad.wav"))
+    request = SynthesisRequest("hi", "en", ref_audio="good.wav", aux_ref_audio=("other.wav", "bad.wav"))
     with pytest.raises(ReferenceAudioError, match=expected):
-        await library.clips(request, None)
-    voice = Voice("amy", "good.wav", aux_ref_audio=("good.wav", "bad.wav"))
+        await library.decode(await library.read_clips(request, None))
+    voice = Voice("amy", "good.wav", aux_ref_audio=("other.wav", "bad.wav"))
     with pytest.raises(ReferenceAudioError, match=expected):
         await library.put_voice(voice)
-    (roots[0] / "amy.yaml").write_text("ref_audio: good.wav\naux_ref_audio: [good.wav, bad.wav]")
+    (roots[0] / "amy.yaml").write_text("ref_audio: good.wav\naux_ref_audio: [other.wav, bad.wav]")
     with pytest.raises(ReferenceAudioError, match=expected):
-        await library.clips(SynthesisRequest("hi", "en", voice_id="amy"), library.voices.get("amy"))
+        await library.decode(await library.read_clips(SynthesisRequest("hi", "en"), library.voices.get("amy")))
 
 
 async def test_a_voice_that_is_edited_keeps_its_clips(library: VoiceLibrary, roots: tuple[Path, Path]) -> None:
@@ -61,11 +62,12 @@ async def test_a_voice_that_is_edited_keeps_its_clips(library: VoiceLibrary, roo
     packaged = library.voices.get("amy")
     stored = await library.put_voice(packaged)  # as GET answered it: names that the first root has too
     assert library.voices.reference_path(stored).read_bytes() == clip(4.0, 300.0)
-    assert [path.read_bytes() for path in library.voices.aux_reference_paths(stored)] == [clip(5.0, 300.0)]
+    assert [read.data for read in library.voices.read_clips(stored).values()] == [clip(4.0, 300.0), clip(5.0, 300.0)]
 
 
 async def test_what_an_upload_says_can_be_spoken_with(library: VoiceLibrary) -> None:
     stored = await library.add_reference(clip(), UploadDetails("hi", "en", "me"), owner="amy")
-    clips, warnings = await library.clips(SynthesisRequest("hi", "en", ref_audio=stored.path), None)
+    read = await library.read_clips(SynthesisRequest("hi", "en", ref_audio=stored.path), None)
+    clips, warnings = await library.decode(read)
     assert clips[0].duration_s == 4.0
     assert stored.warnings == warnings

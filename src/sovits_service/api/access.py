@@ -80,14 +80,29 @@ class AccessControl:
         limit = self._settings.max_concurrent_per_client
         return self._slot(client, limit, RateLimitedError(f"at most {limit} syntheses at once; let one finish first"))
 
-    def upload_slot(self) -> contextlib.AbstractContextManager[None]:
-        """Room for one more upload of the process while the block runs.
+    @contextlib.contextmanager
+    def upload_slot(self, client: str) -> Iterator[None]:
+        """Room for one more upload of a client while the block runs.
 
         Raises:
             OverloadedError: on entry: as many as the settings allow are running.
+            RateLimitedError: likewise, of this client.
         """
-        limit = self._settings.max_concurrent_uploads
-        return self._slot("uploads", limit, OverloadedError("too many uploads at once; try again in a moment"))
+        limit, own_limit = self._settings.max_concurrent_uploads, self._settings.max_concurrent_uploads_per_client
+        too_many = OverloadedError("too many uploads at once; try again in a moment")
+        too_many_own = RateLimitedError(f"at most {own_limit} uploads at once; let one finish first")
+        with self._slot(f"uploads of {client}", own_limit, too_many_own), self._slot("uploads", limit, too_many):
+            yield
+
+    def owner(self, client: str) -> str | None:
+        """Whose uploads and voices a client may use and change: a key's name; None for everybody's.
+
+        Args:
+            client: as `authorize` returned it.
+        """
+        name = client.removeprefix("key:")
+        is_bound = any(key.name == name and "admin" not in key.scopes for key in self._settings.api_keys)
+        return name if is_bound else None
 
     @contextlib.contextmanager
     def _slot(self, holder: str, limit: int, refusal: Exception) -> Iterator[None]:

@@ -47,10 +47,12 @@ class CachePlace:
 
     Attributes:
         model_hashes: of the models that the key speaks of: other ones must not fill its place.
+        wanted: the request with the content that the key speaks of, which alone may fill its place.
     """
 
     key: str
     model_hashes: tuple[str, ...]
+    wanted: SynthesisRequest
 
 
 class Answers:
@@ -73,11 +75,12 @@ class Answers:
         """
         if self._service.results is None or not (wanted.seed is not None if use_cache is None else use_cache):
             return None
+        wanted = await self._service.resolve(wanted)
         found = await self._service.fingerprint(wanted)
         key = cache_key(
             wanted, media_type=media_type, reference_hashes=found.reference_hashes, weights_hashes=found.model_hashes
         )
-        return CachePlace(key, found.model_hashes)
+        return CachePlace(key, found.model_hashes, wanted)
 
     async def look_up(self, place: CachePlace | None) -> CachedAudio | None:
         """The finished answer, where it is kept."""

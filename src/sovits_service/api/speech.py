@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
@@ -72,14 +72,17 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
     context = context_of(request)
     timings = timings_of(request)
     answers = context.answers
+    wanted = replace(wanted, owner=context.access.owner(client))
     deadline = Deadline(wanted.timeout_s or context.settings.timeout_s, spent_s=timings.elapsed_s)
     place = await deadline.wait(answers.place(wanted, delivery.media_type, delivery.use_cache))
     kept = await deadline.wait(answers.look_up(place))
+    if place is not None:
+        wanted = place.wanted
     if kept is not None:
         timings.mark("cache")
         return await _hand_over(request, kept, delivery, "hit", is_kept=True)
     if request.method == "HEAD":
-        await context.service.fingerprint(wanted)
+        await deadline.wait(context.service.resolve(wanted))
         return promised(delivery)
     with contextlib.ExitStack() as stack:
         stack.enter_context(context.access.synthesis_slot(client))

@@ -40,6 +40,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise StorageError("the file could not be kept: the disk of the service is full or not writable") from error
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that other users of the machine cannot look into; one that is there is left as it is.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError("the folder of the files cannot be made: the disk is full or not writable") from error
+
+
 def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
     """Deletes temporary files that a killed process left; younger ones may still be written to by another process."""
     before = time.time() - older_than_s

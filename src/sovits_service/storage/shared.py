@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from sovits_service.errors import InvalidRequestError
+from sovits_service.errors import ForbiddenError, InvalidRequestError
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.objects import ObjectInfo, ObjectStore
-from sovits_service.storage.references import UPLOADS_PREFIX, ReferenceStore, StoredUpload, UploadDetails, upload_id
+from sovits_service.storage.references import (
+    UPLOADS_PREFIX,
+    ReferenceStore,
+    StoredUpload,
+    UploadDetails,
+    details_name,
+    details_names,
+    upload_id,
+)
 from sovits_service.storage.single_flight import SingleFlight
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import Voice
@@ -45,55 +55,105 @@ class SharedReferences:
         self._ttl_s = ttl_s
         self._max_local_bytes = max_local_bytes
         self._clock = clock
-        self._fetches = SingleFlight[None]()
+        self._fetches = SingleFlight[Clip | None]()
 
     async def add(self, data: bytes, *, owner: str = "", details: UploadDetails | None = None) -> StoredUpload:
         """Keeps a wav clip here and for all replicas.
 
         Raises:
-            QuotaExceededError: the owner's uploads would take more than the quota.
             StorageError: it is kept here alone; the client should try again.
         """
-        stored = await asyncio.to_thread(lambda: self._local.add(data, ".wav", owner=owner, details=details))
-        said = await asyncio.to_thread(self._local.details_file, stored.reference_id)
-        if said is not None:
-            await self._objects.put(f"{UPLOADS_PREFIX}{stored.reference_id}.json", said, "application/json")
+        reference_id = hashlib.sha256(data).hexdigest()
+        said_key = UPLOADS_PREFIX + details_name(reference_id, owner)
+        earlier = await self._objects.get(said_key)
+        merged = (details or UploadDetails()).over(UploadDetails.load(earlier.data if earlier is not None else b""))
+        stored = await asyncio.to_thread(lambda: self._local.add(data, ".wav", owner=owner, details=merged))
+        # Each owner's file of its own: replicas that take in the same clip at once write no common one.
+        await self._objects.put(said_key, merged.dump(), "application/json")
         await self._objects.put(stored.path, data, "audio/wav")
+        await asyncio.to_thread(self._local.shrink, self._max_local_bytes)
         return stored
 
-    async def resolve(self, name: str) -> Path:
-        """As `ReferenceStore.resolve`, and fetches what another replica took in.
+    async def read(self, name: str, owner: str | None = None) -> Clip:
+        """As `ReferenceStore.read`, and fetches what another replica took in.
 
         Raises:
             InvalidRequestError: no replica has it, or the name means something else.
+            ForbiddenError: another owner's upload.
             StorageError: it is not here, and the store does not answer.
         """
         try:
-            return await asyncio.to_thread(self._local.resolve, name)
-        except InvalidRequestError:
+            return await asyncio.to_thread(self._local.read, name, owner)
+        except (InvalidRequestError, ForbiddenError) as error:
             reference_id = upload_id(name)
             if reference_id is None:
                 raise
-        await self._fetches.run(reference_id, lambda: self._fetch(reference_id))
-        return await asyncio.to_thread(self._local.resolve, name)
+            refusal = error
+        clip, _ = await self._fetches.run(f"{reference_id}.{owner}", lambda: self._fetch(reference_id, owner))
+        if clip is None:
+            raise refusal
+        return clip
+
+    async def details(self, name: str, owner: str = "") -> UploadDetails:
+        """What `owner` said of an upload, to whichever replica; empty where nothing was said."""
+        reference_id = upload_id(name)
+        if reference_id is None:
+            return UploadDetails()
+        if await asyncio.to_thread(self._local.is_owner, reference_id, owner):
+            return await asyncio.to_thread(self._local.details, reference_id, owner)
+        said = await self._objects.get(UPLOADS_PREFIX + details_name(reference_id, owner))
+        return UploadDetails.load(said.data) if said is not None else UploadDetails()
+
+    async def usage_bytes(self, owner: str = "", *, without: str = "") -> int:
+        """What the living uploads of an owner take in the store, with what is said of them; as `ReferenceStore`."""
+        clips, owned = await self._listing()
+        return sum(
+            info.size_bytes + clips[reference_id].size_bytes
+            for (reference_id, name), info in owned.items()
+            if name == owner and reference_id in clips and reference_id != without
+        )
 
     async def sweep(self) -> int:
         """Deletes expired uploads here and in the store; returns how many went from the store."""
         await asyncio.to_thread(self._local.sweep)
-        expired = [info for info in await self._objects.entries(UPLOADS_PREFIX) if self._is_expired(info)]
-        for info in expired:
-            await self._objects.delete(info.key)
-        return sum(info.key.endswith(".wav") for info in expired)
+        await asyncio.to_thread(self._local.shrink, self._max_local_bytes)
+        alive, _ = await self._listing()
+        removed = 0
+        for info in await self._objects.entries(UPLOADS_PREFIX):
+            name = info.key.removeprefix(UPLOADS_PREFIX)
+            names = details_names(name)
+            # What is said of a clip lives as long as the clip.
+            if self._is_expired(info) and (names is None or names[0] not in alive):
+                await self._objects.delete(info.key)
+                removed += name.endswith(".wav")
+        return removed
 
-    async def _fetch(self, reference_id: str) -> None:
-        clip = await self._objects.get(f"{UPLOADS_PREFIX}{reference_id}.wav")
-        if clip is None or self._is_expired(clip.info):
-            return
-        said = await self._objects.get(f"{UPLOADS_PREFIX}{reference_id}.json")
+    async def _listing(self) -> tuple[dict[str, ObjectInfo], dict[tuple[str, str], ObjectInfo]]:
+        """The living clips by id, and the files of details by id and owner."""
+        clips, owned = {}, {}
+        for info in await self._objects.entries(UPLOADS_PREFIX):
+            name = info.key.removeprefix(UPLOADS_PREFIX)
+            names, reference_id = details_names(name), upload_id(name)
+            if names is not None:
+                owned[names] = info
+            elif reference_id is not None and not self._is_expired(info):
+                clips[reference_id] = info
+        return clips, owned
+
+    async def _fetch(self, reference_id: str, owner: str | None) -> Clip | None:
+        """An upload as the store has it, of which a copy stays here where there is room."""
+        said = await self._objects.get(UPLOADS_PREFIX + details_name(reference_id, owner or ""))
+        found = await self._objects.get(f"{UPLOADS_PREFIX}{reference_id}.wav")
+        if found is None or self._is_expired(found.info):
+            return None
+        if self._local.is_private and owner is not None:
+            self._local.require_owner(said is not None)
         details = said.data if said is not None else None
-        room = max(0, self._max_local_bytes - len(clip.data))
-        await asyncio.to_thread(self._local.shrink, room)
-        await asyncio.to_thread(self._local.adopt, clip.data, details, clip.info.modified_s)
+        room = self._max_local_bytes - len(found.data) - len(details or b"")
+        if room >= 0:
+            await asyncio.to_thread(self._local.shrink, room)
+            await asyncio.to_thread(self._local.adopt, found.data, owner or "", details, found.info.modified_s)
+        return Clip(found.data, ".wav")
 
     def _is_expired(self, info: ObjectInfo) -> bool:
         return self._ttl_s is not None and info.modified_s + self._ttl_s <= self._clock()
@@ -115,15 +175,17 @@ class SharedVoices:
         # A pull between a local write and its upload would take the new voice for a deleted one.
         self._lock = asyncio.Lock()
 
-    async def put(self, voice: Voice, clips: Mapping[str, Path]) -> Voice:
+    async def put(self, voice: Voice, clips: Mapping[str, Clip], editor: str | None = None) -> Voice:
         """As `VoiceStore.put`, for all replicas.
 
         Raises:
             InvalidRequestError: an id or a field that cannot be used.
+            ForbiddenError: another owner's voice.
             StorageError: other replicas do not have it; the client should try again.
         """
         async with self._lock:
-            stored = await asyncio.to_thread(self._voices.put, voice, clips)
+            await self._pull()  # whose voice it is may have been settled on another replica just now
+            stored = await asyncio.to_thread(self._voices.put, voice, clips, editor)
             names = (stored.ref_audio, *stored.aux_ref_audio, f"{stored.voice_id}.yaml")
             # In the manifest before they are in the store: what is in the one and not in the other goes.
             await asyncio.to_thread(self._note, names)
@@ -133,43 +195,48 @@ class SharedVoices:
             await self._drop_remote(stored.voice_id, keep=set(names))
             return stored
 
-    async def delete(self, voice_id: str) -> None:
+    async def delete(self, voice_id: str, editor: str | None = None) -> None:
         """As `VoiceStore.delete`, for all replicas.
 
         Raises:
             UnknownVoiceError: there is no such voice.
+            ForbiddenError: another owner's voice.
             StorageError: other replicas still have it; the client should try again.
         """
         async with self._lock:
-            mark = await asyncio.to_thread(self._voices.hiding_template, voice_id)
+            await self._pull()
+            mark = await asyncio.to_thread(self._voices.hiding_template, voice_id, editor)
             template = f"{voice_id}.yaml"
             if mark is not None:
                 await asyncio.to_thread(self._note, [template])
                 await self._objects.put(_VOICES_PREFIX + template, mark)
             await self._drop_remote(voice_id, keep=set() if mark is None else {template})
-            await asyncio.to_thread(self._voices.delete, voice_id)
+            await asyncio.to_thread(self._voices.delete, voice_id, editor)
 
     async def pull(self) -> int:
         """Makes the folder follow the store; returns how many files changed. To be called every few seconds."""
         async with self._lock:
-            entries = {
-                name: info
-                for info in await self._objects.entries(_VOICES_PREFIX)
-                if "/" not in (name := info.key.removeprefix(_VOICES_PREFIX))  # a folder in there is not ours
-            }
-            known = await asyncio.to_thread(self._read_manifest)
-            stale = [name for name, info in entries.items() if known.get(name) != info.tag]
-            stale += [name for name in entries if name not in stale and not (self._root / name).is_file()]
-            for name in sorted(stale, key=_is_template):
-                found = await self._objects.get(_VOICES_PREFIX + name)
-                if found is not None:
-                    await asyncio.to_thread(write_atomic, self._root / name, found.data)
-            gone = [name for name in known if name not in entries]
-            for name in sorted(gone, key=_is_template, reverse=True):
-                (self._root / name).unlink(missing_ok=True)
-            if stale or gone:
-                await asyncio.to_thread(self._write_manifest, entries)
-            return len(stale) + len(gone)
+            return await self._pull()
+
+    async def _pull(self) -> int:
+        entries = {
+            name: info
+            for info in await self._objects.entries(_VOICES_PREFIX)
+            if "/" not in (name := info.key.removeprefix(_VOICES_PREFIX))  # a folder in there is not ours
+        }
+        known = await asyncio.to_thread(self._read_manifest)
+        stale = [name for name, info in entries.items() if known.get(name) != info.tag]
+        stale += [name for name in entries if name not in stale and not (self._root / name).is_file()]
+        for name in sorted(stale, key=_is_template):
+            found = await self._objects.get(_VOICES_PREFIX + name)
+            if found is not None:
+                await asyncio.to_thread(write_atomic, self._root / name, found.data)
+        gone = [name for name in known if name not in entries]
+        for name in sorted(gone, key=_is_template, reverse=True):
+            (self._root / name).unlink(missing_ok=True)
+        if stale or gone:
+            await asyncio.to_thread(self._write_manifest, entries)
+        return len(stale) + len(gone)
 
     async def _drop_remote(self, voice_id: str, keep: set[str]) -> None:
         infos = await self._objects.entries(f"{_VOICES_PREFIX}{voice_id}.")

@@ -59,4 +59,9 @@ def open_objects(settings: ObjectSettings) -> ObjectStore | None:
 
 def open_voices(settings: ServiceSettings) -> VoiceStore:
     """The voice templates of all configured roots, and of the package where the settings offer those."""
-    return VoiceStore(settings.all_voices_roots, max_voices=settings.max_voices, max_aux=settings.max_aux_references)
+    return VoiceStore(
+        settings.all_voices_roots,
+        max_voices=settings.max_voices,
+        max_aux=settings.max_aux_references,
+        max_clip_bytes=settings.max_upload_bytes,
+    )

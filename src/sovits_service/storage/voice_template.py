@@ -46,6 +46,7 @@ VOICE_FIELDS: tuple[VoiceField, ...] = (
     VoiceField("consent", "consent", str, 2000, "Who agreed to the use of the voice."),
     VoiceField("gpt_weights", "gpt_weights", str, 1024, "A registered GPT file; empty: the service's current one."),
     VoiceField("sovits_weights", "sovits_weights", str, 1024, "A registered SoVITS file, likewise."),
+    VoiceField("owner", "owner", str, 64, "The key that wrote it; kept by the service, whatever PUT says."),
     VoiceField("defaults", "defaults", dict, 0, "Further fields of /tts; what a request names wins."),
 )
 _TEMPLATE_KEYS: Mapping[str, VoiceField] = {field.name: field for field in VOICE_FIELDS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 import unicodedata
@@ -10,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sovits_service.errors import InvalidRequestError, QuotaExceededError, UnknownVoiceError
+from sovits_service.errors import ForbiddenError, InvalidRequestError, QuotaExceededError, UnknownVoiceError
+from sovits_service.storage.clip import Clip, read_clip
 from sovits_service.storage.files import remove_leftovers, write_atomic
 from sovits_service.storage.voice_template import (
     HIDDEN_TEMPLATE,
@@ -46,12 +46,21 @@ class VoiceStore:
         roots: folders of `<voice_id>.yaml` with the clips beside; new voices go to the first.
         max_voices: that `put` lets the first root have; files put there by hand all count.
         max_aux: clips that a voice may have beside its reference.
+        max_clip_bytes: that are read of a clip.
     """
 
-    def __init__(self, roots: Sequence[Path], *, max_voices: int = 10_000, max_aux: int = 16) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        *,
+        max_voices: int = 10_000,
+        max_aux: int = 16,
+        max_clip_bytes: int = 20 * 2**20,
+    ) -> None:
         self._roots = tuple(roots)
         self._max_voices = max_voices
         self._max_aux = max_aux
+        self._max_clip_bytes = max_clip_bytes
         self._read: dict[Path, _Template] = {}
         self._lock = threading.Lock()
 
@@ -86,26 +95,46 @@ class VoiceStore:
         """
         return self._clip(voice, voice.ref_audio)
 
-    def aux_reference_paths(self, voice: Voice) -> tuple[Path, ...]:
-        """Where the further clips are, in order.
+    def read_clips(self, voice: Voice) -> dict[str, Clip]:
+        """The content of the voice's clips by their names in the template, the reference first.
 
         Raises:
             UnknownVoiceError: the voice or one of the clips has gone.
+            ReferenceAudioError: a clip cannot be read, or is too long to be one.
         """
-        return tuple(self._clip(voice, name) for name in voice.aux_ref_audio)
+        return {name: read_clip(self._clip(voice, name), self._max_clip_bytes) for name in _clip_names(voice)}
 
-    def put(self, voice: Voice, clips: Mapping[str, Path]) -> Voice:
+    def usage_bytes(self, owner: str = "", *, without: str = "") -> int:
+        """What the voices that `put` wrote for an owner take in the first root.
+
+        Args:
+            without: id of a voice that does not count.
+        """
+        root, used = self._roots[0], 0
+        for file in _template_files(root):
+            template = self._load(file)
+            voice = template.voice if template is not None else None
+            if voice is None or voice.owner != owner or voice.voice_id == without:
+                continue
+            clips = [name for name in set(_clip_names(voice)) if _made_for(voice.voice_id).fullmatch(name)]
+            if clips:
+                used += file.stat().st_size + sum((root / name).stat().st_size for name in clips)
+        return used
+
+    def put(self, voice: Voice, clips: Mapping[str, Clip], editor: str | None = None) -> Voice:
         """Writes a voice: copies of its clips first, then the template that names them.
 
         Args:
-            voice: as the client sent it.
-            clips: for each name in `ref_audio` and `aux_ref_audio` the file that it stands for.
+            voice: as the client sent it, with the owner of a new voice; one that is there keeps its own.
+            clips: for each name in `ref_audio` and `aux_ref_audio` the content that it stands for.
+            editor: name of the key that writes, which may change its own voices alone; None may change all.
 
         Returns:
-            The voice with the names that its clips have in the store.
+            The voice with its owner and the names that its clips have in the store.
 
         Raises:
             InvalidRequestError: an id or a field that cannot be used.
+            ForbiddenError: the voice is another owner's.
             QuotaExceededError: there are `max_voices` already.
             StorageError: the disk is full; nothing is left of the voice.
         """
@@ -117,11 +146,13 @@ class VoiceStore:
         root = self._roots[0]
         with self._lock:
             self._refuse_twin(root, voice_id)
+            known = self._require_owner(voice_id, editor)
             try:
                 names = {name: self._keep_clip(root, voice_id, clips[name]) for name in _clip_names(voice)}
                 stored = replace(
                     voice,
                     voice_id=voice_id,
+                    owner=voice.owner if known is None else known.owner,
                     ref_audio=names[voice.ref_audio],
                     aux_ref_audio=tuple(names[name] for name in voice.aux_ref_audio),
                 )
@@ -134,17 +165,21 @@ class VoiceStore:
                 self._remove_unused_clips(root, voice_id)
         return stored
 
-    def delete(self, voice_id: str) -> None:
+    def delete(self, voice_id: str, editor: str | None = None) -> None:
         """Deletes the template from the first root, then the clips that were kept for it alone.
 
         The other roots, such as the packaged voices, are only read: what they have of this id is hidden by a template
         that says so in the first root, until `put` writes another or somebody removes that file.
 
+        Args:
+            editor: name of the key that deletes, which may delete its own voices alone; None may delete all.
+
         Raises:
             UnknownVoiceError: there is no such voice.
+            ForbiddenError: the voice is another owner's.
         """
         with self._lock:
-            mark = self.hiding_template(voice_id)
+            mark = self.hiding_template(voice_id, editor)
             root = self._roots[0]
             if mark is not None:
                 write_atomic(root / f"{voice_id}.yaml", mark)
@@ -153,18 +188,38 @@ class VoiceStore:
             (root / f"{voice_id}.yml").unlink(missing_ok=True)
             self._remove_unused_clips(root, voice_id)
 
-    def hiding_template(self, voice_id: str) -> bytes | None:
+    def hiding_template(self, voice_id: str, editor: str | None = None) -> bytes | None:
         """The template that takes this voice's place in the first root when it is deleted; None: no file at all.
 
         Raises:
             UnknownVoiceError: there is no such voice, or it is hidden already.
+            ForbiddenError: the voice is another owner's than the editor's.
         """
         file = self._find(voice_id)
         template = self._load(file) if file is not None else None
         if template is None or template.is_hidden:
             raise UnknownVoiceError(_UNKNOWN)
+        self._require_owner(voice_id, editor)
         is_elsewhere = any(self._file(root, voice_id) is not None for root in self._roots[1:])
         return HIDDEN_TEMPLATE.encode() if is_elsewhere else None
+
+    def _require_owner(self, voice_id: str, editor: str | None) -> Voice | None:
+        """The voice that is there, if it may be changed.
+
+        What the operator put there, hid or broke is not a key's, nor is a voice that another key wrote.
+
+        Raises:
+            ForbiddenError: it may not.
+        """
+        file = self._find(voice_id)
+        template = self._load(file) if file is not None else None
+        if template is None:
+            return None
+        if editor is not None and (template.voice is None or template.voice.owner != editor):
+            raise ForbiddenError(
+                "the voice is not this key's: its owner may change it, or a key with the scope admin; use another id"
+            )
+        return template.voice
 
     def _scan(self) -> dict[str, _Template]:
         found: dict[str, _Template] = {}
@@ -214,17 +269,16 @@ class VoiceStore:
             raise UnknownVoiceError(f"the voice {voice.voice_id} has lost its clip; put it back, or delete the voice")
         return clip
 
-    def _keep_clip(self, root: Path, voice_id: str, source: Path) -> str:
-        data = source.read_bytes()
-        suffix = source.suffix.lower() if source.suffix.lower() in _CLIP_SUFFIXES else ".wav"
-        name = f"{voice_id}.{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
+    def _keep_clip(self, root: Path, voice_id: str, clip: Clip) -> str:
+        suffix = clip.suffix if clip.suffix in _CLIP_SUFFIXES else ".wav"
+        name = f"{voice_id}.{clip.content_hash[:16]}{suffix}"
         if not (root / name).is_file():
-            write_atomic(root / name, data)
+            write_atomic(root / name, clip.data)
         return name
 
     def _remove_unused_clips(self, root: Path, voice_id: str) -> None:
         """Deletes the clips that `put` made for this voice and that no template in the folder names."""
-        own = re.compile(re.escape(voice_id) + r"\.[0-9a-f]{16}\.[a-z0-9]+")
+        own = _made_for(voice_id)
         candidates = {file.name: file for file in _files_in(root) if own.fullmatch(file.name)}
         for file in _template_files(root):
             if not candidates:
@@ -267,6 +321,11 @@ class VoiceStore:
             count = len(voice.aux_ref_audio)
             return _Template(stamp, None, f"aux_ref_audio has {count} clips; at most {self._max_aux} are accepted")
         return _Template(stamp, voice)
+
+
+def _made_for(voice_id: str) -> re.Pattern[str]:
+    """The names of the clips that `put` makes for a voice."""
+    return re.compile(re.escape(voice_id) + r"\.[0-9a-f]{16}\.[a-z0-9]+")
 
 
 def _files_in(root: Path) -> list[Path]:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sovits_service.errors import InvalidRequestError, QuotaExceededError
+from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError
+from sovits_service.storage.files import write_atomic
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 
 CLIP = b"RIFF clip"
@@ -224,6 +225,8 @@ def test_an_upload_expires_after_a_day(store: ReferenceStore, clock: Clock) -> N
         with pytest.raises(InvalidRequestError):
             store.resolve(name)
     assert store.sweep() == 1
+    clock.now += 3600
+    store.sweep()
     assert list(upload.file.parent.iterdir()) == []
 
 
@@ -242,16 +245,79 @@ def test_clips_of_voices_do_not_expire(store: ReferenceStore, clock: Clock) -> N
     assert store.resolve("voices/clip.wav").read_bytes() == CLIP
 
 
-def test_the_quota_is_per_owner(house: Path, clock: Clock) -> None:
-    store = ReferenceStore(house / "uploads", [], quota_bytes=100, clock=clock)
-    store.add(b"a" * 60, owner="a")
-    with pytest.raises(QuotaExceededError):
-        store.add(b"b" * 60, owner="a")
+def test_what_an_owner_uses_is_clips_and_what_is_said_of_them(house: Path, clock: Clock) -> None:
+    store = ReferenceStore(house / "uploads", [], clock=clock)
+    first = store.add(b"a" * 60, owner="a")
+    store.add(b"b" * 60, owner="a", details=UploadDetails("x" * 400))
     store.add(b"b" * 60, owner="b")
-    store.add(b"a" * 60, owner="a")  # again, and so for nothing
-    assert (store.usage_bytes("a"), store.usage_bytes("b")) == (60, 60)
+    on_disk = sum(file.stat().st_size for file in (house / "uploads").iterdir())
+    said_by_b = next((house / "uploads").glob("*.b.json")).stat().st_size
+    assert store.usage_bytes("a") == on_disk - said_by_b > 520
+    assert store.usage_bytes("b") == 60 + said_by_b
+    assert store.usage_bytes("c") == 0
+    assert store.usage_bytes("a") - store.usage_bytes("a", without=first.reference_id) < 160
     clock.now += 2 * 86400
-    store.add(b"c" * 60, owner="a")
+    assert store.usage_bytes("a") == 0
+
+
+def test_uploading_again_keeps_what_was_said(store: ReferenceStore) -> None:
+    upload = store.add(CLIP, owner="a", details=UploadDetails("hi", "en", "agreed"))
+    store.add(CLIP, owner="a")
+    store.add(CLIP, owner="a", details=UploadDetails(consent="agreed in writing"))
+    assert store.details(upload.path, "a") == UploadDetails("hi", "en", "agreed in writing")
+    store.add(CLIP, owner="a", details=UploadDetails("嗨", "zh"))
+    assert store.details(upload.path, "a") == UploadDetails("嗨", "zh", "agreed in writing")
+
+
+def test_a_full_disk_leaves_nothing_of_an_upload(store: ReferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.add(b"another", owner="a").file.parent
+    before = sorted(folder.iterdir())
+
+    def full(path: Path, data: bytes) -> None:
+        if path.suffix == ".wav":
+            raise StorageError("full")
+        write_atomic(path, data)
+
+    monkeypatch.setattr("sovits_service.storage.references.write_atomic", full)
+    with pytest.raises(StorageError):
+        store.add(CLIP, owner="a", details=UploadDetails("hi", "en"))
+    assert sorted(folder.iterdir()) == before
+    store.add(b"another", owner="a")  # the clip is there: its life begins anew, and nothing needs room
+
+
+def test_shrinking_takes_the_oldest_with_what_is_said_of_them(store: ReferenceStore, clock: Clock) -> None:
+    uploads = []
+    for number in range(4):
+        uploads.append(store.add(bytes([number]) * 1000, owner="a", details=UploadDetails("x" * 500)))
+        clock.now += 1
+    folder = uploads[0].file.parent
+    assert store.shrink(3500) == 2
+    assert {file.name[:64] for file in folder.iterdir()} == {upload.reference_id for upload in uploads[2:]}
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 3500
+
+
+def test_a_private_upload_is_for_its_owner(house: Path) -> None:
+    store = ReferenceStore(house / "uploads", [house / "voices"], is_private=True)
+    upload = store.add(CLIP, owner="a")
+    for name in (upload.path, upload.reference_id, str(upload.file), f"voices/../{upload.path}"[10:]):
+        assert store.read(name, "a").data == CLIP
+        assert store.read(name, None).data == CLIP
+        with pytest.raises(ForbiddenError):
+            store.read(name, "b")
+    assert store.read("voices/clip.wav", "b").data == CLIP
+    store.add(CLIP, owner="b")
+    assert store.read(upload.path, "b").data == CLIP
+
+
+def test_what_is_said_of_an_upload_is_no_clip(store: ReferenceStore) -> None:
+    upload = store.add(CLIP, owner="a", details=UploadDetails("secret words"))
+    for name in (f"uploads/{upload.reference_id}.a.json", str(upload.file.parent / f"{upload.reference_id}.a.json")):
+        with pytest.raises(InvalidRequestError):
+            store.resolve(name)
+
+
+def test_the_folder_of_uploads_is_for_the_service_alone(store: ReferenceStore) -> None:
+    assert store.add(CLIP).file.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_damaged_details_file_loses_no_upload(store: ReferenceStore) -> None:
@@ -289,7 +355,7 @@ def test_kill_9_leaves_no_torn_upload(tmp_path: Path) -> None:
     assert len(files) >= 7
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
-    for leftover in tmp_path.glob(".*.tmp"):
+    for leftover in (*tmp_path.glob(".*.tmp"), *tmp_path.glob("*.json")):
         os.utime(leftover, (0, 0))
     store = ReferenceStore(tmp_path, [])
     store.sweep()

@@ -10,7 +10,8 @@ from pathlib import Path
 import obstore
 import pytest
 
-from sovits_service.errors import InvalidRequestError, StorageError, UnknownVoiceError
+from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError, UnknownVoiceError
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.objects import LocalObjects, ObjectInfo, ObjectStore, StoredObject
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
@@ -68,24 +69,54 @@ async def test_an_upload_to_one_replica_is_known_to_the_other(objects: ObjectSto
     one, two = references(tmp_path / "1", objects), references(tmp_path / "2", objects)
     stored = await one.add(b"clip", owner="key", details=UploadDetails("hi", "en", "agreed"))
     for name in (stored.path, stored.reference_id):
-        path = await two.resolve(name)
-        assert path.read_bytes() == b"clip"
-        assert path.is_relative_to(tmp_path / "2")
+        assert (await two.details(name, "key")).consent == "agreed"
+        assert (await two.read(name, "key")).data == b"clip"
     assert ReferenceStore(tmp_path / "2", []).details(stored.reference_id, "key").consent == "agreed"
     with pytest.raises(InvalidRequestError):
-        await two.resolve("0" * 64)
+        await two.read("0" * 64)
     with pytest.raises(InvalidRequestError):
-        await two.resolve("../1/" + stored.path)
+        await two.read("../1/" + stored.path)
+
+
+async def test_each_owner_keeps_what_it_said_of_the_same_clip(objects: ObjectStore, tmp_path: Path) -> None:
+    one, two, three = (references(tmp_path / name, objects) for name in "123")
+    stored = await one.add(b"clip", owner="a", details=UploadDetails("hi", "en", "a agreed"))
+    await two.add(b"clip", owner="b", details=UploadDetails("hello", "en", "b agreed"))
+    await two.add(b"clip", owner="a")  # again, on a replica that knows nothing of the first time
+    for replica in (one, two, three):
+        assert await replica.details(stored.path, "a") == UploadDetails("hi", "en", "a agreed")
+        assert await replica.details(stored.path, "b") == UploadDetails("hello", "en", "b agreed")
+        assert await replica.details(stored.path, "c") == UploadDetails()
+
+
+async def test_a_private_upload_is_for_its_owner_on_every_replica(objects: ObjectStore, tmp_path: Path) -> None:
+    one, two = (SharedReferences(ReferenceStore(tmp_path / name, [], is_private=True), objects) for name in ("1", "2"))
+    stored = await one.add(b"clip", owner="a")
+    for _ in range(2):  # not here, then here as the copy of another owner
+        with pytest.raises(ForbiddenError):
+            await two.read(stored.path, "b")
+        assert (await two.read(stored.path, "a")).data == b"clip"
+    await one.add(b"clip", owner="b")
+    assert (await two.read(stored.path, "b")).data == b"clip"
+
+
+async def test_what_an_owner_uses_counts_all_replicas(objects: ObjectStore, tmp_path: Path) -> None:
+    one, two = references(tmp_path / "1", objects), references(tmp_path / "2", objects, max_local_bytes=0)
+    await one.add(b"a" * 100, owner="a")
+    stored = await two.add(b"b" * 100, owner="a")
+    assert 200 < await one.usage_bytes("a") == await two.usage_bytes("a") < 400
+    assert await one.usage_bytes("a", without=stored.reference_id) < 200
+    assert await one.usage_bytes("b") == 0
 
 
 async def test_fifty_requests_fetch_once(objects: ObjectStore, tmp_path: Path) -> None:
     counting = Counting(objects)
     stored = await references(tmp_path / "1", objects).add(b"clip")
     two = references(tmp_path / "2", counting)
-    await asyncio.gather(*(two.resolve(stored.path) for _ in range(50)))
+    await asyncio.gather(*(two.read(stored.path) for _ in range(50)))
     assert counting.reads == 2  # the clip and what was said of it
     counting.is_down = True
-    assert (await two.resolve(stored.path)).read_bytes() == b"clip"
+    assert (await two.read(stored.path)).data == b"clip"
 
 
 async def test_a_copy_does_not_outlive_the_upload(tmp_path: Path) -> None:
@@ -93,25 +124,29 @@ async def test_a_copy_does_not_outlive_the_upload(tmp_path: Path) -> None:
     stored = await references(tmp_path / "1", objects).add(b"clip")
     half_a_day_ago = time.time() - 12 * 3600
     os.utime(tmp_path / "nfs" / stored.path, (half_a_day_ago, half_a_day_ago))
-    path = await references(tmp_path / "2", objects).resolve(stored.path)
-    assert path.stat().st_mtime == pytest.approx(half_a_day_ago, abs=1)
+    await references(tmp_path / "2", objects).read(stored.path)
+    assert (tmp_path / "2" / f"{stored.reference_id}.wav").stat().st_mtime == pytest.approx(half_a_day_ago, abs=1)
     two_days_ago = time.time() - 48 * 3600
     for file in (tmp_path / "nfs/uploads").iterdir():
         os.utime(file, (two_days_ago, two_days_ago))
     three = references(tmp_path / "3", objects)
     with pytest.raises(InvalidRequestError):
-        await three.resolve(stored.path)
+        await three.read(stored.path)
     assert await three.sweep() == 1
     assert await objects.entries("uploads/") == []
 
 
 async def test_the_local_copies_are_bounded(objects: ObjectStore, tmp_path: Path) -> None:
-    one = references(tmp_path / "1", objects)
-    uploads = [await one.add(bytes([number]) * 1000) for number in range(10)]
+    one = references(tmp_path / "1", objects, max_local_bytes=3500)
+    clips = [bytes([number]) * 1000 for number in range(10)]
+    uploads = [await one.add(clip) for clip in clips]
     two = references(tmp_path / "2", objects, max_local_bytes=3500)
-    for upload in uploads * 2:
-        assert (await two.resolve(upload.path)).read_bytes() == upload.file.read_bytes()
-        assert len(list((tmp_path / "2").glob("*.wav"))) <= 3
+    three = references(tmp_path / "3", objects, max_local_bytes=900)  # less than one clip
+    for upload, clip in zip(uploads * 2, clips * 2, strict=True):
+        for number, replica in enumerate((one, two, three), 1):
+            assert (await replica.read(upload.path)).data == clip
+            kept = [file.stat().st_size for file in (tmp_path / str(number)).glob("*")]
+            assert sum(kept) <= (3500 if number < 3 else 0)
 
 
 async def test_a_store_that_is_down_is_told_when_it_is_needed(tmp_path: Path) -> None:
@@ -121,7 +156,7 @@ async def test_a_store_that_is_down_is_told_when_it_is_needed(tmp_path: Path) ->
     with pytest.raises(StorageError):
         await one.add(b"clip")
     with pytest.raises(StorageError):
-        await one.resolve("f" * 64)
+        await one.read("f" * 64)
 
 
 class Replica:
@@ -136,12 +171,11 @@ class Replica:
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    (tmp_path / "clip.wav").write_bytes(b"clip one")
-    return tmp_path / "clip.wav"
+def clip() -> Clip:
+    return Clip(b"clip one")
 
 
-async def test_voices_follow_from_replica_to_replica(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+async def test_voices_follow_from_replica_to_replica(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
     stored = await one.shared.put(Voice("温柔", "u", "hi", "en", ("u",)), {"u": clip})
     assert await two.shared.pull() == 2
@@ -149,8 +183,7 @@ async def test_voices_follow_from_replica_to_replica(objects: ObjectStore, tmp_p
     assert two.voices.reference_path(stored).read_bytes() == b"clip one"
     assert await two.shared.pull() == 0
 
-    clip.write_bytes(b"clip two")
-    changed = await two.shared.put(Voice("温柔", "u", description="new"), {"u": clip})
+    changed = await two.shared.put(Voice("温柔", "u", description="new"), {"u": Clip(b"clip two")})
     await one.shared.pull()
     assert one.voices.get("温柔") == changed
     assert one.voices.reference_path(changed).read_bytes() == b"clip two"
@@ -169,9 +202,9 @@ async def test_voices_follow_from_replica_to_replica(objects: ObjectStore, tmp_p
         await two.shared.delete("温柔")
 
 
-async def test_voices_put_there_by_hand_stay(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+async def test_voices_put_there_by_hand_stay(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
-    (tmp_path / "2").mkdir()
+    (tmp_path / "2").mkdir(exist_ok=True)
     (tmp_path / "2/own.wav").write_bytes(b"own")
     (tmp_path / "2/own.yaml").write_text("ref_audio: own.wav")
     await one.shared.put(Voice("shared", "u"), {"u": clip})
@@ -182,7 +215,20 @@ async def test_voices_put_there_by_hand_stay(objects: ObjectStore, tmp_path: Pat
     assert two.ids() == ["own"]
 
 
-async def test_a_packaged_voice_is_hidden_on_all_replicas(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+async def test_a_voice_belongs_to_its_key_on_every_replica(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
+    one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
+    await one.shared.put(Voice("eve", "u", owner="a"), {"u": clip}, "a")
+    with pytest.raises(ForbiddenError):  # two has not looked yet
+        await two.shared.put(Voice("eve", "u", owner="b"), {"u": clip}, "b")
+    with pytest.raises(ForbiddenError):
+        await two.shared.delete("eve", "b")
+    await two.shared.put(Voice("eve", "u", owner="b", description="mended"), {"u": clip}, None)
+    await one.shared.pull()
+    assert (one.voices.get("eve").owner, one.voices.get("eve").description) == ("a", "mended")
+    await one.shared.delete("eve", "a")
+
+
+async def test_a_packaged_voice_is_hidden_on_all_replicas(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     VoiceStore([tmp_path / "package"]).put(Voice("calm", "u"), {"u": clip})
     one, two = (Replica(tmp_path / name, objects, tmp_path / "package") for name in "12")
     for _ in range(2):  # the packaged one, then one in its place
@@ -197,7 +243,7 @@ async def test_a_packaged_voice_is_hidden_on_all_replicas(objects: ObjectStore, 
 
 
 async def test_a_voice_whose_name_begins_another_is_left_alone(
-    objects: ObjectStore, tmp_path: Path, clip: Path
+    objects: ObjectStore, tmp_path: Path, clip: Clip
 ) -> None:
     one = Replica(tmp_path / "1", objects)
     for voice_id in ("calm", "calm-2", "calm2"):
@@ -208,7 +254,7 @@ async def test_a_voice_whose_name_begins_another_is_left_alone(
     assert two.ids() == ["calm-2", "calm2"]
 
 
-async def test_pulls_and_writes_at_the_same_time_lose_nothing(tmp_path: Path, clip: Path) -> None:
+async def test_pulls_and_writes_at_the_same_time_lose_nothing(tmp_path: Path, clip: Clip) -> None:
     objects = LocalObjects(tmp_path / "nfs")
     replicas = [Replica(tmp_path / str(number), objects) for number in range(3)]
 
@@ -225,7 +271,7 @@ async def test_pulls_and_writes_at_the_same_time_lose_nothing(tmp_path: Path, cl
         assert len(replica.ids()) == 12
 
 
-async def test_a_damaged_manifest_costs_only_a_download(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+async def test_a_damaged_manifest_costs_only_a_download(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
     await one.shared.put(Voice("calm", "u"), {"u": clip})
     await two.shared.pull()
@@ -234,7 +280,7 @@ async def test_a_damaged_manifest_costs_only_a_download(objects: ObjectStore, tm
     assert two.ids() == ["calm"]
 
 
-async def test_what_others_put_into_the_store_is_passed_over(objects: ObjectStore, tmp_path: Path, clip: Path) -> None:
+async def test_what_others_put_into_the_store_is_passed_over(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
     await one.shared.put(Voice("amy", "u", "hi", "en"), {"u": clip})
     foreign = ("voices/my notes.txt", "voices/.hidden", "voices/folder/amy.yaml", "uploads/a b.wav")

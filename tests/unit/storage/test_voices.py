@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sovits_service.errors import InvalidRequestError, QuotaExceededError, StorageError, UnknownVoiceError
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import Voice
@@ -49,9 +50,8 @@ def store(root: Path) -> VoiceStore:
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    (tmp_path / "upload.wav").write_bytes(b"an upload")
-    return tmp_path / "upload.wav"
+def clip() -> Clip:
+    return Clip(b"an upload")
 
 
 def write(root: Path, voice_id: str, **fields: object) -> None:
@@ -78,7 +78,7 @@ def test_a_template_is_read_whole(store: VoiceStore, root: Path) -> None:
         consent="the speaker, by letter",
     )
     assert store.reference_path(voice) == root / "calm.wav"
-    assert store.aux_reference_paths(voice) == (root / "calm2.wav",)
+    assert store.read_clips(voice) == {"calm.wav": Clip(b"calm.wav"), "calm2.wav": Clip(b"calm2.wav")}
     assert store.list() == [voice]
 
 
@@ -196,34 +196,33 @@ def test_an_earlier_root_hides_a_later_one(root: Path, tmp_path: Path) -> None:
     assert store.get("calm").ref_audio == "calm.wav"
 
 
-def test_a_root_that_is_missing_is_empty_and_made_by_the_first_voice(tmp_path: Path, clip: Path) -> None:
+def test_a_root_that_is_missing_is_empty_and_made_by_the_first_voice(tmp_path: Path, clip: Clip) -> None:
     store = VoiceStore([tmp_path / "later"])
     assert store.list() == []
     store.put(Voice("new", "u"), {"u": clip})
     assert store.get("new").voice_id == "new"
 
 
-def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Path) -> None:
+def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Clip) -> None:
     voice = Voice("new", "uploads/1", "hi", "en", ("uploads/2", "uploads/1"), "d", {"top_k": 3}, "agreed")
     stored = store.put(voice, {"uploads/1": clip, "uploads/2": clip})
-    clip.unlink()
     assert store.get("new") == stored
     assert replace(stored, ref_audio="uploads/1", aux_ref_audio=voice.aux_ref_audio) == voice
     assert store.reference_path(stored).read_bytes() == b"an upload"
-    assert len(store.aux_reference_paths(stored)) == 2
+    assert set(stored.aux_ref_audio) == {stored.ref_audio}
+    assert len(stored.aux_ref_audio) == 2
 
 
-def test_put_replaces_and_drops_the_clips_of_before(store: VoiceStore, root: Path, clip: Path, tmp_path: Path) -> None:
+def test_put_replaces_and_drops_the_clips_of_before(store: VoiceStore, root: Path, clip: Clip) -> None:
     first = store.put(Voice("new", "u"), {"u": clip})
-    (tmp_path / "other.flac").write_bytes(b"another")
-    second = store.put(Voice("new", "u"), {"u": tmp_path / "other.flac"})
+    second = store.put(Voice("new", "u"), {"u": Clip(b"another", ".flac")})
     assert second.ref_audio.endswith(".flac")
     assert not (root / first.ref_audio).exists()
     assert store.get("new") == second
     assert (root / "calm.wav").exists()
 
 
-def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Path) -> None:
+def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Clip) -> None:
     stored = store.put(Voice("new", "u"), {"u": clip})
     write(root, "borrower", ref_audio=stored.ref_audio)
     store.delete("new")
@@ -233,7 +232,7 @@ def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Path) 
     assert (root / "calm.wav").exists()  # put there by hand, not by the store
 
 
-def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, clip: Path) -> None:
+def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, clip: Clip) -> None:
     own = tmp_path / "own"
     store = VoiceStore([own, root])
     for _ in range(2):  # the package's own, then one in its place
@@ -252,7 +251,7 @@ def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, c
     assert store.get("calm").description == "a calm voice"
 
 
-def test_cleaning_up_looks_at_every_template(tmp_path: Path, clip: Path) -> None:
+def test_cleaning_up_looks_at_every_template(tmp_path: Path, clip: Clip) -> None:
     root = tmp_path / "many"
     store = VoiceStore([root], max_voices=3)
     stored = [store.put(Voice(f"v{number}", "u"), {"u": clip}) for number in range(3)]
@@ -270,7 +269,7 @@ def test_cleaning_up_looks_at_every_template(tmp_path: Path, clip: Path) -> None
 
 
 def test_a_full_disk_leaves_nothing_of_a_new_voice(
-    store: VoiceStore, root: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+    store: VoiceStore, root: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(root.iterdir())
 
@@ -285,7 +284,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_voice(
     assert sorted(root.iterdir()) == before
 
 
-def test_a_voice_has_no_more_clips_than_a_request(store: VoiceStore, root: Path, clip: Path) -> None:
+def test_a_voice_has_no_more_clips_than_a_request(store: VoiceStore, root: Path, clip: Clip) -> None:
     names = [f"u{number}" for number in range(17)]
     with pytest.raises(InvalidRequestError, match="17 clips; at most 16"):
         store.put(Voice("new", "u0", aux_ref_audio=tuple(names)), dict.fromkeys(names, clip))
@@ -293,7 +292,7 @@ def test_a_voice_has_no_more_clips_than_a_request(store: VoiceStore, root: Path,
     assert "at most 16" in store.problems()["crowd"]
 
 
-def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: VoiceStore, clip: Path) -> None:
+def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: VoiceStore, clip: Clip) -> None:
     for changes in ({"prompt_text": "x" * 2001, "prompt_lang": "en"}, {"consent": "同" * 2001}):
         with pytest.raises(InvalidRequestError, match="more than 2000 characters"):
             store.put(replace(Voice("new", "u"), **changes), {"u": clip})
@@ -303,19 +302,19 @@ def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: V
 
 
 @pytest.mark.parametrize("voice_id", ["", ".", "../x", "a b", "a/b", "a" * 65, "女" * 70, "x.yaml", "-x", "x\0", "x\n"])
-def test_ids_that_cannot_be_used(store: VoiceStore, root: Path, clip: Path, voice_id: str) -> None:
+def test_ids_that_cannot_be_used(store: VoiceStore, root: Path, clip: Clip, voice_id: str) -> None:
     before = sorted(root.iterdir())
     with pytest.raises(InvalidRequestError):
         store.put(Voice(voice_id, "u"), {"u": clip})
     assert sorted(root.iterdir()) == before
 
 
-def test_an_id_that_differs_in_case_only_is_refused(store: VoiceStore, clip: Path) -> None:
+def test_an_id_that_differs_in_case_only_is_refused(store: VoiceStore, clip: Clip) -> None:
     with pytest.raises(InvalidRequestError, match="upper and lower case"):
         store.put(Voice("Calm", "u"), {"u": clip})
 
 
-def test_a_voice_that_could_not_be_read_back_is_not_written(store: VoiceStore, root: Path, clip: Path) -> None:
+def test_a_voice_that_could_not_be_read_back_is_not_written(store: VoiceStore, root: Path, clip: Clip) -> None:
     before = sorted(root.iterdir())
     with pytest.raises(InvalidRequestError, match="did you mean 'top_k'"):
         store.put(Voice("new", "u", defaults={"topk": 3}), {"u": clip})
@@ -327,13 +326,13 @@ def test_a_voice_that_could_not_be_read_back_is_not_written(store: VoiceStore, r
 WRITER = """
 import sys
 from pathlib import Path
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import Voice
 root = Path(sys.argv[1])
 store = VoiceStore([root])
-clip = root.parent / "source.wav"
 for i in range(100_000):
-    clip.write_bytes(bytes([i % 251]) * 200_000)
+    clip = Clip(bytes([i % 251]) * 200_000)
     store.put(Voice(f"v{i % 7}", "c", description=str(i) * 500), {"c": clip})
     print(i, flush=True)
 """

@@ -179,7 +179,7 @@ async def upload_ref(request: Request) -> UploadAnswer:
     client = context.access.authorize(request, "upload")
     outcome = "refused"
     try:
-        with context.access.upload_slot():
+        with context.access.upload_slot(client):
             data, said, trim = await _receive_clip(request, context.settings)
             require_ready(context.service)
             details = _checked(said, context.settings, context.service.version)
@@ -222,11 +222,12 @@ async def get_voice(request: Request) -> dict[str, Any]:
 async def put_voice(request: Request) -> dict[str, Any]:
     """Writes a voice template; the reference is copied beside it."""
     context = context_of(request)
-    context.access.authorize(request, "upload")
+    client = context.access.authorize(request, "upload")
     raw = await read_json_object(request)
     require_ready(context.service)
     voice = _voice(request.path_params["voice_id"], raw, context.settings, context.service.version)
-    return _shape(await context.service.put_voice(voice))
+    voice = replace(voice, owner=owner_of(client))
+    return _shape(await context.service.put_voice(voice, context.access.owner(client)))
 
 
 @router.delete(
@@ -239,6 +240,6 @@ async def put_voice(request: Request) -> dict[str, Any]:
 async def delete_voice(request: Request) -> Response:
     """Removes a voice template and its clips."""
     context = context_of(request)
-    context.access.authorize(request, "upload")
-    await context.service.delete_voice(request.path_params["voice_id"])
+    client = context.access.authorize(request, "upload")
+    await context.service.delete_voice(request.path_params["voice_id"], context.access.owner(client))
     return Response(status_code=204)
