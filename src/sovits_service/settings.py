@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sovits_service.config_file import bundled_root, describe_problems, find_path, nearest, read_yaml, refuse_unknown
@@ -363,6 +363,15 @@ class ServiceSettings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     objects: ObjectSettings = ObjectSettings()
+
+    @field_validator("api_keys")
+    @classmethod
+    def _no_twins(cls, keys: tuple[ApiKeySettings, ...]) -> tuple[ApiKeySettings, ...]:
+        """Two keys of one name would share what belongs to a key; of two with one hash, the second would be ignored."""
+        for what in ("name", "sha256"):
+            if len({getattr(key, what) for key in keys}) < len(keys):
+                raise ValueError(f"two keys have the same {what}; give each its own")
+        return keys
 
     @classmethod
     def settings_customise_sources(

@@ -160,6 +160,7 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         "consent": "Eve, by mail",
         "gpt_weights": "weights/eve.ckpt",
         "sovits_weights": "weights/eve.pth",
+        "owner": "",
         "defaults": {"speed_factor": 0.9, "top_k": 5, "cache": True},
     }
     assert (await client.get("/voices/eve")).json() == written.json()
