@@ -9,7 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sovits_service.errors import ForbiddenError, InvalidRequestError, QuotaExceededError, UnknownVoiceError
+from sovits_service.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    QuotaExceededError,
+    ReferenceAudioError,
+    UnknownVoiceError,
+)
 from sovits_service.storage.clip import Clip, read_clip
 from sovits_service.storage.files import remove_leftovers, write_atomic
 from sovits_service.storage.voice_template import (
@@ -102,7 +108,7 @@ class VoiceStore:
             UnknownVoiceError: the voice or one of the clips has gone.
             ReferenceAudioError: a clip cannot be read, or is too long to be one.
         """
-        return {name: read_clip(self._clip(voice, name), self._max_clip_bytes) for name in _clip_names(voice)}
+        return {name: self._read_clip(voice, name) for name in _clip_names(voice)}
 
     def usage_bytes(self, owner: str = "", *, without: str = "") -> int:
         """What the voices that `put` wrote for an owner take in the first root.
@@ -261,6 +267,14 @@ class VoiceStore:
             if file.is_file():
                 return file
         return None
+
+    def _read_clip(self, voice: Voice, name: str) -> Clip:
+        path = self._clip(voice, name)
+        try:
+            return read_clip(path, self._max_clip_bytes)
+        except ReferenceAudioError:
+            self._clip(voice, name)  # gone meanwhile: that is told as what it is
+            raise
 
     def _clip(self, voice: Voice, name: str) -> Path:
         template = self._find(voice.voice_id)
