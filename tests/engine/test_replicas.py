@@ -9,6 +9,7 @@ import pytest
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.service import build_service
 from sovits_service.settings import ObjectSettings, ServiceSettings, load_tts_settings
+from sovits_service.types import Voice
 from tests.tiny_pack import write_pack
 from tests.unit.storage.conftest import s3_url  # noqa: F401 - a fixture
 from tests.unit.storage.test_objects import bucket as new_bucket
@@ -65,7 +66,7 @@ async def test_an_upload_to_one_replica_speaks_on_the_other(replicas, tmp_path):
 async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goes_with_it(replicas, tmp_path):
     one, two = replicas
     stored = await one.add_reference(clip(tmp_path))
-    await one.put_voice("eve", ref_audio=stored.path)
+    await one.put_voice(Voice("eve", stored.path))
     with pytest.raises(UnknownVoiceError):
         await two.get_voice("eve")
     await two._library.follow()
