@@ -106,7 +106,7 @@ async def test_openapi_says_what_can_come_back(client: httpx.AsyncClient) -> Non
     assert set(tts["get"]["responses"]) == set(tts["post"]["responses"])
     assert set(tts["post"]["responses"]) == {"200", "304", "400", "401", "403", "404", "413", "429", "503", "504"}
     assert set(tts["post"]["responses"]["200"]["content"]) == {
-        *(f"audio/{media_type}" for media_type in ("wav", "raw", "ogg", "aac", "mpeg", "flac", "opus")),
+        *(f"audio/{media_type}" for media_type in ("wav", "raw", "ogg", "aac", "mpeg", "flac", "opus", "mp4")),
         "application/json",
     }
     fields = {parameter["name"] for parameter in tts["get"]["parameters"]}

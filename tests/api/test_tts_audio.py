@@ -67,13 +67,13 @@ async def test_headers_tell_seed_rate_and_what_was_dropped(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("streaming_mode", [0, 1])
-@pytest.mark.parametrize("media_type", ["wav", "raw", "ogg", "aac", "mp3", "flac", "opus"])
+@pytest.mark.parametrize("media_type", ["wav", "raw", "ogg", "aac", "mp3", "flac", "opus", "m4a"])
 async def test_every_media_type_carries_the_speech(
     client: httpx.AsyncClient, say: Say, media_type: str, streaming_mode: int
 ) -> None:
     text = "abcdefgh"
     answer = await client.post("/tts", json=say(text, media_type=media_type, streaming_mode=streaming_mode))
-    content_type = {"mp3": "audio/mpeg"}.get(media_type, f"audio/{media_type}")
+    content_type = {"mp3": "audio/mpeg", "m4a": "audio/mp4"}.get(media_type, f"audio/{media_type}")
     assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
     if media_type == "raw":
         pitches(pcm(answer.content), "amy", text)
@@ -89,7 +89,7 @@ async def test_every_media_type_carries_the_speech(
     elif media_type in ("mp3", "opus") or (media_type, streaming_mode) == ("ogg", 0):
         samples, rate_hz = soundfile.read(io.BytesIO(answer.content))
         assert len(samples) / rate_hz == pytest.approx(len(text) * CHARACTER_S, abs=0.15)
-    elif media_type == "aac":
+    elif media_type in ("aac", "m4a"):
         rate_hz, samples = read_with_ffmpeg(answer.content)
         assert len(samples) / rate_hz >= len(text) * CHARACTER_S
     else:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sovits_service.types import Voice
 from tests.api.fast_service import FastService
 
 REFERENCE = "voices/amy.wav"
@@ -47,7 +48,7 @@ def message(answer: httpx.Response) -> str:
         ({**WHOLE, "media_type": "xx", "prompt_lang": ""}, "prompt_lang is required"),
         ({**WHOLE, "streaming_mode": "4"}, "streaming_mode must be 0, 1, 2 or 3, or true or false"),
         ({**WHOLE, "streaming_mode": "fast"}, "streaming_mode must be 0, 1, 2 or 3, or true or false"),
-        ({**WHOLE, "top_k": "0"}, "top_k should be greater than or equal to 1"),
+        ({**WHOLE, "top_k": "-2"}, "top_k should be greater than or equal to -1"),
         ({**WHOLE, "top_k": "many"}, "top_k should be a valid integer, unable to parse string as an integer"),
         ({**WHOLE, "temperature": "nan"}, "temperature must be a finite number"),
         ({**WHOLE, "top_k": "-Infinity"}, "top_k must be a finite number"),
@@ -93,7 +94,11 @@ async def test_json_of_a_wrong_type_is_a_400_with_the_field(
 @pytest.mark.parametrize(
     ("content", "content_type", "expected"),
     [
-        (b"", "application/json", "the body is empty; send a JSON object"),
+        (
+            b"",
+            "application/json",
+            "the body is empty; send a JSON object with the header Content-Type: application/json, or a form",
+        ),
         (b"{", "application/json", "the body is not valid JSON"),
         (b"\xff\xfe{}", "application/json", "the body is not valid JSON"),
         (b"[" * 100_000, "application/json", "the body is not valid JSON"),
@@ -102,8 +107,29 @@ async def test_json_of_a_wrong_type_is_a_400_with_the_field(
         (b"null", "application/json", "the body must be a JSON object, that is, {...}"),
         (
             b"text=hello",
+            "application/octet-stream",
+            "the body must be JSON: send a JSON object with the header Content-Type: application/json, or a form",
+        ),
+        (
+            b"hello",
             "application/x-www-form-urlencoded",
-            "the body must be JSON: send it with the header Content-Type: application/json",
+            "the form cannot be read; send a JSON object with the header Content-Type: application/json, or a form",
+        ),
+        (
+            b"a=1&" * 200,
+            "application/x-www-form-urlencoded",
+            "the form cannot be read; send a JSON object with the header Content-Type: application/json, or a form",
+        ),
+        (b"{broken", "text/plain", "the body is not valid JSON"),
+        (
+            b"--x\r\nnonsense",
+            "multipart/form-data; boundary=x",
+            "the form cannot be read; send text fields, and clips with /upload_ref",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="text"; filename="a"\r\n\r\nhello\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+            "the form cannot be read; send text fields, and clips with /upload_ref",
         ),
     ],
 )
@@ -272,3 +298,93 @@ async def test_a_body_without_a_length_is_limited_while_it_is_read(client: httpx
 async def test_a_deadline_is_never_longer_than_the_settings(client: httpx.AsyncClient, service: FastService) -> None:
     await client.post("/tts", json={**WHOLE, "timeout_s": 100_000})
     assert service.requests[0].timeout_s == 300.0
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/ld+json"]
+)
+async def test_json_under_any_name(client: httpx.AsyncClient, service: FastService, content_type: str | None) -> None:
+    """`curl -d` calls JSON a form, and some programs call it nothing."""
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = await client.post("/tts", content=json.dumps(WHOLE), headers=headers)
+    assert (answer.status_code, service.requests[0].text) == (200, "hello")
+
+
+@pytest.mark.parametrize("is_multipart", [False, True])
+async def test_a_form_is_read_as_a_query_is(
+    client: httpx.AsyncClient, service: FastService, is_multipart: bool
+) -> None:
+    fields = {**WHOLE, "text": "héllo 你好", "seed": "7", "streaming_mode": "true", "top_k": "", "media_type": "raw"}
+    paths = ["voices/one.wav", "voices/two.wav"]
+    if is_multipart:
+        parts = [*fields.items(), *(("aux_ref_audio_paths", path) for path in paths)]
+        answer = await client.post("/tts", files=[(name, (None, value)) for name, value in parts])
+    else:
+        answer = await client.post("/tts", data={**fields, "aux_ref_audio_paths": paths})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/raw")
+    asked = service.requests[0]
+    assert (asked.text, asked.seed, asked.streaming_mode, asked.sampling.top_k) == ("héllo 你好", 7, 1, 15)
+    assert asked.aux_ref_audio == tuple(paths)
+
+
+async def test_openais_route_takes_a_form(client: httpx.AsyncClient, service: FastService) -> None:
+    service.voices["amy"] = Voice("amy", "amy.wav", "hello", "en")
+    answer = await client.post("/v1/audio/speech", data={"input": "hello", "voice": "amy", "speed": "2"})
+    assert (answer.status_code, service.requests[0].speed) == (200, 2.0)
+
+
+@pytest.mark.parametrize("spelling", ["zh-CN", "ZH", "Chinese", "cmn-Hans-CN"])
+async def test_languages_in_usual_spellings(client: httpx.AsyncClient, service: FastService, spelling: str) -> None:
+    fields = {**WHOLE, "text_lang": spelling, "prompt_lang": "English"}
+    for answer in (await client.get("/tts", params=fields), await client.post("/tts", json=fields)):
+        assert answer.status_code == 200
+    assert {(asked.text_lang, asked.prompt_lang) for asked in service.requests} == {("zh", "en")}
+
+
+async def test_a_language_that_the_model_does_not_know_in_any_spelling(
+    client: httpx.AsyncClient, service: FastService
+) -> None:
+    service.version = "v1"
+    answer = await client.post("/tts", json={**WHOLE, "text_lang": "ko-KR"})
+    assert (answer.status_code, message(answer)[:46]) == (400, "text_lang: ko-KR is not supported in version v")
+
+
+@pytest.mark.parametrize("top_k", [0, -1, "0", "-1"])
+async def test_top_k_without_a_limit(client: httpx.AsyncClient, service: FastService, top_k: object) -> None:
+    assert (await client.post("/tts", json={**WHOLE, "top_k": top_k, "top_p": 1.5})).status_code == 200
+    sampling = service.requests[0].sampling
+    assert sampling.top_k > 1025  # more than there are tokens
+    assert sampling.top_p == 1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "accept", "content_type"),
+    [
+        ({}, "audio/mpeg", "audio/mpeg"),
+        ({}, "application/json, text/plain, */*", "audio/wav"),
+        ({"media_type": "flac"}, "audio/mpeg", "audio/flac"),
+        ({"media_type": "audio/x-wav"}, "*/*", "audio/wav"),
+        ({"media_type": "PCM"}, "*/*", "audio/raw"),
+    ],
+)
+async def test_the_format_is_named_or_accepted(
+    client: httpx.AsyncClient, fields: dict[str, str], accept: str, content_type: str
+) -> None:
+    for answer in (
+        await client.get("/tts", params={**WHOLE, **fields}, headers={"Accept": accept}),
+        await client.post("/tts", json={**WHOLE, **fields}, headers={"Accept": accept}),
+    ):
+        assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
+
+
+async def test_a_templates_format_wins_over_accept(client: httpx.AsyncClient, service: FastService) -> None:
+    service.voices["amy"] = Voice("amy", "amy.wav", "hello", "en", defaults={"media_type": "flac"})
+    fields = {"text": "hello", "text_lang": "en", "voice_id": "amy"}
+    answer = await client.get("/tts", params=fields, headers={"Accept": "audio/mpeg"})
+    assert answer.headers["content-type"] == "audio/flac"
+
+
+async def test_audio_is_never_compressed_again(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/tts", params=WHOLE, headers={"Accept-Encoding": "gzip, br, deflate"})
+    assert answer.content[:4] == b"RIFF"
+    assert "content-encoding" not in answer.headers

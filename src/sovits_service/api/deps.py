@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
+from sovits_service.api.bodies import parse_fields
 from sovits_service.errors import InvalidRequestError, OverloadedError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
@@ -82,26 +82,15 @@ def _too_large(limit_bytes: int) -> str:
     return f"the request's body is too large: at most {limit_bytes:,} bytes are accepted"
 
 
-async def read_json_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object.
+async def read_fields(request: Request) -> dict[str, Any]:
+    """The fields of the body, as JSON or a form.
 
     Raises:
-        InvalidRequestError: no JSON, or no object.
+        InvalidRequestError: neither.
         UploadTooLargeError: longer than `max_request_bytes`.
     """
     body = await bounded(request, context_of(request).settings.max_request_bytes).body()
-    if not body.strip():
-        raise InvalidRequestError("the body is empty; send a JSON object")
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type not in ("", "application/json") and not media_type.endswith("+json"):
-        raise InvalidRequestError("the body must be JSON: send it with the header Content-Type: application/json")
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequestError("the body is not valid JSON") from None
-    if not isinstance(parsed, dict):
-        raise InvalidRequestError("the body must be a JSON object, that is, {...}")
-    return parsed
+    return await parse_fields(body, request.headers)
 
 
 async def drop_body(request: Request) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from sovits_service.api.spellings import accepted_media_type, language_code, media_type_name
 from sovits_service.audio.encode import MEDIA_TYPES
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError
@@ -21,6 +22,7 @@ from sovits_service.types import SPLIT_METHODS, ModelVersion, SamplingParams, Sp
 
 _ECHO_CHARACTERS = 32
 _MAX_SEED = 2**63 - 1
+_NO_TOP_K = 100_000  # more than there are tokens
 
 
 def _as_flag(value: object) -> object:
@@ -91,8 +93,8 @@ class TtsFields(BaseModel):
     media_type: Text = Field("wav", description=", ".join(MEDIA_TYPES))
     text_split_method: Text = Field("cut5", description="cut0 to cut5.")
     streaming_mode: StreamingMode = Field(0, description="0 or false, 1 or true, 2, 3.")
-    top_k: Whole = Field(15, ge=1, le=100_000)
-    top_p: Real = Field(1.0, ge=0.0, le=1.0)
+    top_k: Whole = Field(15, ge=-1, le=_NO_TOP_K, description="0 and -1 set no limit.")
+    top_p: Real = Field(1.0, ge=0.0, description="Above 1 is 1.")
     temperature: Real = Field(1.0, ge=0.0, le=10.0)
     repetition_penalty: Real = Field(1.35, gt=0.0, le=10.0)
     speed_factor: Real = Field(1.0, ge=0.25, le=4.0)
@@ -122,13 +124,14 @@ class TtsFields(BaseModel):
     @field_validator("media_type", mode="after")
     @classmethod
     def _known_media_type(cls, value: str) -> str:
-        if value.lower() not in MEDIA_TYPES:
+        name = media_type_name(value)
+        if name not in MEDIA_TYPES:
             raise PydanticCustomError(
                 "unsupported",
                 "media_type: {value} is not supported; use one of {valid}",
                 {"value": echo(value), "valid": ", ".join(MEDIA_TYPES)},
             )
-        return value.lower()
+        return name
 
     @field_validator("response", mode="after")
     @classmethod
@@ -153,13 +156,14 @@ class TtsFields(BaseModel):
     def _known_language(cls, value: str, info: ValidationInfo) -> str:
         version: ModelVersion = (info.context or {}).get("version", "v2")
         valid = SUPPORTED_LANGUAGES["v1" if version == "v1" else "v2"]
-        if value and value.lower() not in valid:
+        code = language_code(value)
+        if value and code not in valid:
             raise PydanticCustomError(
                 "unsupported",
                 "{field}: {value} is not supported in version {version}; use one of {valid}",
                 {"field": info.field_name, "value": echo(value), "version": version, "valid": ", ".join(valid)},
             )
-        return value.lower()
+        return code
 
 
 def parse_tts(
@@ -169,6 +173,7 @@ def parse_tts(
     voice: Voice | None = None,
     said: UploadDetails | None = None,
     has_default_reference: bool = False,
+    accept: str = "",
 ) -> TtsFields:
     """Checks the fields of a request, as a query or as JSON.
 
@@ -178,6 +183,7 @@ def parse_tts(
         voice: the template that the request names, whose values stand in for fields that the request does not name.
         said: what the uploader of the reference said of it, which stands in likewise.
         has_default_reference: whether a reference is set on the server, so that a request need not name one.
+        accept: the request's `Accept` header, which chooses the format where nothing else does.
 
     Raises:
         InvalidRequestError: the first problem in the order of the fields: the reference, the text, its language, ...
@@ -187,7 +193,8 @@ def parse_tts(
         if given.get(name) == "" and TtsFields.model_fields[name].default != "":
             del given[name]
     transcript = {} if said is None else {"prompt_text": said.prompt_text, "prompt_lang": said.prompt_lang}
-    merged = {**_template_fields(voice, given), **transcript, **given}
+    usual = {"media_type": accepted_media_type(accept, "wav")}
+    merged = {**usual, **_template_fields(voice, given), **transcript, **given}
     problems: dict[str, str] = {}
     try:
         fields = TtsFields.model_validate(merged, context={"version": version})
@@ -283,8 +290,8 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
         prompt_lang=fields.prompt_lang,
         split_method=cast("SplitMethod", fields.text_split_method),
         sampling=SamplingParams(
-            top_k=fields.top_k,
-            top_p=fields.top_p,
+            top_k=fields.top_k if fields.top_k > 0 else _NO_TOP_K,
+            top_p=min(fields.top_p, 1.0),
             temperature=fields.temperature,
             repetition_penalty=fields.repetition_penalty,
         ),

@@ -54,12 +54,22 @@ _CODECS: Mapping[str, _Codec] = {
     ),
     # 8 KiB of room for tags is the muxer's habit.
     "flac": _Codec("flac", "flac", "s16", streaming={"metadata_header_padding": "0"}),
+    # A stream is fragmented; a whole file has its table at the front, see `_room_for_table`.
+    "m4a": _Codec(
+        "ipod",
+        "aac",
+        "fltp",
+        (*_MPEG_RATES_HZ, 64000, 88200, 96000),
+        192_000,
+        bits_per_sample_limit=6,
+        streaming={"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "100000"},
+    ),
     # A page a second is the muxer's habit; 100 ms keep the first sound early at 1 % more bytes.
     "opus": _Codec("ogg", "libopus", "flt", (48000,), 64_000, streaming={"page_duration": "100000"}),
 }
-MEDIA_TYPES = ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus")
-# Browsers and players know mp3 by this name alone; api_v2 has no mp3 whose clients expect another.
-_CONTENT_TYPES = {"mp3": "audio/mpeg"}
+MEDIA_TYPES = ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus", "m4a")
+# Browsers and players know these by such names alone; api_v2 has neither, so that no client expects another.
+_CONTENT_TYPES = {"mp3": "audio/mpeg", "m4a": "audio/mp4"}
 
 
 class StreamEncoder(Protocol):
@@ -77,7 +87,7 @@ class StreamEncoder(Protocol):
 
 
 def content_type(media_type: str) -> str:
-    """`audio/<media_type>`, as the original's clients expect it; `audio/mpeg` for mp3.
+    """`audio/<media_type>`, as the original's clients expect it; `audio/mpeg` for mp3, `audio/mp4` for m4a.
 
     Raises:
         InvalidRequestError: the service does not write this media type.
@@ -114,7 +124,8 @@ def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> b
     if media_type == "ogg":
         return _encode_vorbis(samples, sample_rate_hz)
     sink = io.BytesIO()
-    encoder = _FFmpegEncoder(sink, sample_rate_hz, _CODECS[media_type], muxer_options={})
+    options = _room_for_table(len(samples)) if media_type == "m4a" else {}
+    encoder = _FFmpegEncoder(sink, sample_rate_hz, _CODECS[media_type], muxer_options=options)
     encoder.write(samples)
     encoder.close()
     return sink.getvalue()
@@ -123,9 +134,8 @@ def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> b
 def stream_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:
     """The encoder of one streamed answer.
 
-    aac, mp3, flac and opus come from one encoder for the whole answer, so that chunks join without a seam; a chunk of
-    aac is whole ADTS frames, which decode by themselves. ogg is one complete file per chunk, as the original's
-    clients decode it.
+    All but ogg come from one encoder for the whole answer, so that chunks join without a seam; a chunk of aac is whole
+    ADTS frames, which decode by themselves. ogg is one complete file per chunk, as the original's clients decode it.
 
     Raises:
         InvalidRequestError: the service does not write this media type.
@@ -279,6 +289,14 @@ class _FFmpegEncoder:
         frame.pts = self._written_samples
         self._written_samples += len(samples)
         return frame
+
+
+def _room_for_table(samples: int) -> dict[str, str]:
+    """Leaves room in front of the sound for MP4's table, so that players begin before they have all.
+
+    It takes some four bytes for each frame of 1,024 samples.
+    """
+    return {"moov_size": str(2048 + 8 * (samples // 1024))}
 
 
 def _encode_vorbis(samples: FloatArray, sample_rate_hz: int) -> bytes:

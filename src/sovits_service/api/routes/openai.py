@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import context_of, named_voice, read_json_object, require_ready
+from sovits_service.api.deps import context_of, named_voice, read_fields, require_ready
 from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
 from sovits_service.api.schemas import (
     Real,
@@ -53,7 +53,7 @@ async def create_speech(request: Request) -> Response:
     """Says a text in a template's voice, for OpenAI's clients."""
     context = context_of(request)
     client = context.access.authorize(request, "synth")
-    raw = await read_json_object(request)
+    raw = await read_fields(request)
     try:
         asked = SpeechFields.model_validate({name: value for name, value in raw.items() if value is not None})
     except ValidationError as error:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import context_of, drop_body, named_voice, owner_of, read_json_object, require_ready
+from sovits_service.api.deps import context_of, drop_body, named_voice, owner_of, read_fields, require_ready
 from sovits_service.api.inline import has_inline_references, keep_inline_references
 from sovits_service.api.openapi import SPEECH_ANSWERS, tts_body, tts_parameters
 from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
@@ -39,7 +39,7 @@ async def tts_by_query(request: Request) -> Response:
 async def tts_by_json(request: Request) -> Response:
     """Says a text."""
     client = context_of(request).access.authorize(request, "synth")
-    return await _say(request, await read_json_object(request), client)
+    return await _say(request, await read_fields(request), client)
 
 
 async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Response:
@@ -55,6 +55,7 @@ async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Respons
         voice=await named_voice(service, raw.get("voice_id")),
         said=await _what_was_said(service, raw, client),
         has_default_reference=service.has_default_reference,
+        accept=request.headers.get("accept", ""),
     )
     check_limits(fields, context.settings)
     wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import bounded, context_of, owner_of, read_json_object, require_ready
+from sovits_service.api.deps import bounded, context_of, owner_of, read_fields, require_ready
 from sovits_service.api.openapi import UPLOAD_BODY, VOICE_ID, failures, json_body
 from sovits_service.api.schemas import (
     Text,
@@ -223,7 +223,7 @@ async def put_voice(request: Request) -> dict[str, Any]:
     """Writes a voice template; the reference is copied beside it."""
     context = context_of(request)
     client = context.access.authorize(request, "upload")
-    raw = await read_json_object(request)
+    raw = await read_fields(request)
     require_ready(context.service)
     voice = _voice(request.path_params["voice_id"], raw, context.settings, context.service.version)
     voice = replace(voice, owner=owner_of(client))
