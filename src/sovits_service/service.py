@@ -172,8 +172,14 @@ class SpeechService:
         return self._models.computation
 
     @property
-    def has_default_reference(self) -> bool:
-        return self._library.has_default_reference
+    def default_reference(self) -> str | None:
+        """The clip of requests that name none, as it was named."""
+        return self._library.default_reference
+
+    @property
+    def default_details(self) -> UploadDetails:
+        """What the default reference says."""
+        return self._library.default_details
 
     def stats(self) -> Mapping[str, float]:
         """The engine's counters by metric name; `..._total` counts from the start."""
@@ -433,9 +439,9 @@ class SpeechService:
         """Take another SoVITS for later requests. Raises InvalidRequestError, CheckpointError."""
         await _run_in(self._model_pool, lambda: self._models.switch(sovits=path))
 
-    async def set_default_reference(self, path: str) -> None:
+    async def set_default_reference(self, path: str, details: UploadDetails | None = None) -> None:
         """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
-        await self._library.set_default_reference(path)
+        await self._library.set_default_reference(path, details or UploadDetails())
 
 
 async def _run_in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:

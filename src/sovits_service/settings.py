@@ -283,12 +283,25 @@ class ObjectSettings(BaseModel):
     local_bytes: int = Field(default=2**30, ge=2**20)
 
 
+class DialectSettings(BaseModel):
+    """Whose requests are answered beside those of api_v2.
+
+    Attributes:
+        api_v1: of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_v1: bool = True
+
+
 class ServiceSettings(BaseSettings):
     """`service.yaml` and SOVITS_* variables; a variable wins over the file (`SOVITS_ADMIN__ENABLED=true`).
 
     Attributes:
         voices_roots: folders of voice templates; new voices are written to the first.
         bundled_voices: offer the demonstration voices of the package too, after all other roots.
+        default_voice: the voice template of requests of the dialects that name none; empty refuses them.
         upload_dir: where uploaded references are kept.
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
         weights_roots: folders whose weights may be chosen at run time.
@@ -328,6 +341,7 @@ class ServiceSettings(BaseSettings):
     port: int = Field(default=9880, ge=0, le=65535)
     voices_roots: PathList = (Path("voices"),)
     bundled_voices: bool = True
+    default_voice: str = ""
     upload_dir: Path = Path("uploads")
     reference_roots: PathList = ()
     weights_roots: PathList = (Path("pretrained_models"), Path("weights"))
@@ -360,6 +374,7 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     traces_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     admin: AdminSettings = AdminSettings()
+    dialects: DialectSettings = DialectSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     objects: ObjectSettings = ObjectSettings()

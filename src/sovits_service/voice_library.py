@@ -63,19 +63,16 @@ class VoiceLibrary:
         self._quota_bytes = quota_bytes
         # One write of an owner at a time: the quota is checked and used up in one step.
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._default_reference: str | None = None
+        self.default_reference: str | None = None
+        self.default_details = UploadDetails()
         self._lock = threading.Lock()
         self._decoded: OrderedDict[str, tuple[ReferenceAudio, tuple[str, ...]]] = OrderedDict()
 
-    @property
-    def has_default_reference(self) -> bool:
-        return self._default_reference is not None
-
-    async def set_default_reference(self, name: str) -> None:
+    async def set_default_reference(self, name: str, details: UploadDetails) -> None:
         """Set the clip of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
         clip = await self._read(name, None)
         await asyncio.to_thread(self._decode, clip)
-        self._default_reference = name
+        self.default_reference, self.default_details = name, details
 
     async def read_clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[Clip, ...]:
         """The clips of a request, each content once: what is hashed, cached and spoken with is what was read here.
@@ -93,8 +90,8 @@ class VoiceLibrary:
             clips = [own[voice.ref_audio], *(auxiliary or (own[name] for name in voice.aux_ref_audio))]
         elif request.ref_audio:
             clips = [await self._read(request.ref_audio, request.owner), *auxiliary]
-        elif self._default_reference:
-            clips = [await self._read(self._default_reference, None), *auxiliary]
+        elif self.default_reference:
+            clips = [await self._read(self.default_reference, None), *auxiliary]
         else:
             raise InvalidRequestError("ref_audio_path is required")
         return tuple({clip.content_hash: clip for clip in clips}.values())

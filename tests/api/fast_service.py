@@ -133,7 +133,8 @@ class FastService:
     version: ModelVersion = "v2"
     is_ready: bool = True
     is_alive: bool = True
-    has_default_reference: bool = False
+    default_reference: str | None = None
+    default_details: UploadDetails = field(default_factory=UploadDetails)
     results: ResultCache | None = None
     objects: ObjectStore | None = None
     weights_hash: str = "weights"
@@ -284,9 +285,9 @@ class FastService:
     async def set_sovits_weights(self, path: str) -> None:
         await self._switch("sovits", path)
 
-    async def set_default_reference(self, path: str) -> None:
+    async def set_default_reference(self, path: str, details: UploadDetails | None = None) -> None:
         await self._switch("reference", path)
-        self.has_default_reference = True
+        self.default_reference, self.default_details = path, details or UploadDetails()
 
     async def _switch(self, what: str, path: str) -> None:
         if path.startswith("/"):

@@ -81,7 +81,7 @@ async def test_a_configured_origin_may_call_and_read_the_headers(client: httpx.A
 
 
 async def test_the_documentation_needs_no_other_server(client: httpx.AsyncClient) -> None:
-    page = await client.get("/", follow_redirects=True)
+    page = await client.get("/", headers={"Accept": "text/html"}, follow_redirects=True)
     assert page.url.path == "/docs"
     links = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
     assert len(links) == 3

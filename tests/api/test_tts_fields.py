@@ -39,7 +39,7 @@ def message(answer: httpx.Response) -> str:
         ),
         (
             {**WHOLE, "media_type": "xx"},
-            "media_type: xx is not supported; use one of wav, raw, ogg, aac, mp3, flac, opus",
+            "media_type: xx is not supported; use one of wav, raw, ogg, aac, mp3, flac, opus, m4a",
         ),
         (
             {**WHOLE, "text_split_method": "cut9"},
@@ -122,7 +122,7 @@ async def test_json_of_a_wrong_type_is_a_400_with_the_field(
         ),
         (b"{broken", "text/plain", "the body is not valid JSON"),
         (
-            b"--x\r\nnonsense",
+            b"nonsense",
             "multipart/form-data; boundary=x",
             "the form cannot be read; send text fields, and clips with /upload_ref",
         ),
@@ -254,7 +254,7 @@ async def test_v1_models_know_fewer_languages(client: httpx.AsyncClient, service
 
 
 async def test_a_default_reference_stands_in(client: httpx.AsyncClient, service: FastService) -> None:
-    service.has_default_reference = True
+    service.default_reference = "voices/amy.wav"
     assert (await client.post("/tts", json={"text": "hello", "text_lang": "en"})).status_code == 200
 
 
@@ -388,3 +388,12 @@ async def test_audio_is_never_compressed_again(client: httpx.AsyncClient) -> Non
     answer = await client.get("/tts", params=WHOLE, headers={"Accept-Encoding": "gzip, br, deflate"})
     assert answer.content[:4] == b"RIFF"
     assert "content-encoding" not in answer.headers
+
+
+@pytest.mark.parametrize("empty", ["", None])
+async def test_a_reference_left_empty_leaves_the_template_its_transcript(
+    client: httpx.AsyncClient, service: FastService, empty: str | None
+) -> None:
+    fields = {"text": "hello", "text_lang": "en", "voice_id": "amy", "ref_audio_path": empty}
+    assert (await client.post("/tts", json=fields)).status_code == 200
+    assert (service.requests[0].prompt_text, service.requests[0].prompt_lang) == ("hello there", "en")

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from sovits_service.api.access import AccessControl
 from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
+from sovits_service.api.dialects import api_v1
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.routes import objects, openai, ops, read, tts, voices
@@ -79,6 +80,8 @@ def create_app(
         on_control=on_control,
     )
     routers = [module.router for module in (tts, openai, read, voices, objects, ops)]
+    if settings.dialects.api_v1:
+        routers += [api_v1.router, api_v1.admin_router]
     for router in routers:
         app.include_router(router)
         _answer_head(app, router)
@@ -135,7 +138,7 @@ def _add_docs(app: FastAPI) -> None:
         )
 
     async def root(request: Request) -> RedirectResponse:
-        if request.method == "POST" or "text" in request.query_params:  # api.py, the original's first, speaks here
+        if request.method == "POST" or "text" in request.query_params:  # a request of a dialect that is switched off
             raise InvalidRequestError(
                 "speech is at /tts: send text, text_lang and voice_id or ref_audio_path there; /docs has all fields"
             )

@@ -61,7 +61,8 @@ STATUS: Mapping[type[BaseException], int] = {
     DeadlineExceededError: 504,
     Exception: 500,
 }
-_SPEECH_PATHS = ("/tts", "/v1/audio/speech")
+_SPEECH_PATHS = ("/tts", "/v1/audio/speech", "/")
+_API_V1_PATHS = ("/", "/change_refer", "/set_model")
 _OPENAI_PREFIX = "/v1/"
 _OPENAI_TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _LINGER_BYTES, _LINGER_S = 8 * 1024 * 1024, 5.0
@@ -126,10 +127,12 @@ def answer(error: Exception, request: Request) -> Response:
 
 
 def _shape(path: str, status: int, content: Mapping[str, str]) -> dict[str, Any]:
+    message = ": ".join(content[key] for key in ("message", "Exception") if key in content)
+    if path in _API_V1_PATHS:
+        return {"code": status, "message": message}
     if not path.startswith(_OPENAI_PREFIX):
         return dict(content)
     kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    message = ": ".join(content[key] for key in ("message", "Exception") if key in content)
     body = OpenAiErrorBody(error=OpenAiErrorDetail(message=message, type=kind, param=None, code=None))
     return body.model_dump()
 

@@ -88,7 +88,18 @@ async def metrics(request: Request) -> Response:
 )
 async def control(request: Request) -> Done:
     """Ends or restarts the process once what runs has finished."""
-    command = _required(request, "command", "command is required")
+    run_command(request, request.query_params.get("command"))
+    return Done()
+
+
+def run_command(request: Request, command: object) -> None:
+    """Ends or restarts the process, as `/control` asks.
+
+    Raises:
+        InvalidRequestError, ForbiddenError: no such command, or not allowed.
+    """
+    if not command:
+        raise InvalidRequestError("command is required")
     context = context_of(request)
     context.access.authorize_admin(request)
     if command not in _COMMANDS:
@@ -96,7 +107,6 @@ async def control(request: Request) -> Done:
     if context.on_control is None:
         raise ForbiddenError("this process is run by something else, which must stop or restart it")
     context.on_control(cast("ControlCommand", command))
-    return Done()
 
 
 @router.get(

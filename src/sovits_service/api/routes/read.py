@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sovits_service.api.deps import context_of, read_json_object, require_ready
+from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.openapi import failures, json_body
 from sovits_service.api.schemas import Text, describe_problem
+from sovits_service.api.spellings import language_code
 from sovits_service.errors import InvalidRequestError
 from sovits_service.text.explain import Explanation
 from sovits_service.types import SplitMethod
@@ -42,10 +43,11 @@ async def read(request: Request) -> Response:
     context = context_of(request)
     context.access.authorize(request, "synth")
     require_ready(context.service)
-    raw = await read_json_object(request)
+    raw = await read_fields(request)
     try:
         fields = ReadFields.model_validate({name: value for name, value in raw.items() if value not in (None, "")})
     except ValidationError as error:
         raise InvalidRequestError(describe_problem(error)) from None
-    reading = await context.service.explain(fields.text, fields.text_lang, fields.text_split_method)
+    language = language_code(fields.text_lang)
+    reading = await context.service.explain(fields.text, language, fields.text_split_method)
     return JSONResponse(asdict(reading))

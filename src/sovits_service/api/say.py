@@ -1,0 +1,69 @@
+"""The fields of `/tts` in, by whatever route they came, the answer with the speech out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sovits_service.api.deps import context_of, named_voice, owner_of, require_ready
+from sovits_service.api.inline import has_inline_references, keep_inline_references
+from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
+from sovits_service.api.speech import Delivery, promised, speak
+from sovits_service.storage.references import UploadDetails
+
+if TYPE_CHECKING:
+    from sovits_service.service import SpeechService
+
+
+def query_fields(request: Request, list_field: str) -> dict[str, Any]:
+    """The fields of a query; `list_field` is a list where it comes more than once."""
+    fields: dict[str, Any] = dict(request.query_params)
+    values = request.query_params.getlist(list_field)
+    if len(values) > 1:
+        fields[list_field] = values
+    return fields
+
+
+async def say(request: Request, raw: Mapping[str, Any], client: str) -> Response:
+    """Answers a request for speech.
+
+    Args:
+        raw: fields by the names of `/tts`, as a query, a form or JSON has them.
+        client: whose request it is.
+
+    Raises:
+        SovitsError: a field cannot be used, or the speech cannot be made.
+    """
+    context = context_of(request)
+    service = context.service
+    require_ready(service)
+    unread = request.method == "HEAD" and has_inline_references(raw)  # HEAD keeps no clip, and cannot judge this one
+    if not unread:
+        raw = {**raw, **await keep_inline_references(request, raw)}
+    fields = parse_tts(
+        raw,
+        version=service.version,
+        voice=await named_voice(service, raw.get("voice_id")),
+        said=await _what_was_said(service, raw, client),
+        has_default_reference=service.default_reference is not None,
+        accept=request.headers.get("accept", ""),
+    )
+    check_limits(fields, context.settings)
+    wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)
+    delivery = Delivery(fields.media_type, use_cache=fields.cache, as_link=fields.response == "url")
+    return promised(delivery) if unread else await speak(request, wanted, delivery, client)
+
+
+async def _what_was_said(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
+    """The transcript that came with an upload, for a request that names the upload and no transcript."""
+    name = raw.get("ref_audio_path")
+    if (
+        not isinstance(name, str)
+        or not name
+        or any(raw.get(field) is not None for field in ("prompt_text", "prompt_lang"))
+    ):
+        return None
+    return await service.upload_details(name, owner_of(client))
