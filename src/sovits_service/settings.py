@@ -180,6 +180,7 @@ def _split_list(value: object) -> object:
 
 
 PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
+_UNQUOTED_OFF = BeforeValidator(lambda value: "off" if value is False else value)  # YAML reads off as false
 TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
 
 
@@ -245,7 +246,7 @@ class CacheSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal["disk", "redis", "off"] = "disk"
+    backend: Annotated[Literal["disk", "redis", "off"], _UNQUOTED_OFF] = "disk"
     dir: Path = Path("cache")
     max_bytes: int = Field(default=2 * 2**30, ge=2**20)
     redis_url: SecretStr = SecretStr("")
@@ -268,7 +269,7 @@ class ObjectSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal["local", "s3", "off"] = "local"
+    backend: Annotated[Literal["local", "s3", "off"], _UNQUOTED_OFF] = "local"
     dir: Path = Path("objects")
     public_url: str = ""
     link_ttl_s: float = Field(default=3600.0, gt=0)
@@ -301,6 +302,7 @@ class ServiceSettings(BaseSettings):
     Attributes:
         voices_roots: folders of voice templates; new voices are written to the first.
         bundled_voices: offer the demonstration voices of the package too, after all other roots.
+        root_path: what a reverse proxy puts before all paths, as `/speech`, whether or not it takes it away again.
         default_voice: the voice template of requests of the dialects that name none; empty refuses them.
         upload_dir: where uploaded references are kept.
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
@@ -339,6 +341,7 @@ class ServiceSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=9880, ge=0, le=65535)
+    root_path: Annotated[str, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     voices_roots: PathList = (Path("voices"),)
     bundled_voices: bool = True
     default_voice: str = ""

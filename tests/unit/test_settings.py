@@ -127,6 +127,26 @@ class TestTtsInfer:
         write(elsewhere / "models/sovits.pth", "here")
         settings.require_files()
 
+    @pytest.mark.parametrize(
+        ("key", "values"),
+        [
+            ("cache.backend", ["disk", "redis", "off"]),
+            ("objects.backend", ["local", "s3", "off"]),
+            ("log_level", ["debug", "info", "warning", "error"]),
+            ("log_format", ["console", "json"]),
+            ("rate_limit", ["60/minute", '""']),
+            ("root_path", ["/speech", "/a/b", '""']),
+        ],
+    )
+    def test_documented_values_need_no_quotation_marks(self, elsewhere: Path, key: str, values: list[str]) -> None:
+        """YAML reads an unquoted `off` as false."""
+        section_name, _, name = key.rpartition(".")
+        for value in values:
+            line = f"{section_name}: {{{name}: {value}}}" if section_name else f"{name}: {value}"
+            settings = load_service_settings(write(elsewhere / "service.yaml", line))
+            found = getattr(getattr(settings, section_name) if section_name else settings, name)
+            assert found == value.strip('"'), line
+
     def test_an_unknown_key_is_refused_with_the_nearest_valid_one(self, elsewhere: Path) -> None:
         config = write(elsewhere / "c.yaml", section(vits_weight_path="x.pth"))
         with pytest.raises(SettingsError, match=r"'vits_weight_path', did you mean 'vits_weights_path'\?"):

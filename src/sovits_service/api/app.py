@@ -96,7 +96,7 @@ def create_app(
             allow_private_network=True,
             expose_headers=list(_EXPOSED_HEADERS),
         )
-    app.add_middleware(RequestEdge, metrics=metrics, tracer=tracer)
+    app.add_middleware(RequestEdge, metrics=metrics, tracer=tracer, root_path=settings.root_path)
     return app
 
 
@@ -142,7 +142,7 @@ def _add_docs(app: FastAPI) -> None:
             raise InvalidRequestError(
                 "speech is at /tts: send text, text_lang and voice_id or ref_audio_path there; /docs has all fields"
             )
-        return RedirectResponse("docs")
+        return RedirectResponse(f"{request.scope['root_path']}/docs")
 
     app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/", root, methods=["GET", "HEAD", "POST"], include_in_schema=False)

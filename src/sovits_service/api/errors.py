@@ -96,6 +96,12 @@ class OpenAiErrorBody(BaseModel):
     error: OpenAiErrorDetail
 
 
+def _route_path(request: Request) -> str:
+    """The path without what a reverse proxy puts before it."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
+
+
 def status_of(error: BaseException, path: str) -> int:
     """The status of an error. For speech, a reference that is no audio is a field like any other: 400."""
     if isinstance(error, UnsupportedAudioError) and path in _SPEECH_PATHS:
@@ -105,7 +111,7 @@ def status_of(error: BaseException, path: str) -> int:
 
 def answer(error: Exception, request: Request) -> Response:
     """The answer to a failed request whose headers have not been sent."""
-    path = request.scope["path"]
+    path = _route_path(request)
     status = status_of(error, path)
     headers: dict[str, str] = {}
     if isinstance(error, (OverloadedError, RateLimitedError)):
@@ -173,7 +179,7 @@ def install_error_handlers(app: FastAPI, routes: Sequence[BaseRoute], metrics: M
     """
 
     async def on_domain_error(request: Request, error: Exception) -> Response:
-        status = status_of(error, request.scope["path"])
+        status = status_of(error, _route_path(request))
         metrics.errors.labels(kind=type(error).__name__).inc()
         if isinstance(error, (OverloadedError, RateLimitedError, UploadTooLargeError)):
             metrics.rejected.labels(reason=type(error).__name__.removesuffix("Error").lower()).inc()
@@ -188,14 +194,14 @@ def install_error_handlers(app: FastAPI, routes: Sequence[BaseRoute], metrics: M
             headers["Allow"] = _allowed_methods(routes, request)
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=headers)
-        content = _shape(request.scope["path"], error.status_code, {"message": str(error.detail)})
+        content = _shape(_route_path(request), error.status_code, {"message": str(error.detail)})
         return JSONResponse(content, error.status_code, headers)
 
     async def on_validation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         name = str(first["loc"][-1])
-        return JSONResponse(_shape(request.scope["path"], 400, {"message": f"{name}: {first['msg']}"}), 400)
+        return JSONResponse(_shape(_route_path(request), 400, {"message": f"{name}: {first['msg']}"}), 400)
 
     app.add_exception_handler(SovitsError, on_domain_error)
     app.add_exception_handler(HTTPException, on_http_error)

@@ -59,24 +59,37 @@ def timings_of(request: Request) -> RequestTimings:
     return timings
 
 
+def _plain_path(path: str, root: str) -> str:
+    """A path without the proxy's prefix and without slashes too many."""
+    plain = _SLASHES.sub("/", path).rstrip("/")
+    return (plain.removeprefix(root) if f"{plain}/".startswith(f"{root}/") else plain) or "/"
+
+
 class RequestEdge:
     """ASGI middleware around the whole application.
 
     An exception before the headers becomes a JSON answer. After them the answer is left unfinished, at which the
     server closes the connection: the client sees a broken transfer, never a shortened one that looks whole.
+
+    Args:
+        root_path: what a reverse proxy puts before all paths; it may have taken it away again.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: RequestTracer | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, tracer: RequestTracer | None = None, root_path: str = ""
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._tracer = tracer
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         # A base URL that ends in a slash makes `//v1/audio/speech`; a form's habit makes `/tts/`.
-        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+        root = scope["root_path"] = self._root_path or scope.get("root_path", "")
+        scope["path"] = root + _plain_path(scope["path"], root)
         request = Request(scope)
         request_id = accept_request_id(request.headers.get("x-request-id"))
         scope["sovits.request_id"] = request_id

@@ -12,7 +12,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
 from sovits_service.storage.clip import Clip, read_clip
@@ -28,6 +28,12 @@ _NOT_FOUND = (
     "the reference is not an upload's id nor a file in an allowed folder; upload it with /upload_ref, "
     "or put it into a voices folder"
 )
+_NOT_FOUND_OF_WINDOWS = (
+    "the reference is a path of a Windows machine, and no file of that name is in an allowed folder here; upload it "
+    "with /upload_ref, or put it into a voices folder"
+)
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|.*\\", re.ASCII | re.DOTALL)
+_MAX_DEPTH = 16  # of folders in a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +214,8 @@ class ReferenceStore:
         """The file that a request means: an upload's id or path, or a clip under an allowed root.
 
         A relative name is looked for from the working directory, in each root, and beside each root (so that
-        `voices/clip.wav` means the clip in the root `voices`). Links are followed, and must end under a root.
+        `voices/clip.wav` means the clip in the root `voices`). Links are followed, and must end under a root. Of a path
+        of a Windows machine as much of its end counts as names a file here.
 
         Args:
             owner: whose uploads it may be, where uploads are private; None is everybody's.
@@ -220,9 +227,10 @@ class ReferenceStore:
         reference_id = upload_id(name)
         file = self._live_upload(reference_id) if reference_id is not None else None
         if file is None:
-            file = find_under(name, (*self._roots, self._upload_dir))
+            roots, spellings = (*self._roots, self._upload_dir), _spellings(name)
+            file = next((found for spelling in spellings if (found := find_under(spelling, roots)) is not None), None)
             if file is None or (self._is_under_uploads(file) and not self._is_live_upload(file)):
-                raise InvalidRequestError(_NOT_FOUND)
+                raise InvalidRequestError(_NOT_FOUND if spellings == [name] else _NOT_FOUND_OF_WINDOWS)
         if self.is_private and owner is not None and self._is_under_uploads(file):
             self.require_owner(self.is_owner(file.stem, owner))
         return file
@@ -345,6 +353,15 @@ def _modified_s(file: Path) -> float:
         return file.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _spellings(name: str) -> list[str]:
+    """The name itself; for `C:\\voices\\eve\\a.wav`, its ends `voices/eve/a.wav`, `eve/a.wav` and `a.wav`."""
+    if not _WINDOWS_PATH.match(name):
+        return [name]
+    path = PureWindowsPath(name)
+    parts = [part for part in path.parts if part != path.anchor][-_MAX_DEPTH:]
+    return ["/".join(parts[start:]) for start in range(len(parts))] or [""]
 
 
 def find_under(name: str, roots: Sequence[Path]) -> Path | None:

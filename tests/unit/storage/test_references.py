@@ -362,3 +362,38 @@ def test_kill_9_leaves_no_torn_upload(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
     # A details file without its clip goes; one with its clip stays.
     assert {file.stem for file in tmp_path.glob("*.json")} <= {file.stem for file in files}
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        (r"C:\voices\clip.wav", "clip.wav"),
+        (r"c:\Users\me\GPT-SoVITS\clip.wav", "clip.wav"),
+        ("D:/GPT-SoVITS/voices/clip.wav", "clip.wav"),
+        (r"voices\clip.wav", "clip.wav"),
+        (r".\voices\clip.wav", "clip.wav"),
+        (r"\\server\share\clip.wav", "clip.wav"),
+        (r"E:\somewhere\demo\参考 (1).wav", "demo/参考 (1).wav"),
+    ],
+)
+def test_a_path_of_a_windows_machine_means_the_file_of_that_name(
+    store: ReferenceStore, house: Path, name: str, file: str
+) -> None:
+    assert store.resolve(name) == house / "voices" / file
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        r"C:\voices\other.wav", r"C:\secret.wav", "C:\\", "C:/", "\\", r"..\secret.wav", r"C:\..\..\secret.wav",
+        r"C:\voices-of-others\clip2.wav", r"C:\voices\.hidden.wav", "\\".join(["a"] * 2000), "C:\\\0clip.wav",
+    ],
+)  # fmt: skip
+def test_no_path_of_a_windows_machine_leads_out(store: ReferenceStore, name: str) -> None:
+    with pytest.raises(InvalidRequestError, match="Windows machine"):
+        store.resolve(name)
+
+
+def test_an_upload_by_a_windows_path(store: ReferenceStore) -> None:
+    upload = store.add(CLIP)
+    assert store.resolve(upload.path.replace("/", "\\")) == upload.file.resolve()

@@ -39,7 +39,7 @@ _SUCCESS = {"code": 0, "message": "Success"}
 async def speak_by_query(request: Request) -> Response:
     """Says a text; without one, a browser gets the documentation."""
     if not request.query_params and "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("docs")
+        return RedirectResponse(f"{request.scope['root_path']}/docs")
     client = context_of(request).access.authorize(request, "synth")
     await drop_body(request)
     return await _say(request, query_fields(request, "inp_refs"), client)
