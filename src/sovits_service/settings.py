@@ -289,11 +289,13 @@ class DialectSettings(BaseModel):
 
     Attributes:
         api_v1: of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
+        sillytavern: of its providers for GPT-SoVITS, which speak at `/` too: their names of voices, and `/speakers`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_v1: bool = True
+    sillytavern: bool = True
 
 
 class ServiceSettings(BaseSettings):

@@ -20,6 +20,7 @@ from tests.unit.storage.test_hub import REPOSITORY_FILES
 
 SHIPPED_URL = "http://127.0.0.1:9880"
 HTTP_API = "docs/http-api.md"
+CLIENTS = "docs/clients.md"
 
 
 def blocks(name: str, language: str = "bash") -> list[str]:
@@ -31,7 +32,7 @@ def without_comments(block: str) -> str:
     return re.sub(r"\s+# .*", "", block)
 
 
-EXAMPLES = [block for block in blocks("README.md") if "make " not in block] + blocks(HTTP_API)
+EXAMPLES = [block for block in blocks("README.md") if "make " not in block] + blocks(HTTP_API) + blocks(CLIENTS)
 
 
 def run(block: str, server: Served, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -86,7 +87,7 @@ def test_the_answer_to_an_upload_is_the_one_that_is_shown(server: Served) -> Non
 
 def test_the_transcript_in_the_readme_is_the_one_of_the_voice() -> None:
     said = yaml.safe_load((ROOT / "voices/male_narrator.yaml").read_text(encoding="utf-8"))["prompt_text"]
-    for name in ("README.md", "README.zh-CN.md", HTTP_API):
+    for name in ("README.md", "README.zh-CN.md", HTTP_API, CLIENTS):
         assert said in (ROOT / name).read_text(encoding="utf-8"), name
 
 

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from sovits_service.api.access import AccessControl
 from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
-from sovits_service.api.dialects import api_v1
+from sovits_service.api.dialects import api_v1, sillytavern
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.routes import objects, openai, ops, read, tts, voices
@@ -82,6 +82,8 @@ def create_app(
     routers = [module.router for module in (tts, openai, read, voices, objects, ops)]
     if settings.dialects.api_v1:
         routers += [api_v1.router, api_v1.admin_router]
+    if settings.dialects.sillytavern:
+        routers.append(sillytavern.router)
     for router in routers:
         app.include_router(router)
         _answer_head(app, router)

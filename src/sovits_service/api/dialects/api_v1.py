@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from sovits_service.api.deps import context_of, drop_body, read_fields, require_ready
+from sovits_service.api.dialects.sillytavern import with_its_voice
 from sovits_service.api.routes.ops import run_command
 from sovits_service.api.say import query_fields, say
 from sovits_service.errors import InvalidRequestError
@@ -108,7 +109,11 @@ async def _fields(request: Request) -> dict[str, Any]:
 
 async def _say(request: Request, raw: Mapping[str, Any], client: str) -> Response:
     try:
-        return await say(request, _with_default(request, _translate(raw)), client)
+        fields = _translate(raw)
+        context = context_of(request)
+        if context.settings.dialects.sillytavern:
+            fields = await with_its_voice(context.service, fields)
+        return await say(request, _with_default(request, fields), client)
     except InvalidRequestError as error:
         raise type(error)(_in_its_words(str(error), raw)) from None
 
