@@ -96,8 +96,8 @@ async def test_the_documentation_needs_no_other_server(client: httpx.AsyncClient
 async def test_openapi_says_what_can_come_back(client: httpx.AsyncClient) -> None:
     spec = (await client.get("/openapi.json")).json()
     assert set(spec["paths"]) == {
-        "/tts", "/v1/audio/speech", "/upload_ref", "/voices", "/voices/{voice_id}", "/health", "/ready", "/metrics",
-        "/control", "/set_gpt_weights", "/set_sovits_weights", "/set_refer_audio", "/objects/{key}",
+        "/tts", "/v1/audio/speech", "/read", "/upload_ref", "/voices", "/voices/{voice_id}", "/health", "/ready",
+        "/metrics", "/control", "/set_gpt_weights", "/set_sovits_weights", "/set_refer_audio", "/objects/{key}",
     }  # fmt: skip
     for path, operations in spec["paths"].items():
         for operation in operations.values():
