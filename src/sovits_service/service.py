@@ -34,7 +34,7 @@ from sovits_service.storage.stores import open_cache, open_objects, open_voices
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
-from sovits_service.types import AudioChunk, ModelVersion, Segment, SplitMethod, SynthesisRequest, Voice
+from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SplitMethod, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary
 
 T = TypeVar("T")
@@ -89,6 +89,17 @@ class ResolvedRequest(SynthesisRequest):
 
     model: Model
     clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request that nothing is wrong with: what the engine needs of it, and warnings about its reference."""
+
+    model: Model
+    references: Row[ReferenceAudio]
+    warnings: tuple[str, ...]
+    prompt: Segment | None
+    segments: Row[Segment]
 
 
 class SpeechService:
@@ -265,7 +276,12 @@ class SpeechService:
         with self._engine.admit() as admission:
             return await self._speak(admission, request, deadline)
 
-    async def _speak(self, admission: Admission, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
+    async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
+        """Judge a request as `synthesize` does before anything is spoken; raises what that would."""
+        with self._engine.admit():
+            await self._prepare(request, deadline)
+
+    async def _prepare(self, request: SynthesisRequest, deadline: Deadline) -> _Prepared:
         resolved = await deadline.wait(self.resolve(request))
         model = resolved.model
         references, warnings = await deadline.wait(self._library.decode(resolved.clips))
@@ -273,6 +289,11 @@ class SpeechService:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         reading = _run_in(self._text_pool, lambda: self._read_text(request, model))
         prompt, segments = await deadline.wait(reading)
+        return _Prepared(model, references, warnings, prompt, segments)
+
+    async def _speak(self, admission: Admission, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
+        prepared = await self._prepare(request, deadline)
+        segments = prepared.segments
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
         options = JobOptions(
             sampling=request.sampling,
@@ -284,14 +305,16 @@ class SpeechService:
             cfm_steps=request.cfm_steps,
             super_sampling=request.super_sampling,
         )
-        speech = self._engine.synthesize(admission, model.lane, segments, prompt, references, options, deadline)
+        speech = self._engine.synthesize(
+            admission, prepared.model.lane, segments, prepared.prompt, prepared.references, options, deadline
+        )
         first = await anext(speech)
         return Synthesis(
             sample_rate_hz=first.sample_rate_hz,
             seed=seed,
             chunks=with_pauses(first, speech, _pauses_s(segments, request.pause_s)),
             dropped_characters=sum(segment.dropped_characters for segment in segments),
-            warnings=warnings,
+            warnings=prepared.warnings,
         )
 
     async def _voice_and_model(self, request: SynthesisRequest) -> tuple[Voice | None, Model]:

@@ -188,11 +188,9 @@ class FastService:
         content = self.references.get(name, name.encode())
         return Fingerprint((hashlib.sha256(content).hexdigest(),), (self.weights_hash,))
 
-    async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
+    async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
         if not self.is_ready or self.started - self.closed >= self.places:
             raise OverloadedError("the queue is full; try again", 2.5)
-        if self.keeps_requests:
-            self.requests.append(request)
         if (
             request.ref_audio
             and request.ref_audio not in self.references
@@ -205,14 +203,20 @@ class FastService:
         for word, error in _FAILURES.items():
             if text.startswith(word):
                 raise error
+
+    async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
+        deadline = deadline or Deadline(request.timeout_s or 300.0)
+        await self.check(request, deadline)
+        if self.keeps_requests:
+            self.requests.append(request)
         self.started += 1
         self.most_running = max(self.most_running, self.started - self.closed)
         self.began.set()
-        chunks = _Chunks(self._chunks(request), deadline or Deadline(request.timeout_s or 300.0))
+        chunks = _Chunks(self._chunks(request), deadline)
         await chunks.begin()
         seed = 1234 if request.seed is None else request.seed
         warnings = ("the reference is quiet (−40 dB)",) if request.ref_audio == "voices/quiet.wav" else ()
-        return Synthesis(RATE_HZ, seed, chunks, text.count("😀"), warnings)
+        return Synthesis(RATE_HZ, seed, chunks, request.text.count("😀"), warnings)
 
     async def _chunks(self, request: SynthesisRequest) -> AsyncGenerator[AudioChunk, None]:
         voice = request.voice_id or request.ref_audio

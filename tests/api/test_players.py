@@ -167,6 +167,24 @@ class TestHead:
         assert (await cached.head("/tts", params=inline)).status_code == 200
         assert (service.started, service.references) == (0, {})
 
+    @pytest.mark.parametrize(
+        "fault", [{"text": "。"}, {"voice_id": None, "ref_audio_path": "nowhere.wav"}, {"text": "late"}]
+    )
+    async def test_it_refuses_what_get_would_refuse(
+        self, cached: httpx.AsyncClient, service: FastService, say: Say, fault: dict[str, Any]
+    ) -> None:
+        asked = {name: value for name, value in say(**fault).items() if value is not None}
+        head = await cached.head("/tts", params=asked)
+        assert head.status_code == (await cached.get("/tts", params=asked)).status_code >= 400
+        assert (head.content, service.started) == (b"", 0)
+
+    async def test_a_full_service_refuses_it_too(
+        self, cached: httpx.AsyncClient, service: FastService, say: Say
+    ) -> None:
+        service.places = 0
+        head = await cached.head("/tts", params=say())
+        assert (head.status_code, head.headers["retry-after"]) == (503, "3")
+
     async def test_a_stored_answer_tells_its_length(self, cached: httpx.AsyncClient, say: Say) -> None:
         whole = await cached.get("/tts", params=say(seed=7))
         head = await cached.head("/tts", params=say(seed=7), headers={"Range": "bytes=0-1"})
@@ -289,6 +307,11 @@ class TestPreflights:
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == self.ORIGIN
         assert set(names.split(",")) <= set(answer.headers["access-control-allow-headers"].split(","))
+
+    async def test_every_method_of_a_route(self, client: httpx.AsyncClient) -> None:
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+            answer = await self.ask(client, Access_Control_Request_Method=method)
+            assert (answer.status_code, method in answer.headers["access-control-allow-methods"]) == (200, True)
 
     async def test_a_page_of_the_internet_that_calls_a_private_network(self, client: httpx.AsyncClient) -> None:
         answer = await self.ask(client, Access_Control_Request_Private_Network="true")

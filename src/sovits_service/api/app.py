@@ -93,7 +93,7 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=["*"],  # clients add their own, as OpenAI's x-stainless-...; keys are asked for all the same
             allow_private_network=True,
             expose_headers=list(_EXPOSED_HEADERS),

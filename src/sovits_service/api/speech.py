@@ -81,11 +81,11 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
     if kept is not None:
         timings.mark("cache")
         return await _hand_over(request, kept, delivery, "hit", is_kept=True)
-    if request.method == "HEAD":
-        await deadline.wait(context.service.resolve(wanted))
-        return promised(delivery)
     with contextlib.ExitStack() as stack:
         stack.enter_context(context.access.synthesis_slot(client))
+        if request.method == "HEAD":
+            await context.service.check(wanted, deadline)
+            return promised(delivery)
         wants_part = place is not None and asks_for_part(request)
         if wanted.streaming_mode == 0 or delivery.as_link or wants_part:
             making = answers.whole(wanted, delivery.media_type, place, deadline, timings)

@@ -74,6 +74,12 @@ def _tones(frontend: Frontend, text: str, characters: str) -> list[str]:
         ("11楼", "1"),
         ("他住一楼", "1"),
         ("1号柜", "1"),
+        ("坐1路公交", "1"),
+        ("坐1路车去", "1"),
+        ("一路车水马龙", "2"),
+        ("一路平安", "2"),
+        ("三年级1班", "1"),
+        ("三年一班", "1"),
         ("一单元", "1"),
         # counts: the one that ends a larger numeral, and the single one
         ("21个", "1"),
@@ -141,6 +147,10 @@ def test_one_on_the_telephone_is_yao(frontend: Frontend) -> None:
         "在种地",
         "这片地很肥",
         "特地来",
+        "忽地站住",
+        "他蓦地回头",
+        "霍地站起来",
+        "倏地不见了",
     ],
 )
 def test_the_ground_keeps_its_tone(frontend: Frontend, text: str) -> None:
@@ -148,7 +158,7 @@ def test_the_ground_keeps_its_tone(frontend: Frontend, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["慢慢地走", "高兴地笑", "颤巍巍地站起身", "他散漫地去公园", "认真地一看", "轻轻地", "忽地站住", "不停地说"]
+    "text", ["慢慢地走", "高兴地笑", "颤巍巍地站起身", "他散漫地去公园", "认真地一看", "轻轻地", "猛地站住", "不停地说"]
 )
 def test_the_particle_of_manner_is_neutral(frontend: Frontend, text: str) -> None:
     assert {*_tones(frontend, text, "地")} == {"de5"}
@@ -199,3 +209,18 @@ def test_the_particle_of_degree_is_neutral(frontend: Frontend, text: str) -> Non
 @pytest.mark.parametrize("text", ["须得绕行", "我得走了", "得好好休息", "总得吃饭"])
 def test_the_verb_of_need(frontend: Frontend, text: str) -> None:
     assert {*_tones(frontend, text, "得")} == {"dei3"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("不得了", "liao3"),
+        ("高兴得不得了", "liao3"),
+        ("这下不得了了", "liao3le5"),
+        ("舍不得了", "le5"),
+        ("他恨不得了结此事", "liao3"),
+        ("差不多得了", "le5"),
+    ],
+)
+def test_liao_of_what_cannot_be_finished(frontend: Frontend, text: str, reading: str) -> None:
+    assert "".join(_tones(frontend, text, "了")) == reading

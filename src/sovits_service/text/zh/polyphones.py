@@ -20,7 +20,7 @@ FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))
 _CONTEXT_CHARACTERS = 12
 # A word of the dictionary is surer than any rule, but for these, which are read by what stands around them
 _AMBIGUOUS_WORDS = frozenset(
-    ("长长", "穿着", "一行", "转动", "教会", "看中", "当年", "当日", "当天", "倒是", "都会", "还是")
+    ("长长", "穿着", "一行", "转动", "教会", "看中", "当年", "当日", "当天", "倒是", "都会", "还是", "不得了")
 )
 
 
