@@ -21,9 +21,8 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint import Checkpoint, read_sovits
-from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
+from sovits_service.models.checkpoint_encoders import load_hubert
 from sovits_service.models.checkpoint_models import (
     build_sovits,
     load_bigvgan,
@@ -32,7 +31,7 @@ from sovits_service.models.checkpoint_models import (
     load_v4_vocoder,
 )
 from sovits_service.models.hubert import Hubert
-from sovits_service.models.onnx.loading import GptLoader
+from sovits_service.models.onnx.loading import ModelLoader, TextEncoder
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import Backend, Precision, SemanticModel
 from sovits_service.models.sovits.bigvgan import BigVgan
@@ -108,7 +107,7 @@ class ModelStore:
         self._resident: OrderedDict[tuple[WeightsFile, WeightsFile], Model] = OrderedDict()
         self._gpts: WeakValueDictionary[WeightsFile, SemanticModel] = WeakValueDictionary()
         self._vits: WeakValueDictionary[WeightsFile, Vits | CfmSynthesizer] = WeakValueDictionary()
-        self._encoders: tuple[Hubert, Bert | None] | None = None
+        self._encoders: tuple[Hubert, TextEncoder | None] | None = None
         self._speaker: ERes2NetV2 | None = None
         self._vocoders: dict[ModelVersion, BigVgan | Hifigan] = {}
         self._gpt_path = tts.t2s_weights_path
@@ -116,7 +115,7 @@ class ModelStore:
         self._current: Model | None = None
         self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half and settings.precision != "float32")
         backend, precision = choose_backend(settings, self._device, self._dtype)
-        self._gpt_loader = GptLoader(
+        self._loader = ModelLoader(
             backend=backend,
             precision=precision,
             device=self._device,
@@ -229,7 +228,7 @@ class ModelStore:
     def _load_gpt(self, file: WeightsFile) -> SemanticModel:
         gpt = self._gpts.get(file)
         if gpt is None:
-            gpt = self._gpts[file] = self._gpt_loader.load(file.path)
+            gpt = self._gpts[file] = self._loader.load_gpt(file.path)
         return gpt
 
     def _load_vits(self, file: WeightsFile) -> Vits | CfmSynthesizer:
@@ -296,11 +295,11 @@ class ModelStore:
             return None
         return load_super_sampler(path, device=self._device)
 
-    def _load_encoders(self) -> tuple[Hubert, Bert | None]:
+    def _load_encoders(self) -> tuple[Hubert, TextEncoder | None]:
         hubert = load_hubert(self._tts.cnhuhbert_base_path, device=self._device, dtype=self._dtype)
         bert = None
         if self._tts.bert_base_path is not None:
-            bert = load_bert(self._tts.bert_base_path, device=self._device, dtype=self._dtype)
+            bert = self._loader.load_bert(self._tts.bert_base_path)
         return hubert, bert
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence as Row
 
 import torch
 
-from sovits_service.models.bert import Bert
 from sovits_service.models.gpt import BERT_WIDTH
+from sovits_service.models.onnx.loading import TextEncoder
 from sovits_service.types import LanguageRun, Segment
 
 _REMEMBERED_BYTES = 64 * 2**20
@@ -25,7 +25,7 @@ class TextFeatures:
 
     def __init__(
         self,
-        bert: Bert | None,
+        bert: TextEncoder | None,
         device: torch.device,
         dtype: torch.dtype,
         *,

@@ -5,7 +5,7 @@ Attribute names are the keys of transformers' `BertModel`, whose folders are loa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,48 @@ class BertSizes:
         return sizes
 
 
+class BertReader:
+    """Texts to token ids, and the hidden states of tokens back to characters.
+
+    Args:
+        tokenizer: the folder's, without padding and truncation.
+        max_positions: of the model; a longer text is read in pieces.
+
+    Raises:
+        CheckpointError: the vocabulary lacks a special token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_positions: int) -> None:
+        self.tokenizer = tokenizer
+        self.start_id, self.end_id, self.pad_id = (_special_id(tokenizer, name) for name in ("[CLS]", "[SEP]", "[PAD]"))
+        self._max_tokens = max_positions - 2
+
+    def read(
+        self, texts: Sequence[str], hide: Callable[[list[list[int]]], Sequence[Tensor]], zeros: Tensor
+    ) -> list[Tensor]:
+        """The features of each character of each text, (characters, width).
+
+        Args:
+            texts: each any text; characters that the tokenizer joins share a vector, whitespace gets zeros.
+            hide: the model: token ids of each row to its hidden states (tokens, width).
+            zeros: (1, width), for characters of no token.
+        """
+        # Half of a surrogate pair is in a str, but not in Unicode; it becomes a question mark.
+        readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encodings = [self.tokenizer.encode(text, add_special_tokens=False) for text in readable]
+        pieces = [self._pieces(encoding.ids) for encoding in encodings]
+        rows = [[self.start_id, *piece, self.end_id] for text in pieces for piece in text]
+        hidden = iter(hide(rows) if rows else ())
+        features: list[Tensor] = []
+        for text, encoding, own in zip(texts, encodings, pieces, strict=True):
+            by_token = torch.cat([*(next(hidden)[1 : 1 + len(piece)] for piece in own), zeros])
+            features.append(_spread(len(text), encoding.offsets, by_token))
+        return features
+
+    def _pieces(self, ids: Sequence[int]) -> list[Sequence[int]]:
+        return [ids[start : start + self._max_tokens] for start in range(0, len(ids), self._max_tokens)]
+
+
 class Bert(nn.Module):
     """BERT up to its third-last hidden state, with its tokenizer.
 
@@ -58,54 +100,21 @@ class Bert(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], tokenizer: Tokenizer) -> None:
         super().__init__()
-        sizes = BertSizes.from_config(config)
-        self.tokenizer = tokenizer
-        self.start_id, self.end_id, self.pad_id = (_special_id(tokenizer, name) for name in ("[CLS]", "[SEP]", "[PAD]"))
-        self.embeddings = _Embeddings(sizes)
-        self.encoder = _Encoder(sizes)
-        self.max_tokens = sizes.max_position_embeddings - 2
+        self.sizes = BertSizes.from_config(config)
+        self.reader = BertReader(tokenizer, self.sizes.max_position_embeddings)
+        self.embeddings = _Embeddings(self.sizes)
+        self.encoder = _Encoder(self.sizes)
 
     def forward(self, texts: Sequence[str]) -> list[Tensor]:
-        """Reads texts, all in one batch.
+        """Reads texts, all in one batch; for each text (characters, width) in the model's dtype."""
+        weight = self.embeddings.word_embeddings.weight
+        return self.reader.read(texts, self._hidden, weight.new_zeros(1, weight.shape[1]))
 
-        Args:
-            texts: each any text; characters that the tokenizer joins share a vector, whitespace gets zeros.
-
-        Returns:
-            For each text (characters, width) in the model's dtype.
-        """
-        # Half of a surrogate pair is in a str, but not in Unicode; it becomes a question mark.
-        readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        tokens = [self.tokenizer.encode(text, add_special_tokens=False) for text in readable]
-        rows = [row for encoding in tokens for row in self._rows(encoding.ids)]
-        hidden = self._hidden(rows) if rows else None
-        features: list[Tensor] = []
-        first_row = 0
-        for text, encoding in zip(texts, tokens, strict=True):
-            n_rows = -(-len(encoding.ids) // self.max_tokens)
-            vectors = (
-                []
-                if hidden is None
-                else [hidden[first_row + i, 1 : 1 + len(row)] for i, row in enumerate(self._pieces(encoding.ids))]
-            )
-            first_row += n_rows
-            features.append(self._spread(len(text), encoding.offsets, vectors))
-        return features
-
-    def _pieces(self, ids: Sequence[int]) -> Iterator[Sequence[int]]:
-        """A text beyond the positions of the model is read in pieces."""
-        for start in range(0, len(ids), self.max_tokens):
-            yield ids[start : start + self.max_tokens]
-
-    def _rows(self, ids: Sequence[int]) -> Iterator[list[int]]:
-        for piece in self._pieces(ids):
-            yield [self.start_id, *piece, self.end_id]
-
-    def _hidden(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Token ids of each row -> (rows, longest, width)."""
+    def _hidden(self, rows: list[list[int]]) -> Sequence[Tensor]:
+        """Token ids of each row -> its (longest, width)."""
         weight = self.embeddings.word_embeddings.weight
         longest = max(map(len, rows))
-        padded = [[*row, *[self.pad_id] * (longest - len(row))] for row in rows]
+        padded = [[*row, *[self.reader.pad_id] * (longest - len(row))] for row in rows]
         ids = torch.tensor(padded, device=weight.device)
         lengths = torch.tensor([len(row) for row in rows], device=weight.device)
         positions = torch.arange(longest, device=weight.device)[None]
@@ -113,16 +122,15 @@ class Bert(nn.Module):
         bias = torch.zeros(is_padding.shape, device=weight.device, dtype=weight.dtype)
         bias = bias.masked_fill(is_padding, torch.finfo(weight.dtype).min)[:, None, None, :].expand(-1, 1, longest, -1)
         hidden: Tensor = self.encoder(self.embeddings(ids), bias)
-        return hidden
+        return hidden.unbind()
 
-    def _spread(self, n_characters: int, offsets: Sequence[tuple[int, int]], vectors: Sequence[Tensor]) -> Tensor:
-        """Token vectors to characters; those of no token take the row of zeros behind the last token."""
-        weight = self.embeddings.word_embeddings.weight
-        by_token = torch.cat([*vectors, weight.new_zeros(1, weight.shape[1])])
-        token_of = [len(offsets)] * n_characters
-        for token, (start, end) in enumerate(offsets):
-            token_of[start:end] = [token] * (end - start)
-        return F.embedding(torch.tensor(token_of, dtype=torch.int64, device=weight.device), by_token)
+
+def _spread(n_characters: int, offsets: Sequence[tuple[int, int]], by_token: Tensor) -> Tensor:
+    """Token vectors to characters; those of no token take the row of zeros behind the last token."""
+    token_of = [len(offsets)] * n_characters
+    for token, (start, end) in enumerate(offsets):
+        token_of[start:end] = [token] * (end - start)
+    return F.embedding(torch.tensor(token_of, dtype=torch.int64, device=by_token.device), by_token)
 
 
 def _special_id(tokenizer: Tokenizer, token: str) -> int:

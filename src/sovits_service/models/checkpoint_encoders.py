@@ -46,7 +46,7 @@ def load_bert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.
     """
     config = _read_config(folder, "BERT")
     with without_weights():
-        model = Bert(config, _read_tokenizer(folder))
+        model = Bert(config, read_tokenizer(folder))
     state = {_bert_key(key): value for key, value in _read_weights(folder, "BERT").items()}
     n_layers = len(model.encoder.layer)
     unused = [f"encoder.layer.{n_layers + i}." for i in range(DROPPED_LAYERS)]
@@ -60,10 +60,19 @@ def _bert_key(key: str) -> str:
     return key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
+def bert_weights(folder: Path) -> Path:
+    """The file with the weights of a BERT folder. Raises CheckpointError."""
+    return _weights_file(folder, "BERT")
+
+
 def _read_weights(folder: Path, what: str) -> dict[str, Tensor]:
+    return read_tensors(_weights_file(folder, what), what)
+
+
+def _weights_file(folder: Path, what: str) -> Path:
     for name in _WEIGHTS_NAMES:
         if (folder / name).is_file():
-            return read_tensors(folder / name, what)
+            return folder / name
     raise CheckpointError(f"the {what} folder has none of {', '.join(_WEIGHTS_NAMES)}")
 
 
@@ -77,7 +86,7 @@ def _read_config(folder: Path, what: str) -> dict[str, Any]:
     return config
 
 
-def _read_tokenizer(folder: Path) -> Tokenizer:
+def read_tokenizer(folder: Path) -> Tokenizer:
     """Builds BERT's tokenizer from the vocabulary, which is all that differs between folders, and whether it lowers."""
     try:
         if (folder / "tokenizer.json").is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, HubertConfig, HubertModel
 
 from sovits_service.errors import CheckpointError
+from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_speaker
 from sovits_service.models.hubert import TAIL_SILENCE_SAMPLES, Hubert
+from sovits_service.models.onnx.loading import ModelLoader, TextEncoder
+from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.speaker import ERes2NetV2
 from tests.unit.models import tiny
 
@@ -116,10 +120,19 @@ def _expected(model: BertForMaskedLM, text: str) -> torch.Tensor:
         return model(ids, output_hidden_states=True).hidden_states[-3][0, 1:-1]
 
 
-def test_bert_gives_the_third_last_hidden_state_of_each_character(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+@pytest.fixture(params=["torch", "onnx"])
+def load(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], TextEncoder]:
+    """`load_bert` in either back end, in float32."""
+    store = GraphStore(tmp_path_factory.mktemp("graphs"), 2**30)
+    return ModelLoader(request.param, "float32", torch.device("cpu"), torch.float32, store, 1, 1).load_bert
+
+
+def test_bert_gives_the_third_last_hidden_state_of_each_character(
+    bert_folder: tuple[Path, BertForMaskedLM], load: Callable[[Path], TextEncoder]
+) -> None:
     folder, original = bert_folder
     texts = ["今天天气很好，", "我。", "好"]
-    features = load_bert(folder)(texts)
+    features = load(folder)(texts)
     for text, vectors in zip(texts, features, strict=True):
         torch.testing.assert_close(vectors, _expected(original, text), atol=1e-5, rtol=1e-4)
 
@@ -128,8 +141,33 @@ def test_the_layers_that_are_not_needed_are_not_loaded(bert_folder: tuple[Path, 
     assert len(load_bert(bert_folder[0]).encoder.layer) == 2
 
 
-def test_any_text_has_one_vector_per_character(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
-    model = load_bert(bert_folder[0])
+def test_int8_features_are_near_and_those_of_a_text_do_not_depend_on_other_texts(
+    bert_folder: tuple[Path, BertForMaskedLM], tmp_path: Path
+) -> None:
+    folder, original = bert_folder
+    loader = ModelLoader("onnx", "int8", torch.device("cpu"), torch.float32, GraphStore(tmp_path / "g", 2**30), 1, 1)
+    for _ in range(2):  # built, then kept
+        model = loader.load_bert(folder)
+        text, others = "今天天气很好，", ["我。", "好" * 20]
+        (alone,) = model([text])
+        assert torch.equal(model([others[0], text, others[1]])[1], alone)
+        expected = _expected(original, text)
+        assert (alone - expected).norm() / expected.norm() < 0.02
+    assert len(list((tmp_path / "g").iterdir())) == 1
+
+
+def test_a_bert_whose_graph_does_not_run_here_runs_on_torch(
+    bert_folder: tuple[Path, BertForMaskedLM], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sovits_service.models.onnx.bert_graph.CONTRIB", "com.example")
+    loader = ModelLoader("onnx", "int8", torch.device("cpu"), torch.float32, GraphStore(tmp_path / "g", 2**30), 1, 1)
+    assert isinstance(loader.load_bert(bert_folder[0]), Bert)
+
+
+def test_any_text_has_one_vector_per_character(
+    bert_folder: tuple[Path, BertForMaskedLM], load: Callable[[Path], TextEncoder]
+) -> None:
+    model = load(bert_folder[0])
     texts = ["", " ", "HELLOo 好", "今𠮷天", "🙂👨‍👩‍👧", "é́\u0300", "\u200b\ufeff", "123", "今天" * 40, "\ud800"]
     for text, vectors in zip(texts, model(texts), strict=True):
         assert vectors.shape == (len(text), 32)
@@ -140,27 +178,31 @@ def test_any_text_has_one_vector_per_character(bert_folder: tuple[Path, BertForM
     assert model([]) == []
 
 
-def test_a_text_beyond_the_positions_is_read_in_pieces(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+def test_a_text_beyond_the_positions_is_read_in_pieces(
+    bert_folder: tuple[Path, BertForMaskedLM], load: Callable[[Path], TextEncoder]
+) -> None:
     folder, original = bert_folder
     text = "今天气很好我" * 6  # 36 characters, 22 fit
-    vectors = load_bert(folder)([text])[0]
+    vectors = load(folder)([text])[0]
     torch.testing.assert_close(vectors[:22], _expected(original, text[:22]), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(vectors[22:], _expected(original, text[22:]), atol=1e-5, rtol=1e-4)
 
 
-def test_a_tokenizer_json_is_as_good_as_a_vocabulary(bert_folder: tuple[Path, BertForMaskedLM]) -> None:
+def test_a_tokenizer_json_is_as_good_as_a_vocabulary(
+    bert_folder: tuple[Path, BertForMaskedLM], load: Callable[[Path], TextEncoder]
+) -> None:
     folder, original = bert_folder
     (folder / "vocab.txt").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json or vocab\.txt"):
-        load_bert(folder)
+        load(folder)
     vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
     content = {"normalizer": {"lowercase": True}, "model": {"type": "WordPiece", "vocab": vocabulary}}
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
-    torch.testing.assert_close(load_bert(folder)(["今天"])[0], _expected(original, "今天"), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(load(folder)(["今天"])[0], _expected(original, "今天"), atol=1e-5, rtol=1e-4)
     del content["model"]["vocab"]["[CLS]"]  # type: ignore[attr-defined]
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"lacks \[CLS\]"):
-        load_bert(folder)
+        load(folder)
 
 
 def test_layer_norms_named_as_in_tensorflow_load(bert_folder: tuple[Path, BertForMaskedLM]) -> None:

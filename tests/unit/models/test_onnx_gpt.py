@@ -14,7 +14,7 @@ from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.models.onnx import gpt as onnx_gpt
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt, rows_are_independent, write_graphs
 from sovits_service.models.onnx.graph import CONTRIB, GraphBuilder
-from sovits_service.models.onnx.loading import GptLoader
+from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.quantize import BLOCK, quantize
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import Backend, Precision, SemanticModel, SemanticSlots
@@ -157,7 +157,7 @@ def load(checkpoint: Path, tmp_path: Path) -> Callable[[Backend, Precision], Sem
     store = GraphStore(tmp_path / "graphs", 2**30)
 
     def load(backend: Backend, precision: Precision, path: Path = checkpoint) -> SemanticModel:
-        return GptLoader(backend, precision, torch.device("cpu"), torch.float32, store, 1, SLOTS).load(path)
+        return ModelLoader(backend, precision, torch.device("cpu"), torch.float32, store, 1, SLOTS).load_gpt(path)
 
     return load
 

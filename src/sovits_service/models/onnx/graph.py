@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from sovits_service.models.onnx.quantize import BLOCK, quantize
+from sovits_service.models.onnx.quantize import BLOCK, quantize, quantize_outputs
 from sovits_service.types import FloatArray
 
 Precision = Literal["float32", "int8"]
@@ -138,6 +138,19 @@ class GraphBuilder:
         return self.op(
             "MatMulNBits", inputs, domain=CONTRIB, K=n_in, N=n_out, bits=8, block_size=BLOCK, accuracy_level=4
         )
+
+    def dynamic_linear(
+        self, x: str, name: str, weight: FloatArray, bias: FloatArray | None, precision: Precision
+    ) -> str:
+        """As `linear`, where all rows are of one text: int8 takes one scale for all of x, and one an output."""
+        if precision == "float32":
+            return self.linear(x, name, weight, bias, precision)
+        quantized = functools.cache(lambda: quantize_outputs(weight))
+        inputs = [x, self.weight(f"{name}.outputs", lambda: np.ascontiguousarray(quantized()[0].T))]
+        inputs += [self.weight(f"{name}.output_scales", lambda: quantized()[1]), ""]
+        if bias is not None:
+            inputs.append(self.weight(f"{name}.bias", lambda: bias))
+        return self.op("DynamicQuantizeMatMul", inputs, domain=CONTRIB)
 
     def save(self, path: Path) -> None:
         graph = helper.make_graph(

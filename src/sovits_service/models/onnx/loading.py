@@ -1,28 +1,33 @@
-"""GPT files in; the model out, in the back end and precision that were asked for or the nearest that works here."""
+"""Weights files in; GPT and BERT out, in the back end and precision that were asked for or the nearest that works."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 import torch
 
+from sovits_service.models.checkpoint_encoders import bert_weights, load_bert, read_tokenizer
 from sovits_service.models.checkpoint_models import load_gpt
+from sovits_service.models.onnx import bert as onnx_bert
 from sovits_service.models.onnx import gpt as onnx_gpt
+from sovits_service.models.onnx.bert import OnnxBert
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt
 from sovits_service.models.onnx.sessions import SESSION_ERRORS
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import Backend, Precision, SemanticModel
 
+TextEncoder = Callable[[Sequence[str]], list[torch.Tensor]]  # texts to (characters, 1024) each
+
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class GptLoader:
-    """Loads GPT files.
+class ModelLoader:
+    """Loads what either back end can run.
 
     Attributes:
         backend, precision: what is asked for; int8 is of ONNX Runtime alone.
@@ -40,24 +45,44 @@ class GptLoader:
     threads: int
     slots: int
 
-    def load(self, path: Path) -> SemanticModel:
-        """Load a file. Blocks; the first time, graphs are built.
+    def load_gpt(self, path: Path) -> SemanticModel:
+        """Load a GPT file. Blocks; the first time, graphs are built.
 
         Raises:
             CheckpointError: the file cannot be used.
         """
         for precision in self._candidates():
-            model = self._open(path, precision)
+            model = self._open_gpt(path, precision)
             if model is not None:
                 return model
         return load_gpt(path, device=self.device, dtype=self.dtype)
+
+    def load_bert(self, folder: Path) -> TextEncoder:
+        """Load a BERT folder. Blocks; the first time, a graph is built.
+
+        Raises:
+            CheckpointError: the folder cannot be used.
+        """
+        for precision in self._candidates()[:1]:
+            tokenizer = read_tokenizer(folder)
+            key = f"bert-{_hash(bert_weights(folder), folder / 'config.json')}-{precision}-{onnx_bert.FORMAT}"
+
+            def build(target: Path, precision: GraphPrecision = precision) -> None:
+                onnx_bert.write_graph(load_bert(folder), precision, target)
+
+            try:
+                with self.store.open(key, build) as graphs:
+                    return OnnxBert(graphs, tokenizer, self.threads)
+            except SESSION_ERRORS as error:
+                log.warning("bert_graph_does_not_run", precision=precision, reason=type(error).__name__)
+        return load_bert(folder, device=self.device, dtype=self.dtype)
 
     def _candidates(self) -> Sequence[GraphPrecision]:
         if self.backend == "torch":
             return ()
         return ("int8", "float32") if self.precision == "int8" else ("float32",)
 
-    def _open(self, path: Path, precision: GraphPrecision) -> OnnxGpt | None:
+    def _open_gpt(self, path: Path, precision: GraphPrecision) -> OnnxGpt | None:
         """The model on ONNX Runtime; None, and a line in the log, where that would not be right or does not work."""
         key = f"gpt-{_hash(path)}-{precision}-{onnx_gpt.FORMAT}"
 
@@ -78,6 +103,9 @@ class GptLoader:
             return None
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+def _hash(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in filter(Path.exists, paths):  # what is missing and needed is told when the file is read
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""8-bit weights for `MatMulNBits`: float32 matrices in; bytes and a scale for each block of 32 inputs out."""
+"""8-bit weights: float32 matrices in; bytes and their scales out, a scale for each block of inputs or each output."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy.typing as npt
 from sovits_service.types import FloatArray
 
 BLOCK = 32
+# AVX2 without VNNI adds two products in 16 bits, which seven bits of a weight do not exceed.
+_LARGEST = 64
 _ZERO = 128  # what the operator takes for zero where it is given no zero points
 
 
 def quantize(weight: FloatArray) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Round each block of 32 inputs of an output to 256 steps around zero.
+    """Round each block of 32 inputs of an output to 256 steps around zero, as `MatMulNBits` takes them.
 
     Args:
         weight: (out, in) float32; `in` is a multiple of 32.
@@ -27,3 +29,17 @@ def quantize(weight: FloatArray) -> tuple[npt.NDArray[np.uint8], FloatArray]:
     inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
     steps = np.clip(np.rint(blocks * inverse) + _ZERO, 0, 255).astype(np.uint8)
     return steps, scales[:, :, 0].astype(np.float32)
+
+
+def quantize_outputs(weight: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
+    """Round the weights of each output to 129 steps around zero, as `DynamicQuantizeMatMul` takes them.
+
+    Args:
+        weight: (out, in) float32.
+
+    Returns:
+        (out, in) int8, and the width of a step (out,) float32.
+    """
+    scales = np.abs(weight).max(axis=1) / np.float32(_LARGEST)
+    scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
+    return np.rint(weight / scales[:, None]).astype(np.int8), scales
