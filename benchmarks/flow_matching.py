@@ -66,3 +66,7 @@ def measure_flow_matching() -> dict[str, float]:
     plain_s = median_s(lambda: [_plain(model, features[i], prompt[i], noise[i], 8) for i in windows], 1, warm_up=False)
     results["v4_plain_over_cached_and_batched_8_steps"] = plain_s / batched_s
     return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure_flow_matching()))

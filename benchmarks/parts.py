@@ -11,44 +11,59 @@ import torch
 
 from sovits_service.model_store import Model
 from sovits_service.models.hubert import Hubert
+from sovits_service.models.onnx.loading import TextEncoder
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import ReferenceAudio
 
 PROMPT_TOKENS, PROMPT_PHONEMES, TEXT_PHONEMES = 125, 45, 50  # a reference of 5 s, a sentence of 25 characters
 DECODE_CONTEXT_TOKENS = 300
 
+Clock = Callable[[], float]  # seconds
 
-def median_s(run: Callable[[], object], repeats: int, *, warm_up: bool = True) -> float:
+
+def median_s(
+    run: Callable[[], object], repeats: int, clock: Clock = time.perf_counter, *, warm_up: bool = True
+) -> float:
     """Median duration, after one run that warms up."""
     if warm_up:
         run()
     times_s = []
     for _ in range(repeats):
-        start_s = time.perf_counter()
+        start_s = clock()
         run()
-        times_s.append(time.perf_counter() - start_s)
+        times_s.append(clock() - start_s)
     return statistics.median(times_s)
 
 
 @torch.inference_mode()
-def measure_gpt(model: Model) -> dict[str, float]:
+def measure_gpt(model: Model, clock: Clock) -> dict[str, float]:
     """Prefill in ms, decode in tokens per second by batch size."""
-    gpt = model.gpt
-    cache = gpt.new_cache(16, 512)
+    slots = model.gpt.open_slots(16, 512)
     ids = torch.arange(PROMPT_PHONEMES + TEXT_PHONEMES)
     bert = torch.zeros(len(ids), 1024)
     prompt = torch.arange(PROMPT_TOKENS)
-    results = {"gpt_prefill_ms": 1e3 * median_s(lambda: gpt.prefill(ids, bert, prompt, cache, 0), 7)}
+    results = {"gpt_prefill_ms": 1e3 * median_s(lambda: slots.prefill(ids, bert, prompt, 0), 7, clock)}
     for batch in (1, 4, 8, 16):
         tokens = torch.zeros(batch, dtype=torch.int64)
         positions = torch.full((batch,), DECODE_CONTEXT_TOKENS)
-        step_s = median_s(lambda t=tokens, p=positions: gpt.decode_step(t, p, p, cache, 320), 25)  # type: ignore[misc]
+        step_s = median_s(lambda t=tokens, p=positions: slots.decode_step(t, p, p, 320), 25, clock)  # type: ignore[misc]
         results[f"gpt_decode_tokens_per_s_batch_{batch}"] = batch / step_s
     return results
 
 
 @torch.inference_mode()
-def measure_sovits(vits: Vits, seconds: float = 5.0) -> dict[str, float]:
+def measure_bert(encode: TextEncoder, clock: Clock) -> dict[str, float]:
+    """Features of a text by its length in characters, each time another one."""
+    results: dict[str, float] = {}
+    for length in (20, 50, 200):
+        texts = ["".join(chr(0x4E00 + (i * 7919 + j * 31) % 20000) for j in range(length)) for i in range(6)]
+        unread = iter(texts)
+        results[f"bert_{length}_characters_ms"] = 1e3 * median_s(lambda u=unread: encode([next(u)]), 5, clock)  # type: ignore[misc]
+    return results
+
+
+@torch.inference_mode()
+def measure_sovits(vits: Vits, clock: Clock, seconds: float = 5.0) -> dict[str, float]:
     """Seconds of work per second of audio, all stages from tokens to samples."""
     tokens = torch.randint(0, 1024, (1, int(25 * seconds)), generator=torch.Generator().manual_seed(0))
     phonemes = torch.arange(TEXT_PHONEMES)[None]
@@ -58,11 +73,11 @@ def measure_sovits(vits: Vits, seconds: float = 5.0) -> dict[str, float]:
         prior = vits.encode(tokens, phonemes, style)
         return vits.vocode(vits.latents(prior, style, torch.randn_like(prior.mean)), style)
 
-    return {"sovits_s_per_audio_s": median_s(run, 3) / seconds}
+    return {"sovits_s_per_audio_s": median_s(run, 3, clock) / seconds}
 
 
 @torch.inference_mode()
-def measure_prompt(model: Model, hubert: Hubert) -> dict[str, float]:
+def measure_prompt(model: Model, hubert: Hubert, clock: Clock) -> dict[str, float]:
     """A new voice of 5 s: codes and style; the second time it costs nothing."""
     from sovits_service.engine.prompt_encoder import PromptEncoder
 
@@ -73,4 +88,4 @@ def measure_prompt(model: Model, hubert: Hubert) -> dict[str, float]:
     def run() -> object:
         return encoder.encode([ReferenceAudio(samples, 32_000, str(next(names)))])
 
-    return {"prompt_encoding_ms": 1e3 * median_s(run, 3)}
+    return {"prompt_encoding_ms": 1e3 * median_s(run, 3, clock)}

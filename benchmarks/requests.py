@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import uvicorn
 
+from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
 from sovits_service.api.server import server_config
 from sovits_service.engine import semantic_runner
@@ -70,6 +71,21 @@ async def first_chunk_s(client: httpx.AsyncClient, mode: int) -> float:
     raise RuntimeError("the stream was empty")
 
 
+async def longest_gap_s(client: httpx.AsyncClient, text: str) -> float:
+    """Longest wait between two chunks of a stream."""
+    gaps_s: list[float] = []
+    last_s: float | None = None
+    body = {**REQUEST, "text": text, "streaming_mode": 3, "media_type": "raw", "cache": False}
+    async with client.stream("POST", "/tts", json=body) as answer:
+        answer.raise_for_status()
+        async for block in answer.aiter_bytes():
+            now_s = time.perf_counter()
+            if block and last_s is not None:
+                gaps_s.append(now_s - last_s)
+            last_s = now_s
+    return max(gaps_s)
+
+
 async def measure_requests(client: httpx.AsyncClient) -> dict[str, float]:
     results: dict[str, float] = {}
     await speak(client, SENTENCE)  # the voice is encoded, all is warm
@@ -79,6 +95,10 @@ async def measure_requests(client: httpx.AsyncClient) -> dict[str, float]:
         results[f"{name}_real_time_factor"] = took_s / audio_s
     for mode in (2, 3):
         results[f"first_chunk_ms_mode_{mode}"] = 1e3 * min([await first_chunk_s(client, mode) for _ in range(2)])
+    results["longest_gap_ms_alone"] = 1e3 * await longest_gap_s(client, SENTENCE)
+    stream = asyncio.create_task(longest_gap_s(client, PARAGRAPH))
+    await asyncio.gather(*(speak(client, f"{SENTENCE[:12]}{HAN[seed]}", seed) for seed in range(4)))
+    results["longest_gap_ms_while_4_arrive"] = 1e3 * await stream
     for clients in (1, 4, 8):
         start_s = time.perf_counter()
         answers = await asyncio.gather(*(speak(client, SENTENCE, seed) for seed in range(clients)))
