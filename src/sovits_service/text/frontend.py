@@ -18,6 +18,7 @@ from sovits_service.text.reading import Reader, Reading
 from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
+from sovits_service.text.written import plain_markup, plain_money
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Frontend:
             MissingExtraError: the text needs a language whose packages are not installed.
         """
         mode = self._mode(language, symbols)
-        whole = Spoken.of(text).sub(_UNPAIRED, "")
+        whole = plain_markup(Spoken.of(text).sub(_UNPAIRED, ""))
         japanese = is_japanese(whole.text)
         segments: list[Segment] = []
         lost: tuple[Span, ...] = ()  # letters of fragments that say nothing at all; the next one that does reports them
@@ -103,7 +104,7 @@ class Frontend:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
         """
         mode = self._mode(language, symbols)
-        whole = Spoken.of(text).sub(_PAUSE, "").sub(_UNPAIRED, "").strip("\n")
+        whole = plain_markup(Spoken.of(text).sub(_PAUSE, "").sub(_UNPAIRED, "")).strip("\n")
         if whole and whole.text[-1] not in "，。？！,.?!~:：—…":
             whole += "." if mode == "en" else "。"
         segment = self._segment(whole, mode, symbols, is_japanese(whole.text))
@@ -239,7 +240,7 @@ def _runs(text: Spoken, mode: str, japanese: bool) -> list[tuple[str, Spoken]]:
                 piece = piece.sub(_WIDE_PAUSE_AT_END, "")
             elif after.language in ("zh", "yue"):  # 5G/4G网络
                 piece = piece.sub(_SLASH_AT_END, " ")
-        runs.append((run.language, piece))
+        runs.append((run.language, piece if run.language == "en" else plain_money(piece)))
     return runs
 
 

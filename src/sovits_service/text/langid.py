@@ -24,8 +24,9 @@ _TOKEN = rf"""
         |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
-    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)\$\s?)?[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
-        (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％]p(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
+    |(?P<money>[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
+    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
+        (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
     |(?P<notation>(?<=[/每])(?:@UNITS@)(?![A-Za-z])|(?<=第)[IVX]{{1,5}}(?![A-Za-z])|[IVX]{{1,4}}(?=[型期级度世号]))
     |(?P<zh>(?:[{HAN}](?:[(（][a-zêüv]{{1,6}}[1-6][)）])?)+)
@@ -35,7 +36,7 @@ _TOKEN = rf"""
     |(?P<x>[^\W_])
     |(?P<mark>.)
     """
-_MARKS = frozenset(",.!?，。！？")
+_MARKS = frozenset(",.!?，。！？、")
 _COUNTED = re.compile(
     r"[个名位只头条匹台辆架艘部本册张页份件套间座栋层楼号期届次回遍场种类样元块角毛分钱岁年月日天时点秒周季倍折度"
     r"米克斤吨里升寸尺亩平公千百万亿%％℃级班班路线楼室人家户口斤两杯瓶盒包箱袋碗盘把根颗粒片朵棵双对只首篇句字]"
@@ -48,7 +49,7 @@ _CHINESE_WORDS = re.compile(
 _CHINESE_HINTS = re.compile(
     rf"(?<!目)的(?![{KANA}確])|了(?![{KANA}解承見])|在(?![{KANA}庫宅籍住学日留任来外])|和(?=[{HAN}][^{KANA}])"
 )
-_SHORT_NAME = re.compile(r"(?<![A-Za-z])[A-Za-z]{1,3}-?$")
+_SHORT_NAME = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}-?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ def _tokens(text: str) -> list[Run]:
     tokens: list[Run] = []
     for match in _token_pattern().finditer(text):
         kind = match.lastgroup or "mark"
-        kind = {"link": "en", "formula": "num", "notation": "zh"}.get(kind, kind)
+        kind = {"link": "en", "formula": "num", "money": "num", "notation": "zh"}.get(kind, kind)
         if kind == "mark" and tokens:
             tokens[-1].text += match.group()
         else:
@@ -224,6 +225,8 @@ def _number_language(before: Run | None, number: Run, after: Run | None, base: s
     """Whose words a number is read in; the rules are the original's, but a counted number and 3D are Chinese."""
     if before is None and after is None:
         return base
+    if before is not None and before.language != "en" and number.text[0] in "$€£¥￥₩₹":
+        return before.language
     is_open = before is None or before.language != "en" or before.text[-1] in _MARKS or before.text[-1] in "/、"
     if has_chinese and is_open and after is not None and after.language == "en" and number.text[-1].isalnum():
         return base

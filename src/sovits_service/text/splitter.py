@@ -13,7 +13,7 @@ FRAGMENT_LIMIT_CHARACTERS = 510  # BERT reads 512 tokens, two of them are its ow
 _SENTENCE_ENDS = frozenset("，。？！,.?!~:：—…")
 _EVERY_MARK = frozenset(",.;?!、，。？！：…")
 _SILENT = frozenset("!?…,.- ")
-_RUN_OF_MARKS = re.compile(r"([!?…,.\-])[!?…,.\-]+")
+_RUN_OF_MARKS = re.compile(r"([!?…,.\-])(?:[!?…,.]|-(?!\d)|(?<!,)-)+")
 _SENTENCE_END = re.compile(f"([{''.join(re.escape(mark) for mark in sorted(_SENTENCE_ENDS))}])")
 _ENGLISH_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 _CHINESE_STOP = re.compile("。")
@@ -126,12 +126,14 @@ def _limit(fragment: Spoken) -> list[Spoken]:
 
 
 def _hard_limit(part: Spoken) -> Iterable[Spoken]:
-    while len(part) > FRAGMENT_LIMIT_CHARACTERS:
-        space = part.text.rfind(" ", FRAGMENT_LIMIT_CHARACTERS // 2, FRAGMENT_LIMIT_CHARACTERS)
-        end = space + 1 if space > 0 else FRAGMENT_LIMIT_CHARACTERS
-        yield part[:end]
-        part = part[end:]
-    yield part
+    start = 0
+    while len(part) - start > FRAGMENT_LIMIT_CHARACTERS:
+        limit = start + FRAGMENT_LIMIT_CHARACTERS
+        space = part.text.rfind(" ", start + FRAGMENT_LIMIT_CHARACTERS // 2, limit)
+        end = space + 1 if space > 0 else limit
+        yield part[start:end]
+        start = end
+    yield part[start:]
 
 
 def _sentences(text: Spoken) -> list[Spoken]:

@@ -27,7 +27,7 @@ def _one_of(words: Mapping[str, object] | tuple[str, ...]) -> str:
 
 
 _LETTER_MAGNITUDE = r"(?:k|K|m|M|mn|mm|mil|bn|b|B|tn|T)"
-_WORD_MAGNITUDE = r"(?:hundred|thousand|million|billion|trillion|quadrillion)"
+_WORD_MAGNITUDE = r"(?:hundred|thousand|lakh|crore|million|billion|trillion|quadrillion)"
 _MAGNITUDE = rf"(?:({_LETTER_MAGNITUDE})(?![\w])|[ -]({_WORD_MAGNITUDE})\b|({_one_of(EAST_ASIAN_MAGNITUDES)}))?"
 _PER = rf"(?: ?/ ?(?:a )?({_one_of(PER)})(?![\w]))?"
 _SIGN = rf"(?:((?<![A-Za-z])(?:{_one_of(DOLLAR_OF)}))?([{''.join(CURRENCY_SIGNS)}])) ?"
@@ -58,6 +58,8 @@ _MEASURE = re.compile(
     rf"(?:(?: ?/ ?| per )({_one_of(PER)})(?![\w]))?"
 )
 _SQUARE = re.compile(r"(?<=[\d ])(sq|cu)\.? (ft|m|km|mi|in|yd|cm|mm)\b")
+_SPOONS = re.compile(r"(?<=\d) ?(tb?sp)s?\b(?:\.(?= [a-z]))?")
+_ONE = re.compile(r"(?<![\d./])(?<!\d )1$")
 _TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
 _SPACED_INCHES = re.compile(r"(?<=\d) in\.? (?=(?:wide|long|tall|deep|high|thick|by|x)\b)")
 _COMPASS = re.compile(r"(?<=\d)° ?([NSEW])(?!\w)")
@@ -95,6 +97,7 @@ def read_quantities(text: Spoken) -> Spoken:
     text = text.sub(_PERCENT, " percent")
     text = text.sub(_SQUARE, lambda m: {"s": "sq", "c": "cu"}[m[1][0]] + m[2]).replace("mmHg", "millimeters of mercury")
     text = text.sub(_SPACED_INCHES, " inches ")
+    text = text.sub(_SPOONS, _spoons)
     text = text.sub(_COMPASS, lambda m: f"° {_COMPASS_POINTS[m[1]]}")
     text = text.sub(_FEET_INCHES, lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}")
     text = text.sub(_MEASURE, _measure)
@@ -209,6 +212,11 @@ def _measure(match: re.Match[str]) -> str:
     else:
         singular = singular or _is_adjective(match)
     return f"{_NEGATIVE[sign]}{amount} {one if singular else many}{_per(per)}"
+
+
+def _spoons(match: re.Match[str]) -> str:
+    is_one = _ONE.search(match.string[max(0, match.start() - 4) : match.start()])
+    return f" {'tea' if match[1] == 'tsp' else 'table'}spoon{'' if is_one else 's'}"
 
 
 def _inches(match: re.Match[str]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from functools import lru_cache
 
 from sovits_service.text.spoken import Spoken
+from sovits_service.text.written import plain_markup
 
 # Before NFKC, which would turn a square into a 2 and a half into 1/2 glued to its whole number.
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
@@ -94,9 +94,6 @@ _TRANSLATION = str.maketrans(_CHARACTERS | _SIGNS)
 
 # Markup, in this order. Every pattern is bounded, so that time stays linear.
 _MARKUP = (
-    (re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,500}\)"), r"\1"),  # [text](link) and ![alt](image)
-    (re.compile(r"</?(?:br|p|div|li|tr|h[1-6]|hr)\b[^<>\n]{0,200}>", re.IGNORECASE), "\n"),
-    (re.compile(r"<(?:!--)?/?[A-Za-z][^<>\n]{0,200}>|-->"), " "),
     (re.compile(r"^[ \t]*(?:```|~~~)[^\n]{0,100}$", re.MULTILINE), " "),
     (re.compile(r"^[ \t]*(?:[-*_=][ \t]?){3,}$", re.MULTILINE), " "),  # rules
     (re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?)", re.MULTILINE), ""),
@@ -105,7 +102,6 @@ _MARKUP = (
     (re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
     (re.compile(r"`{1,3}([^`\n]{0,300})`{1,3}"), r"\1"),
 )
-_CHARACTER_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")  # as html has it
 _WIDE_SPACE = re.compile(r"[ \t]{2,}")
 _MICRO = re.compile(r"[0-9][ ]?[µμ]")
 _OHMS = re.compile(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]")
@@ -122,7 +118,7 @@ _SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(]
 
 def plain_text(text: Spoken) -> Spoken:
     """Typed text without markup and invisible characters, with ASCII punctuation where there is any."""
-    text = text.sub(_CHARACTER_REFERENCE, lambda m: html.unescape(m[0])).sub(_WIDE_SPACE, " ").each(_visible)
+    text = plain_markup(text.sub(_WIDE_SPACE, " ").each(_visible))
     for pattern, kept in _MARKUP:
         text = text.sub(pattern, kept)
     text = text.sub(_OPEN_QUOTE, r'"\1"')

@@ -206,6 +206,7 @@ DOLLAR_OF: dict[str, str] = {
     "NT": "New Taiwan",
 }
 CURRENCY_CODES: dict[str, tuple[str, str]] = {
+    "RM": ("ringgit", "ringgit"),
     "USD": ("U S dollar", "U S dollars"),
     "EUR": ("euro", "euros"),
     "GBP": ("British pound", "British pounds"),
@@ -243,6 +244,8 @@ MAGNITUDES: dict[str, str] = {
     "T": "trillion",
     "hundred": "hundred",
     "thousand": "thousand",
+    "lakh": "lakh",
+    "crore": "crore",
     "million": "million",
     "billion": "billion",
     "trillion": "trillion",

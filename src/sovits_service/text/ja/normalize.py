@@ -18,6 +18,7 @@ _FOLDED: dict[int, str] = {
     **{ord(char): "-" for char in "−‐‑‒–－"},
     0x2236: ":",
     0x2044: "/",
+    0x2109: "°F",
 }
 # a letter and its voicing mark at a time
 _HALF_KANA = re.compile("[\uff66-\uff9d][\uff9e\uff9f]?|[\uff9e\uff9f]")
@@ -57,6 +58,7 @@ _LOT = re.compile(r"(?<![\d-])\d+(?:-\d+){2,}(?![\d-])")
 _FLOOR = re.compile(r"(?<![A-Za-z\d])(B?)(\d{1,2})F(?![A-Za-z\d])")
 _PLUS = re.compile(r"(?<![\dA-Za-z])\+(?=\d)")
 _EQUALS = re.compile(r"(?<=[\dA-Za-z一-鿿ァ-ヶー])\s?=\s?(?=[\d¥$A-Za-z])")
+_HALF_DAY = re.compile(r"(午前|午後)?\s?(?<![\d.:])(1[0-2]|0?[1-9])\s?([AaPp])\.?[Mm](?![A-Za-z])\.?")
 _LABEL = re.compile(r"(?<![A-Za-z])(No|Vol)\.\s?(?=\d)", re.IGNORECASE)
 _RATIO = re.compile(r"(?<![\d:：.])(\d+)\s?[:：]\s?(\d+)(?![\d:：])")
 _SCORE = re.compile(
@@ -189,6 +191,7 @@ _KANJI_VALUES = str.maketrans("〇一二三四五六七八九", "0123456789")
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_POSTCODE, lambda match: f"郵便番号{digit_by_digit(match[1])}の{digit_by_digit(match[2])}"),
     (_KANJI_DIGITS, lambda match: match[0].translate(_KANJI_VALUES)),
+    (_HALF_DAY, lambda match: f"{match[1] or ('午前' if match[3] in 'aA' else '午後')}{int(match[2])}時"),
     (_LABEL, lambda match: {"no": "ナンバー", "vol": "ボリューム"}[match[1].lower()]),
     (_FLOOR, lambda match: f"{'地下' if match[1] else ''}{match[2]}階"),
     (_VERSION, lambda match: "バージョン"),

@@ -35,6 +35,7 @@ _FOLDED: dict[int, str] = {
     0x223C: "~",
     0x2236: ":",
     0x2044: "/",
+    0x2109: "°F",
 }
 
 
@@ -56,6 +57,10 @@ _CLOCK = re.compile(
     r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?:\s?(am|pm)(?![A-Za-z]))?", re.IGNORECASE
 )
 _HOUR = re.compile(r"(?<!\d)(\d{1,2})(?=시(?:[^간즌가-힣]|$|에|부|까|쯤|경|정|반|가|를|의|는|이|로|도|면|와|였|입|였))")
+_HALF_DAY = re.compile(
+    r"(?:(오전|오후)\s?)?(?<![\d.:])(1[0-2]|0?[1-9])\s?(am|pm|a\.m\.|p\.m\.)(?![A-Za-z])", re.IGNORECASE
+)
+_PAIRED = {"24/7": "이십사 칠", "50/50": "오십 대 오십"}
 _RATIO = re.compile(r"(?<![\d:.])(\d+)\s?:\s?(\d+)(?![\d:])")
 _FRACTION = re.compile(r"(?<![\d/.])(\d+)/(\d+)(?![\d/])")
 _VULGAR = re.compile(r"(\d*)([¼-¾⅐-⅞])")
@@ -248,6 +253,7 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_CODE, lambda match: match[1] + digit_by_digit(match[2])),
     (_EMERGENCY, lambda match: digit_by_digit(match[1])),
     (_CLOCK, _clock),
+    (_HALF_DAY, lambda match: f"{match[1] or ('오전' if match[3][0] in 'aA' else '오후')} {_hour(match[2])} 시"),
     (_SERIAL, lambda match: "점".join(sino(part) for part in match[0].split("."))),
     (_MONEY_BEFORE, _money_before),
     (_RANGE, _range),
@@ -259,7 +265,7 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_NUMBER_SIGN, lambda match: "넘버 "),
     (_NEGATIVE, lambda match: "마이너스 "),
     (_VULGAR, lambda match: (sino(match[1]) + "과 " if match[1] else "") + _vulgar(match[2])),
-    (_FRACTION, lambda match: f"{sino(match[2])}분의 {sino(match[1])}"),
+    (_FRACTION, lambda match: _PAIRED.get(match[0]) or f"{sino(match[2])}분의 {sino(match[1])}"),
     (_RATIO, lambda match: f"{sino(match[1])} 대 {sino(match[2])}"),
     (_OPERATOR, lambda match: f" {SIGNS[match[1]]} ".replace(" 은", "은")),
     (_PLUS, lambda match: "플러스"),

@@ -18,6 +18,7 @@ _FOLDED: dict[int, str] = {
     **{ord(char): "~" for char in "～〜∼"},
     **{ord(char): "-" for char in "−‐‑‒–"},
     0x2236: ":",
+    0x2109: "°F",
 }
 _MARKS = {
     "：": ",", "；": ",", "，": ",", "。": ".", "！": "!", "？": "?", "\n": ".", "·": ",", "、": ",", "—": "-",
@@ -44,12 +45,15 @@ _DISCOUNT = re.compile(r"(?<!\d)([1-9][1-9])(?=\s?折)")
 _YEAR = re.compile(r"(?<!\d)(\d{4}|(?<=['’])\d\d)(?=\s?年)|(?<!\d)(\d{4})(?=[-~至](?:\d{4}|\d\d)年)")
 _CLOCK = re.compile(r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])\s?(am|pm)?", re.IGNORECASE)
 _HALF_DAY = re.compile(r"(?:朝早|朝頭早|上[晝昼午]|下[晝昼午]|晏晝|晏昼|夜晚|晚上|今晚|凌晨)\s?$")
+_HOUR = re.compile(r"(?<![\d.:])(1[0-2]|0?[1-9])\s?(am|pm)(?![A-Za-z])", re.IGNORECASE)
 _RATIO = re.compile(r"(?<![\d:.])(\d+)\s?:\s?(\d+)(?![\d:])")
 _MOBILE = re.compile(r"(?<![\d.,])(?:\+?86[- ]?)?1[3-9]\d{9}(?!\d)")
 _PHONE = re.compile(
     r"(?<![\d-])(?:\+?\d{1,3}[- ])?\d{3,4}[- ]\d{4}(?:[- ]\d{4})?(?![\d-])|(?<![\d-])0\d{2,3}-\d{7,8}(?!\d)"
 )
-_CALLED = re.compile(r"((?:電話|电话|致電|致电|熱線|热线|手機|手机|打去|WhatsApp|號碼|号码)\D{0,4})(\d{3,12})(?!\d)")
+_CALLED = re.compile(
+    r"((?:電話|电话|致電|致电|熱線|热线|手機|手机|打去|WhatsApp|號碼|号码|密碼|密码|撥|拨)\D{0,4})(\d{3,12})(?!\d)"
+)
 _EMERGENCY = re.compile(r"(打|報|报|call\s?)(999|112|110|119|120)(?!\d)")
 _SERIAL = re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?!\d)")
 _MONEY_BEFORE = re.compile(rf"({_CURRENCY})\s?({_NUMBER})\s?({_SCALE})?", re.IGNORECASE)
@@ -151,6 +155,11 @@ def _clock(match: re.Match[str]) -> str:
     return f"{half}{hour}點{minute}{second}"
 
 
+def _hour(match: re.Match[str]) -> str:
+    half = "" if _HALF_DAY.search(match.string[: match.start()]) else "朝早" if match[2][0] in "aA" else "下晝"
+    return f"{half}{'兩' if int(match[1]) == 2 else cardinal(match[1])}點"
+
+
 def _phone(match: re.Match[str]) -> str:
     return re.sub(r"\d+", lambda part: digit_by_digit(part[0]), re.sub(r"[- +]", "", match[0]))
 
@@ -193,6 +202,7 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_CALLED, lambda match: match[1] + digit_by_digit(match[2])),
     (_EMERGENCY, lambda match: match[1] + digit_by_digit(match[2])),
     (_CLOCK, _clock),
+    (_HOUR, _hour),
     (_SERIAL, lambda match: "點".join(cardinal(part) for part in match[0].split("."))),
     (_COLD, lambda match: f"零下{number(match[1])}度"),
     (_PERCENT_RANGE, lambda match: f"百分之{number(match[1])}至{number(match[2])}"),

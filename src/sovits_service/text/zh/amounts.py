@@ -14,7 +14,25 @@ _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?!\d|,\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.])(\d{1,3}(?: \d{3})+)(?![\d.]| \d)")
 _CARD = re.compile(r"(?<![\d.])\d{4}(?:[ -]\d{4}){2,4}(?:[ -]\d{1,3})?(?!\d)")
 _MORE_THAN = re.compile(r"(?<=\d)\+(?=[\u4e00-\u9fff])|(?<=[万亿千百])\+")
-_UP_TO = re.compile(r"(?<![信编]号)(?<=[年月日号点时分秒岁元度米克天周万亿千百%℃])\s?[-~～–—]\s?(?=\d)")
+_UP_TO = re.compile(
+    r"(?<![信编]号)(?:(?<=[\d零一二三四五六七八九十两半几百千万亿][年月日号点时分秒岁元度米克天周万亿千百%℃])"
+    r"|(?<=小时|公里|公斤|方米)|(?<=[千厘毫公]米)|(?<=[千毫]克)|(?<=\d[%℃])|(?<=[万亿千百]))\s?[-~～–—]\s?(?=\d)"
+    r"|(?<=[年月日号点时分秒岁元度米克天周])\s?[~～–—]\s?(?=\d)"
+)
+_AIRCRAFT = re.compile(
+    r"(?<=[歼运轰直苏图鹰])-(?=\d{1,3}(?!\d))|(?<=米格|东风|长征|神舟|红旗|巨浪|嫦娥|天宫|波音|空客)-(?=\d)"
+)
+_BY_VOLUME = re.compile(r"(?<=\d)%\s?vol(?![A-Za-z])")
+_CALLED = r"1(?:10|19|20|22)"
+_EMERGENCY = re.compile(
+    rf"(?<=[打拨叫报])({_CALLED})(?![\d.])|(?<![\d.])({_CALLED}(?:[、和,，及与]{_CALLED})+)(?![\d.])"
+)
+_BLOOD_PRESSURE = re.compile(r"(?<![\d./])(\d{2,3})/(\d{2,3})\s?(?:mmHg|毫米汞柱)")
+_FAHRENHEIT = re.compile(r"(?<![\d.])(-?\d+(?:\.\d+)?)\s?(?:℉|°F)")
+_NUMERO = re.compile(r"№\s?(\d+)")
+_SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.])(\d+(?:\.\d+)?)[eE](-?\d{1,3})(?![A-Za-z\d])")
+_DIGITS = re.compile(r"\d+")
+_CHAT = re.compile(r"6{3,}|23{2,}")
 _METRES_AND_MORE = re.compile(r"(?<![\d.])(\d)(米|块|毛)(\d{1,2})(?![\d.]|[\u4e00-\u9fff]*[厘分公毫])")
 _MOBILE = re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d)([ -]?)(\d{4})\3(\d{4})(?!\d)")
 _LANDLINE = re.compile(
@@ -91,6 +109,12 @@ class AmountRules:
             (_THOUSANDS, lambda m: m[1].replace(",", "")),
             (_CARD, lambda m: ",".join(map(_say_code, re.split("[ -]", m.group())))),
             (_SPACED_THOUSANDS, lambda m: m[1].replace(" ", "")),
+            (_AIRCRAFT, lambda _: ""),
+            (_BY_VOLUME, lambda _: "%"),
+            (_BLOOD_PRESSURE, lambda m: f"{read_number(m[1])},{read_number(m[2])}毫米汞柱"),
+            (_FAHRENHEIT, lambda m: "华氏" + ("负" if m[1][0] == "-" else "") + read_number(m[1].lstrip("-")) + "度"),
+            (_NUMERO, lambda m: read_cardinal(m[1]) + "号"),
+            (_SCIENTIFIC, _read_scientific),
             (_MORE_THAN, lambda _: "多"),
             (_UP_TO, lambda _: "到"),
             (_METRES_AND_MORE, lambda m: f"{'两' if m[1] == '2' else read_digits(m[1])}{m[2]}{read_digits(m[3])}"),
@@ -107,6 +131,7 @@ class AmountRules:
             (_FRACTION, _read_fraction),
             (self._amount, self._read_amount),
             (_POWERS, _read_power),
+            (_EMERGENCY, _read_emergency),
             (_PLAIN, _read_plain),
         )
 
@@ -156,6 +181,8 @@ class AmountRules:
             for i, number in enumerate(numbers)
         )
         more = "多" if match["more"] or match["more2"] else ""
+        if is_range and unit in _TEMPERATURES and not match["unit"] and match["first"][0] == "-":
+            said = said.replace("到", f"{name}到", 1)  # 零下五度到三度
         said = f"{said}{magnitude}{more}" if magnitude and match["more2"] else f"{said}{more}{magnitude}"
         if currency and after.startswith(("元", "块", "美元", "美金", "欧元", "英镑", "日元", "港币", "港元", name)):
             name = ""
@@ -197,6 +224,17 @@ _UNPAIRED_UNITS = frozenset(("%", "‰", "°C", "℃", "°F", "℉", "°"))
 
 def _say_code(digits: str) -> str:
     return read_digits(digits, telephone=True)
+
+
+def _read_emergency(match: re.Match[str]) -> str:
+    if context.COUNTED.match(match.string, match.end()):
+        return match[0]
+    return _DIGITS.sub(lambda digits: _say_code(digits[0]), match[0])
+
+
+def _read_scientific(match: re.Match[str]) -> str:
+    power = ("负" if match[2][0] == "-" else "") + read_cardinal(match[2].lstrip("-"))
+    return ("" if match[1] == "1" else read_number(match[1]) + "乘") + f"十的{power}次方"
 
 
 def _read_mobile(match: re.Match[str]) -> str:
@@ -287,6 +325,10 @@ def _read_plain(match: re.Match[str]) -> str:
     return read_cardinal(number) + more
 
 
+_MODEL_NAME = re.compile(r"[A-Z]{1,5} ?$")
+_CURRENCY_CODE = re.compile(r"(?:RMB|USD|CNY|EUR|JPY|GBP|HKD|TWD|KRW|NT|US|HK)\s?$")
+
+
 def _ends_in_letter(before: str) -> bool:
     return before[-1:].isascii() and before[-1:].isalpha()
 
@@ -299,12 +341,14 @@ def _names_year(before: str, after: str) -> bool:
 def _reads_as_code(number: str, before: str, after: str, match: re.Match[str]) -> bool:
     if len(number) < 3:
         return number.startswith("0") and len(number) > 1
-    if _is_code(match, number):
+    if _is_code(match, number) or (_MODEL_NAME.search(before) and not _CURRENCY_CODE.search(before)):
         return True
     if context.CODE_AFTER.match(after):
         return True
     if context.COUNTED.match(after):
         return number.startswith("0")
+    if _CHAT.fullmatch(number):
+        return True
     if number in context.NAMED_NUMBERS:
         return True
     if number.startswith("0") or _ends_in_letter(before.removesuffix("-")):

@@ -28,6 +28,12 @@ _CLOCK = r"([01]?\d|2[0-4])[:：]([0-5]\d)(?:[:：]([0-5]\d))?"
 _TIME = re.compile(
     rf"(?<![\d.:：]){_CLOCK}(?:\s?([-~～—–至到])\s?{_CLOCK})?(?![\d:：]|\.\d)\s?(am|pm|AM|PM|a\.m\.|p\.m\.)?(?![A-Za-z])"
 )
+_HOUR = re.compile(
+    r"(上午|下午|中午|晚上|早上|凌晨|今晚|明早)?\s?(?<![\d.:：-])(1[0-2]|0?[1-9])\s?([AaPp])\.?[Mm](?![A-Za-z])\.?"
+)
+_STANDARD = re.compile(
+    r"(?<![A-Za-z])([A-Z]{2,5}(?:/[A-Z]{1,2})?)[ -]?(\d{3,6}(?:\.\d{1,2})?)([:：-])((?:19|20)\d\d)(?!\d)"
+)
 _DURATION = re.compile(r"(?<![\d.:：])(\d{1,3})[:：]([0-5]?\d)(?:[:：]([0-5]\d))?(\.\d+)?(?![\d:：])")
 _RATIO = re.compile(r"(?<![\d.:：])(\d+(?:\.\d+)?)((?:[:：∶]\d+(?:\.\d+)?)+)(?![\d:：])")
 _SCORE = re.compile(r"(?<![\d.-])(\d{1,3})\s?[-–—]\s?(\d{1,3})(?![\d.-]|\s?[年月日号点岁元个人万%米千克天小分秒])")
@@ -38,9 +44,10 @@ def read_dates(text: Spoken) -> Spoken:
     """Say dates, times and ratios; other numbers stay digits."""
     if not any(character.isdigit() for character in text.text):
         return text
+    text = text.sub(_STANDARD, _standard)
     text = text.sub(_NUMERIC_DATE, lambda m: _date(m[1], m[3], m[4]))
     text = text.sub(_NUMERIC_MONTH, lambda m: _date(m[1], m[3], None))
-    text = text.sub(_TIME, _time)
+    text = text.sub(_TIME, _time).sub(_HOUR, _hour)
     text = text.sub(_DURATION, _duration)
     text = text.sub(_RATIO, _ratio)
     text = text.sub(_SCORE, _score)
@@ -130,6 +137,17 @@ def _time(match: re.Match[str]) -> str:
     if half_day:
         said = ("上午" if half_day[0] in "aA" else "下午") + said
     return said
+
+
+def _standard(match: re.Match[str]) -> str:
+    """ISO 9001:2015 and GB/T 2828.1-2012: a name and digits, no range of thousands."""
+    number = "点".join(map(read_digits, match[2].split(".")))
+    return f"{match[1].replace('/', '杠')}{number}{'杠' if match[3] == '-' else ','}{read_digits(match[4])}"
+
+
+def _hour(match: re.Match[str]) -> str:
+    half = match[1] or ("上午" if match[3] in "aA" else "下午")
+    return half + _clock(match[2], "0", None)
 
 
 def _duration(match: re.Match[str]) -> str:
