@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 import torch
 
+from sovits_service.cores import available_cores, stage_threads
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
@@ -114,6 +116,8 @@ class ModelStore:
         self._vits_path = tts.vits_weights_path
         self._current: Model | None = None
         self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half and settings.precision != "float32")
+        if not os.environ.get("OMP_NUM_THREADS") or settings.threads:
+            torch.set_num_threads(settings.threads or stage_threads(available_cores()))
         backend, precision = choose_backend(settings, self._device, self._dtype)
         self._loader = ModelLoader(
             backend=backend,

@@ -59,9 +59,28 @@ def lane(engine, gpt, synthesizer, vocoder, hubert):
         SemanticRunner(gpt, SLOTS, 600),
         TextFeatures(None, CPU, torch.float32),
         PromptEncoder(synthesizer, hubert, None),
-        CfmWaveDecoder(synthesizer, vocoder),
+        CfmWaveDecoder(synthesizer, vocoder, max_batch=8),
         engine.counters,
     )
+
+
+@pytest.fixture
+def wait_for(lane, monkeypatch):
+    """Has the decoder do nothing until so many streams wait for it: a batch does not depend on who is fast."""
+    choose = type(lane.decoder).batch
+
+    def set_up(count):
+        has_begun = []
+
+        def batch(self, streams):
+            if len(streams) < count and not has_begun:
+                return []
+            has_begun.append(True)
+            return choose(self, streams)
+
+        monkeypatch.setattr(type(lane.decoder), "batch", batch)
+
+    return set_up
 
 
 def cfm_options(seed: int = 3, **kwargs):
@@ -79,7 +98,9 @@ async def test_a_sentence_is_as_long_as_its_tokens_at_the_rate_of_the_vocoder(en
     assert 11 <= len(chunk.samples) // SAMPLES_PER_TOKEN <= 60
 
 
-async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(engine, lane, synthesizer, monkeypatch):
+async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(
+    engine, lane, synthesizer, monkeypatch, wait_for
+):
     alone = [joined(await collect(request(engine, lane, seed))) for seed in range(8)]
     sizes = []
     sample = type(synthesizer).sample
@@ -89,6 +110,7 @@ async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(engi
         return sample(self, features, *args)
 
     monkeypatch.setattr(type(synthesizer), "sample", counted)
+    wait_for(8)
     together = await asyncio.gather(*(collect(request(engine, lane, seed)) for seed in range(8)))
     for one, many in zip(alone, together, strict=True):
         assert joined(many).shape == one.shape
@@ -144,7 +166,7 @@ async def test_what_the_decoder_chose_is_what_advances(engine, lane, monkeypatch
     assert len({id(stream) for stream in chosen}) == 6
 
 
-async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, monkeypatch):
+async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, monkeypatch, wait_for):
     clean = joined(await collect(request(engine, lane, 1)))
     advance = type(lane.decoder).advance
     batches = []
@@ -158,6 +180,7 @@ async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, mon
         ]
 
     monkeypatch.setattr(type(lane.decoder), "advance", poisoned)
+    wait_for(3)
     results = await asyncio.gather(
         *(collect(request(engine, lane, seed)) for seed in (1, 2, 3)), return_exceptions=True
     )

@@ -30,7 +30,7 @@ async def chunks_of(service, request):  # noqa: F811
 def requests():
     yield from (replace(STREAMED, streaming_mode=mode) for mode in (0, 1))
     for mode in (2, 3):
-        for length, overlap in CHUNKS:
+        for length, overlap in CHUNKS if mode == 3 else CHUNKS[1:3]:
             speed = 1.3 if (length, overlap) == (4, 2) else 1.0
             yield replace(STREAMED, streaming_mode=mode, speed=speed, min_chunk_tokens=length, overlap_tokens=overlap)
 
@@ -53,10 +53,9 @@ async def test_speech_is_the_same_alone_behind_a_lagging_decoder_and_in_company(
         lagging = [await chunks_of(service, request) for request in requests()]
     for request, one, other in zip(requests(), alone, lagging, strict=True):
         assert [len(chunk) for chunk in other] == [len(chunk) for chunk in one], request
-        # v3 and v4 may draw windows in one batch, which rounds differently in the last bit.
-        np.testing.assert_allclose(np.concatenate(other), np.concatenate(one), atol=1e-5)
+        np.testing.assert_array_equal(np.concatenate(other), np.concatenate(one))
 
     together = await asyncio.gather(*(chunks_of(service, request) for request in requests()))
     for request, one, other in zip(requests(), alone, together, strict=True):
         assert [len(chunk) for chunk in other] == [len(chunk) for chunk in one], request
-        np.testing.assert_allclose(np.concatenate(other), np.concatenate(one), atol=1e-3)
+        np.testing.assert_array_equal(np.concatenate(other), np.concatenate(one))

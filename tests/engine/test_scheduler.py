@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sovits_service.engine.scheduler import Scheduler
-from sovits_service.engine.sequence import Job, JobOptions
-from sovits_service.types import AudioChunk, LanguageRun, SamplingParams, Segment
+from sovits_service.engine.sequence import Job, JobOptions, Sequence
+from sovits_service.types import AudioChunk, LanguageRun, SamplingParams, Segment, VoicePrompt
 
 SEGMENT = Segment((LanguageRun("zh", "好", (1, 2), (2,)),))
 
@@ -29,9 +29,24 @@ def make_job(event_loop_for_jobs):
             options=JobOptions(SamplingParams(), seed=1, streaming_mode=streaming_mode),
             window=window,
             event_loop=event_loop_for_jobs,
+            voice_prompt=VoicePrompt(None, None),
         )
 
     return make
+
+
+class Prepared(Scheduler):
+    """A scheduler for which the features of what it begins are there at once."""
+
+    def admit(self, limit: int) -> list[Sequence]:
+        admitted: list[Sequence] = []
+        while len(admitted) < limit:
+            while (sequence := self.begin()) is not None:
+                sequence.is_prepared = True
+            if not (one := super().admit(1)):
+                break
+            admitted += one
+        return admitted
 
 
 def received(job: Job) -> list[object]:
@@ -44,7 +59,7 @@ def received(job: Job) -> list[object]:
 
 
 def test_a_job_takes_every_free_slot_when_it_is_alone(make_job):
-    scheduler = Scheduler(4)
+    scheduler = Prepared(4)
     job = make_job(6)
     scheduler.submit(job)
     assert [sequence.index for sequence in scheduler.admit(10)] == [0, 1, 2, 3]
@@ -53,7 +68,7 @@ def test_a_job_takes_every_free_slot_when_it_is_alone(make_job):
 
 
 def test_slots_are_shared_evenly_between_jobs(make_job):
-    scheduler = Scheduler(4)
+    scheduler = Prepared(4)
     long, short = make_job(10), make_job(2)
     scheduler.submit(long)
     scheduler.submit(short)
@@ -63,7 +78,7 @@ def test_slots_are_shared_evenly_between_jobs(make_job):
 
 
 def test_a_freed_slot_goes_to_the_job_that_holds_fewest(make_job):
-    scheduler = Scheduler(2)
+    scheduler = Prepared(2)
     first, second = make_job(10), make_job(1)
     scheduler.submit(first)
     running = scheduler.admit(10)
@@ -76,7 +91,7 @@ def test_a_freed_slot_goes_to_the_job_that_holds_fewest(make_job):
 
 
 def test_the_lowest_slot_is_taken_first_so_that_the_batch_stays_small(make_job):
-    scheduler = Scheduler(8)
+    scheduler = Prepared(8)
     jobs = [make_job() for _ in range(4)]
     for job in jobs:
         scheduler.submit(job)
@@ -92,7 +107,7 @@ def test_the_lowest_slot_is_taken_first_so_that_the_batch_stays_small(make_job):
 
 
 def test_admission_is_limited_per_step(make_job):
-    scheduler = Scheduler(8)
+    scheduler = Prepared(8)
     scheduler.submit(make_job(8))
     assert len(scheduler.admit(3)) == 3
     assert len(scheduler.admit(3)) == 3
@@ -100,7 +115,7 @@ def test_admission_is_limited_per_step(make_job):
 
 
 def test_a_stream_starts_with_one_segment_and_runs_little_ahead_of_its_reader(make_job):
-    scheduler = Scheduler(8)
+    scheduler = Prepared(8)
     job = make_job(5, streaming_mode=1, window=2)
     scheduler.submit(job)
     assert len(scheduler.admit(10)) == 1
@@ -112,7 +127,7 @@ def test_a_stream_starts_with_one_segment_and_runs_little_ahead_of_its_reader(ma
 
 
 def test_a_slow_reader_of_a_long_text_bounds_what_is_started(make_job):
-    scheduler = Scheduler(4)
+    scheduler = Prepared(4)
     job = make_job(100, window=6)
     scheduler.submit(job)
     for _ in range(10):
@@ -122,7 +137,7 @@ def test_a_slow_reader_of_a_long_text_bounds_what_is_started(make_job):
 
 
 def test_removing_a_job_frees_its_slots(make_job):
-    scheduler = Scheduler(3)
+    scheduler = Prepared(3)
     gone, stays = make_job(2), make_job(1)
     scheduler.submit(gone)
     scheduler.submit(stays)
@@ -135,7 +150,7 @@ def test_removing_a_job_frees_its_slots(make_job):
 
 
 def test_waiting_jobs_are_those_without_a_slot(make_job):
-    scheduler = Scheduler(1)
+    scheduler = Prepared(1)
     for _ in range(3):
         scheduler.submit(make_job())
     assert scheduler.waiting_jobs == 3
@@ -178,3 +193,40 @@ def test_a_reader_whose_event_loop_is_closed_counts_as_gone(make_job):
     job.event_loop.close()
     job.send(None)
     assert job.is_cancelled
+
+
+def test_nothing_begins_before_its_voice_is_there_and_nothing_is_admitted_before_its_features(make_job):
+    scheduler = Scheduler(4)
+    job = make_job(3)
+    job.voice_prompt = None
+    scheduler.submit(job)
+    assert scheduler.begin() is None
+    job.voice_prompt = VoicePrompt(None, None)
+    first, second = scheduler.begin(), scheduler.begin()
+    assert [first.index, second.index] == [0, 1]
+    assert scheduler.begin() is None, "a job has no more than two segments before the slots"
+    assert scheduler.admit(10) == []
+    second.is_prepared = True
+    assert scheduler.admit(10) == [second]
+    assert scheduler.begin().index == 2
+
+
+def test_what_a_listener_waits_for_begins_before_whole_answers(make_job):
+    scheduler = Scheduler(4)
+    whole, stream, dry = make_job(3), make_job(3, streaming_mode=2), make_job(3, streaming_mode=2)
+    for job in (whole, stream, dry):
+        scheduler.submit(job)
+    stream.runs_dry_s, dry.runs_dry_s = 20.0, 10.0
+    assert [scheduler.begin().job for _ in range(4)] == [dry, stream, whole, whole]
+
+
+def test_a_removed_job_is_forgotten_where_it_was_begun(make_job):
+    scheduler = Scheduler(4)
+    gone = make_job(2)
+    scheduler.submit(gone)
+    sequence = scheduler.begin()
+    assert scheduler.holds(sequence)
+    scheduler.remove(gone)
+    assert not scheduler.holds(sequence)
+    sequence.is_prepared = True
+    assert scheduler.admit(10) == []

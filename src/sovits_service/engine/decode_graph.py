@@ -54,6 +54,7 @@ class DecodeGraphs:
             self._step(bound)
         torch.cuda.current_stream(self._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads go on with their own work on the device meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             output = self._step(bound)
         return graph, output

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from collections.abc import Sequence as Row
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import TypeVar
 
 import structlog
 
 from sovits_service.deadline import Deadline
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.sequence import Job, JobOptions
+from sovits_service.engine.stage import Stages
 from sovits_service.errors import DeadlineExceededError, OverloadedError, SovitsError, SynthesisError
 from sovits_service.types import AudioChunk, ReferenceAudio, Segment
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 _SEGMENTS_AHEAD = 32  # started and not yet read: bounds the memory of a long text behind a slow reader
 _STREAMED_SEGMENTS_AHEAD = 2
+_SWITCH_INTERVAL_S = 0.0005
 _TURNOVER_WEIGHT = 0.2  # of the latest interval in the mean
 
 
@@ -79,9 +84,14 @@ class Engine:
         self._is_quiet = threading.Event()
         self._is_quiet.set()
         self.counters = Counters()
+        self._stages = Stages(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="sovits-engine", daemon=True)
 
     def start(self) -> None:
+        # A step gives the interpreter lock away at each operator, and a thread that computes in Python, as one that
+        # reads a text, keeps it for this long each time: with Python's 5 ms a token takes seconds.
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self._stages.start()
         self._thread.start()
 
     @property
@@ -95,8 +105,9 @@ class Engine:
         self._is_quiet.wait(deadline_s)
         self._is_stopping = True
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
+            self._stages.stop()
 
     def stats(self) -> EngineStats:
         """Numbers as they are now; read from another thread, each is right but they may be a step apart."""
@@ -209,11 +220,13 @@ class Engine:
             while not self._is_stopping:
                 self._wake.clear()
                 self._take_inbox()
+                self._settle()
                 has_worked = False
                 for lane in list(self._lanes):
                     has_worked |= self._step(lane)
                     if lane.is_idle:
                         self._lanes.remove(lane)
+                self._lanes = self._lanes[1:] + self._lanes[:1]  # each is the first to find a stage free in turn
                 if not has_worked:
                     self._wake.wait()
         except BaseException as error:
@@ -240,14 +253,24 @@ class Engine:
                 self._lanes.append(lane)
             lane.submit(job)
 
+    def _settle(self) -> None:
+        """Hand the outcomes of the stages to the lanes they belong to."""
+        for stage in self._stages.all:
+            outcome = stage.take()
+            if outcome is not None:
+                self._guard(outcome.owner, outcome.settle)
+
     def _step(self, lane: Lane) -> bool:
-        """One step of a lane. What its own guards do not catch fails all its jobs, and no other lane's."""
+        return bool(self._guard(lane, lambda: lane.step(self._stages)))
+
+    def _guard(self, lane: Lane, work: Callable[[], T]) -> T | None:
+        """Work of a lane. What the lane's own guards do not catch fails all its jobs, and no other lane's."""
         try:
-            return lane.step()
+            return work()
         except Exception as error:
             log.error("engine_fault", exc_info=error)
             self.counters.failed += lane.reset(SynthesisError("the engine failed on this request; its log says why"))
-            return True
+            return None
         finally:
             self._leave(lane.take_departed())
 

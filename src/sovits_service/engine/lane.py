@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Row
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
+import torch
 
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job, Sequence
+from sovits_service.engine.stage import Stage, Stages, Task
 from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
 from sovits_service.errors import SovitsError, SynthesisError
-from sovits_service.types import AudioChunk, FloatArray
+from sovits_service.types import AudioChunk, FloatArray, VoicePrompt
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
-_ADMISSIONS_PER_STEP = 4  # a prefill takes as long as several decode steps: those who run already do not wait for many
+_PREFILLS_PER_STEP = 4
+_PREFILLS_BESIDE_RUNNING = 1  # a prefill takes as long as several steps, and those who run already wait for it
 
 
 @dataclass(slots=True)
@@ -39,11 +43,22 @@ class Counters:
 
 @dataclass(slots=True, eq=False)
 class _Speech:
-    """A sequence's stream, the samples of its fragment that are not sent yet, and how many tokens it was fed."""
+    """The waves of a sequence in the making.
+
+    Attributes:
+        parts: samples of its fragment that are not sent yet.
+        fed_tokens: how many tokens the stream was given.
+        is_busy: a stage works on the stream, which is not to be touched meanwhile.
+    """
 
     stream: WaveStream
-    parts: list[FloatArray]
+    parts: list[FloatArray] = field(default_factory=list)
     fed_tokens: int = 0
+    is_busy: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        return not self.is_busy and self.stream.has_work
 
 
 class Lane:
@@ -86,30 +101,23 @@ class Lane:
         departed, self._departed = self._departed, []
         return departed
 
-    def step(self) -> bool:
-        """One step: admit, prefill, decode a token for every running sequence, vocode one piece of speech.
+    def step(self, stages: Stages) -> bool:
+        """One step, of which prefill and decoding run here, and the rest beside it in stages.
 
         An exception fails the jobs of the unit of work that raised it, and no others.
 
         Returns:
-            Whether there was anything to do.
+            Whether anything ran here: then there may be more to do at once.
         """
         self._drop_abandoned()
-        admitted = self._admit()
-        for sequence in admitted:
-            if sequence.slot is not None:  # its job may have failed with an earlier segment
-                with self._failing([sequence.job]):
-                    self._prefill(sequence)
-        running = [sequence for sequence in self._scheduler.running if not sequence.is_finished]
-        if running:
-            with self._failing([sequence.job for sequence in running]):
-                self._decode(running)
-        self._release_finished()
-        speaking = self._feed_streams()
-        if speaking:
-            with self._failing([sequence.job for sequence in speaking]):
-                self._vocode(speaking)
-        return bool(admitted or running or speaking)
+        self._encode_voices(stages.voices)
+        self._prepare_texts(stages.texts)
+        has_prefilled = self._prefill()
+        has_decoded = self._decode()
+        self._feed_streams()
+        self._vocode(stages.streams, are_streams=True)
+        self._vocode(stages.answers, are_streams=False)
+        return has_prefilled or has_decoded
 
     def fail(self, jobs: Row[Job], error: Exception) -> None:
         """End jobs with an error; those that have ended already are left alone."""
@@ -136,6 +144,15 @@ class Lane:
             self._runner.clear(slot)
         return len(jobs)
 
+    def _submit(self, stage: Stage, jobs: Row[Job], run: Callable[[], T], finish: Callable[[T], None]) -> None:
+        """A unit of work in a stage: what goes wrong in it, or in taking its result, ends these jobs."""
+
+        def guarded(result: T) -> None:
+            with self._failing(jobs):
+                finish(result)
+
+        stage.submit(Task(self, run, guarded, lambda error: self.fail(jobs, error)))
+
     @contextlib.contextmanager
     def _failing(self, jobs: Row[Job]) -> Iterator[None]:
         """A unit of work: what goes wrong in it ends these jobs, and the step goes on."""
@@ -152,69 +169,125 @@ class Lane:
                 self.counters.cancelled += not job.has_expired
                 self._remove(job)
 
-    def _admit(self) -> list[Sequence]:
-        """Give free slots to waiting segments, and compute the text features of all of them in one batch."""
-        admitted = self._scheduler.admit(_ADMISSIONS_PER_STEP)
-        if admitted:
-            with self._failing([sequence.job for sequence in admitted]):
-                self._features.prepare([sequence.segment for sequence in admitted])
-        return admitted
-
-    def _release_finished(self) -> None:
-        for sequence in self._scheduler.running:
-            if sequence.is_finished:
-                self._scheduler.release(sequence)
-
     def _remove(self, job: Job) -> None:
         for sequence in job.running.values():
             self._speech.pop(sequence, None)
         self._scheduler.remove(job)
         self._departed.append(job)
 
-    def _prefill(self, sequence: Sequence) -> None:
+    def _encode_voices(self, stage: Stage) -> None:
+        """Give known voices to the jobs that name them, and encode the most urgent new one."""
+        waiting = [job for job in self._scheduler.jobs if job.voice_prompt is None]
+        for job in waiting:
+            job.voice_prompt = self._prompts.known(job.references)
+        new = [job for job in waiting if job.voice_prompt is None]
+        if not new or stage.is_busy:
+            return
+        job = min(new, key=lambda job: job.urgency)
+
+        def finish(prompt: VoicePrompt) -> None:
+            job.voice_prompt = prompt
+
+        self._submit(stage, [job], lambda: self._prompts.encode(job.references), finish)
+
+    def _prepare_texts(self, stage: Stage) -> None:
+        """Compute the text features of the next segment, and open its stream."""
+        if stage.is_busy or self._is_backed_up:
+            return
+        sequence = self._scheduler.begin()
+        if sequence is None:
+            return
+
+        def finish(prepared: tuple[torch.Tensor, WaveStream]) -> None:
+            if self._scheduler.holds(sequence):
+                sequence.bert, stream = prepared
+                sequence.is_prepared = True
+                self._speech[sequence] = _Speech(stream)
+
+        self._submit(stage, [sequence.job], lambda: self._prepare(sequence), finish)
+
+    def _prepare(self, sequence: Sequence) -> tuple[torch.Tensor, WaveStream]:
         job = sequence.job
-        if job.voice_prompt is None:
-            job.voice_prompt = self._prompts.encode(job.references)
+        assert job.voice_prompt is not None
         segments = [job.prompt_segment] if job.prompt_segment else []
         bert = self._features.features([*segments, sequence.segment])
-        self._runner.prefill(sequence, bert, self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment))
-        self._speech[sequence] = _Speech(self.decoder.open(sequence, job.voice_prompt), [])
+        return bert, self.decoder.open(sequence, job.voice_prompt)
 
-    def _decode(self, running: Row[Sequence]) -> None:
-        broken = self._runner.step(running, self._scheduler.batch_rows)
-        self.counters.decode_steps += 1
-        self.counters.tokens += len(running)
-        if broken:
-            jobs = [sequence.job for sequence in broken]
-            self.fail(jobs, SynthesisError("the GPT gave a non-finite output for this request"))
+    @property
+    def _is_backed_up(self) -> bool:
+        """Whether so much speech waits for its waves that no more should be begun."""
+        return len(self._speech) >= 2 * self._runner.slots.count
 
-    def _feed_streams(self) -> list[Sequence]:
-        """Hand new tokens on; returns the sequences to vocode together now, the most urgent first."""
+    def _prefill(self) -> bool:
+        """Take prepared segments into free slots; returns whether there were any."""
+        admitted = self._scheduler.admit(_PREFILLS_BESIDE_RUNNING if self._scheduler.running else _PREFILLS_PER_STEP)
+        for sequence in admitted:
+            if sequence.slot is not None:  # its job may have failed with an earlier segment
+                with self._failing([sequence.job]):
+                    job, bert = sequence.job, sequence.bert
+                    assert job.voice_prompt is not None
+                    assert bert is not None
+                    prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
+                    self._runner.prefill(sequence, bert, prompt_tokens)
+                    sequence.bert = None
+        return bool(admitted)
+
+    def _decode(self) -> bool:
+        """Draw a token for every running sequence; returns whether there were any."""
+        running = [sequence for sequence in self._scheduler.running if not sequence.is_finished]
+        if running:
+            with self._failing([sequence.job for sequence in running]):
+                broken = self._runner.step(running, self._scheduler.batch_rows)
+                self.counters.decode_steps += 1
+                self.counters.tokens += len(running)
+                if broken:
+                    jobs = [sequence.job for sequence in broken]
+                    self.fail(jobs, SynthesisError("the GPT gave a non-finite output for this request"))
+        for sequence in self._scheduler.running:
+            if sequence.is_finished:
+                self._scheduler.release(sequence)
+        return bool(running)
+
+    def _feed_streams(self) -> None:
+        """Hand new tokens on, a chunk at a time."""
         for sequence, speech in self._speech.items():
-            if not speech.stream.has_work:
-                self._feed(sequence, speech)
-        waiting = [sequence for sequence, speech in self._speech.items() if speech.stream.has_work]
+            stream = speech.stream
+            if speech.is_busy or stream.has_work:
+                continue
+            feed = next_feed(sequence, stream.heard_tokens, stream.chunks, speech.fed_tokens)
+            if feed is not None:
+                speech.fed_tokens = feed.tokens
+                stream.feed(sequence.tokens[: feed.tokens], is_final=feed.is_final)
+
+    def _vocode(self, stage: Stage, *, are_streams: bool) -> None:
+        """Make the most urgent waves that wait, of streams or of whole answers, where the stage is free."""
+        if stage.is_busy:
+            return
+        waiting = [s for s, speech in self._speech.items() if speech.is_waiting and s.job.is_stream == are_streams]
         if not waiting:
-            return []
+            return
         waiting.sort(key=_urgency)
-        batch = self.decoder.batch([self._speech[sequence].stream for sequence in waiting])
-        return [stream.sequence for stream in batch]
+        streams = self.decoder.batch([self._speech[sequence].stream for sequence in waiting])
+        if not streams:
+            return
+        sequences = [stream.sequence for stream in streams]
+        for sequence in sequences:
+            self._speech[sequence].is_busy = True
+        jobs = [sequence.job for sequence in sequences]
+        self._submit(
+            stage, jobs, lambda: self.decoder.advance(streams), lambda pieces: self._take_waves(sequences, pieces)
+        )
 
-    def _feed(self, sequence: Sequence, speech: _Speech) -> None:
-        stream = speech.stream
-        feed = next_feed(sequence, stream.heard_tokens, stream.chunks, speech.fed_tokens)
-        if feed is not None:
-            speech.fed_tokens = feed.tokens
-            stream.feed(sequence.tokens[: feed.tokens], is_final=feed.is_final)
-
-    def _vocode(self, sequences: Row[Sequence]) -> None:
-        for sequence, samples in zip(
-            sequences, self.decoder.advance([self._speech[sequence].stream for sequence in sequences]), strict=True
-        ):
+    def _take_waves(self, sequences: Row[Sequence], pieces: Row[FloatArray]) -> None:
+        for sequence, samples in zip(sequences, pieces, strict=True):
+            speech = self._speech.get(sequence)
+            if speech is None:  # its job has ended, perhaps with another of its sequences
+                continue
+            speech.is_busy = False
             if not np.isfinite(samples).all():
                 self.fail([sequence.job], SynthesisError("the decoder gave a non-finite output for this request"))
-            elif sequence in self._speech:  # not of a job that failed with another of its sequences
-                self.counters.audio_s += len(samples) / self._speech[sequence].stream.sample_rate_hz
+            else:
+                self.counters.audio_s += len(samples) / speech.stream.sample_rate_hz
                 self._collect(sequence, samples)
 
     def _collect(self, sequence: Sequence, samples: FloatArray) -> None:
@@ -241,7 +314,5 @@ class Lane:
 
 
 def _urgency(sequence: Sequence) -> tuple[bool, float, int]:
-    """Streams before whole answers: whose listener runs dry first; then the oldest job, in the order of its text."""
-    job = sequence.job
-    is_stream = job.options.streaming_mode > 0
-    return not is_stream, job.runs_dry_s if is_stream else job.submitted_s, sequence.index
+    """The most urgent job first, in the order of its text."""
+    return *sequence.job.urgency, sequence.index

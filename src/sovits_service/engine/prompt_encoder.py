@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence as Row
 
@@ -36,7 +37,17 @@ class PromptEncoder:
         self._speaker = speaker
         weight = vits.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
+        self._lock = threading.Lock()  # voices are encoded beside the loop, which looks for known ones
         self._remembered: OrderedDict[tuple[str, ...], VoicePrompt] = OrderedDict()
+
+    def known(self, references: Row[ReferenceAudio]) -> VoicePrompt | None:
+        """The voice of references that came before, without any work; None for new ones."""
+        key = _key(references)
+        with self._lock:
+            prompt = self._remembered.get(key)
+            if prompt is not None:
+                self._remembered.move_to_end(key)
+        return prompt
 
     def encode(self, references: Row[ReferenceAudio]) -> VoicePrompt:
         """The voice of a reference, its timbre averaged with that of auxiliary ones.
@@ -47,13 +58,13 @@ class PromptEncoder:
         Raises:
             SynthesisError: the encoders gave a non-finite output.
         """
-        key = tuple(reference.content_hash for reference in references)
-        prompt = self._remembered.get(key)
+        prompt = self.known(references)
         if prompt is None:
-            prompt = self._remembered[key] = self._encode(references)
-            if len(self._remembered) > _REMEMBERED_VOICES:
-                self._remembered.popitem(last=False)
-        self._remembered.move_to_end(key)
+            prompt = self._encode(references)
+            with self._lock:
+                self._remembered[_key(references)] = prompt
+                if len(self._remembered) > _REMEMBERED_VOICES:
+                    self._remembered.popitem(last=False)
         return prompt
 
     def prompt_tokens(self, prompt: VoicePrompt, prompt_segment: Segment | None) -> torch.Tensor:
@@ -97,6 +108,10 @@ class PromptEncoder:
         """(1, T) float32 on the device: spectra are taken in float32, whatever the models run in."""
         resampled: FloatArray = resample(reference.samples, reference.sample_rate_hz, rate_hz)
         return torch.from_numpy(resampled)[None].to(self._device)
+
+
+def _key(references: Row[ReferenceAudio]) -> tuple[str, ...]:
+    return tuple(reference.content_hash for reference in references)
 
 
 def limit_peak(samples: torch.Tensor) -> torch.Tensor:

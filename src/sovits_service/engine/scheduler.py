@@ -1,4 +1,4 @@
-"""Which sequence gets which slot, and when: jobs in, sequences with slots out. Integers and lists only."""
+"""Which segment is prepared and which gets a slot: jobs in, sequences with slots out. Integers and lists only."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import heapq
 
 from sovits_service.engine.sequence import Job, Sequence
 
+_BEGUN_PER_JOB = 2  # prepared or being prepared, without a slot: enough to fill slots, not to keep others from it
+
 
 class Scheduler:
     """Fair admission of the jobs' segments to a fixed number of slots.
 
-    The lowest free slot is taken first: the decode batch spans slots 0 to the highest one in use.
+    A segment begins without a slot, while its features are computed, and is admitted when they are there. The lowest
+    free slot is taken first: the decode batch spans slots 0 to the highest one in use.
     """
 
     def __init__(self, slots: int) -> None:
         self._free = list(range(slots))
         self._running: list[Sequence | None] = [None] * slots
+        self._begun: list[Sequence] = []
         self._jobs: list[Job] = []
 
     @property
@@ -30,8 +34,8 @@ class Scheduler:
 
     @property
     def waiting_jobs(self) -> int:
-        """Jobs none of whose segments has started."""
-        return sum(job.next_to_start == 0 for job in self._jobs)
+        """Jobs none of whose segments has had a slot."""
+        return sum(job.next_to_start == self._begun_of(job) for job in self._jobs)
 
     @property
     def batch_rows(self) -> int:
@@ -41,15 +45,29 @@ class Scheduler:
     def submit(self, job: Job) -> None:
         self._jobs.append(job)
 
+    def holds(self, sequence: Sequence) -> bool:
+        """Whether the sequence is still wanted: its job has neither ended nor failed."""
+        return sequence.job in self._jobs and sequence.job.running.get(sequence.index) is sequence
+
+    def begin(self) -> Sequence | None:
+        """The next segment to prepare, of a job whose voice is there: what listeners wait for first; None: nothing."""
+        voiced = [job for job in self._jobs if job.voice_prompt is not None and job.can_start()]
+        ready = [job for job in voiced if self._begun_of(job) < _BEGUN_PER_JOB]
+        if not ready:
+            return None
+        sequence = min(ready, key=lambda job: (*job.urgency, self._slots_held(job))).start_next()
+        self._begun.append(sequence)
+        return sequence
+
     def admit(self, limit: int) -> list[Sequence]:
-        """Give free slots to at most `limit` waiting segments: the job with the fewest slots first, then the oldest."""
+        """Give free slots to at most `limit` prepared segments: of the job with the fewest slots, then the oldest."""
         admitted: list[Sequence] = []
         while self._free and len(admitted) < limit:
-            ready = [job for job in self._jobs if job.can_start()]
+            ready = [sequence for sequence in self._begun if sequence.is_prepared]
             if not ready:
                 break
-            job = min(ready, key=self._slots_held)
-            sequence = job.start_next()
+            sequence = min(ready, key=lambda sequence: (self._slots_held(sequence.job), self._jobs.index(sequence.job)))
+            self._begun.remove(sequence)
             sequence.slot = heapq.heappop(self._free)
             self._running[sequence.slot] = sequence
             admitted.append(sequence)
@@ -67,9 +85,13 @@ class Scheduler:
         """Forget a job and free every slot it holds."""
         for sequence in job.running.values():
             self.release(sequence)
+        self._begun = [sequence for sequence in self._begun if sequence.job is not job]
         job.running.clear()
         if job in self._jobs:
             self._jobs.remove(job)
+
+    def _begun_of(self, job: Job) -> int:
+        return sum(sequence.job is job for sequence in self._begun)
 
     def _slots_held(self, job: Job) -> int:
         return sum(sequence.slot is not None for sequence in job.running.values())

@@ -40,7 +40,12 @@ class JobOptions:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One segment: its tokens so far and its place in the batch."""
+    """One segment: its tokens so far and its place in the batch.
+
+    Attributes:
+        bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill.
+        is_prepared: whether it waits for nothing but a slot.
+    """
 
     job: Job
     index: int
@@ -51,6 +56,8 @@ class Sequence:
     max_new_tokens: int = 0
     tokens: list[int] = field(default_factory=list)
     slot: int | None = None
+    bert: torch.Tensor | None = None
+    is_prepared: bool = False
     is_finished: bool = False
 
 
@@ -62,6 +69,7 @@ class Job:
         references: the reference clip, then the auxiliary ones.
         prompt_segment: what the first reference says; None without a prompt.
         outbox: chunks, then an error or None for the end; filled from the engine's thread.
+        voice_prompt: None until its voice is encoded.
         prompt_features: (1, channels, T) of what the reference says; v3 and v4 only.
         window: segments that may be started and not yet taken by the reader at any time.
         running: sequences that are started and not yet delivered, by index.
@@ -93,6 +101,15 @@ class Job:
 
     def __post_init__(self) -> None:
         self.runs_dry_s = self.submitted_s + _FIRST_AUDIO_S
+
+    @property
+    def is_stream(self) -> bool:
+        return self.options.streaming_mode > 0
+
+    @property
+    def urgency(self) -> tuple[bool, float]:
+        """A sort key: streams before whole answers; whose listener runs dry first, and else the oldest."""
+        return not self.is_stream, self.runs_dry_s if self.is_stream else self.submitted_s
 
     @property
     def is_delivered(self) -> bool:

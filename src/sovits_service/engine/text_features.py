@@ -1,4 +1,4 @@
-"""Segments in, BERT features for each phoneme out: batched over sentences, remembered for those that come again."""
+"""Segments in, BERT features for each phoneme out: remembered for those that come again."""
 
 from __future__ import annotations
 
@@ -38,25 +38,12 @@ class TextFeatures:
         self._bytes = 0
         self._remembered: OrderedDict[str, torch.Tensor] = OrderedDict()  # (characters, 1024) of a run's text
 
-    def prepare(self, segments: Row[Segment]) -> None:
-        """Run the encoder once over all texts of these segments that are new."""
-        if self._bert is None:
-            return
-        runs = [run for segment in segments for run in segment.runs if run.word2ph is not None]
-        new = list(dict.fromkeys(run.norm_text for run in runs if run.norm_text not in self._remembered))
-        if new:
-            with torch.inference_mode():
-                features = self._bert(new)
-            self._remembered.update(zip(new, features, strict=True))
-            self._bytes += sum(self._remembered[text].nbytes for text in new)
-
     def features(self, segments: Row[Segment]) -> torch.Tensor:
         """Features of all phonemes of these segments, in order.
 
         Returns:
             (T_text, 1024).
         """
-        self.prepare(segments)
         rows = [self._run_features(run) for segment in segments for run in segment.runs]
         while self._bytes > self._max_bytes:
             _, forgotten = self._remembered.popitem(last=False)
@@ -66,6 +53,12 @@ class TextFeatures:
     def _run_features(self, run: LanguageRun) -> torch.Tensor:
         if self._bert is None or run.word2ph is None:
             return torch.zeros(len(run.phoneme_ids), BERT_WIDTH, device=self._device, dtype=self._dtype)
+        if run.norm_text not in self._remembered:
+            # Each text by itself: padded to others, it would be rounded otherwise, and the same seed might draw
+            # another token.
+            with torch.inference_mode():
+                (self._remembered[run.norm_text],) = self._bert([run.norm_text])
+            self._bytes += self._remembered[run.norm_text].nbytes
         self._remembered.move_to_end(run.norm_text)
         characters = self._remembered[run.norm_text].to(self._device, self._dtype)
         return characters.repeat_interleave(torch.tensor(run.word2ph).to(self._device), dim=0)

@@ -1,0 +1,137 @@
+"""A stage of the engine: work in, done one piece at a time in a thread beside the loop, outcomes back to the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from sovits_service.engine.lane import Lane
+
+T = TypeVar("T")
+_BESIDE = 5  # niceness of what may take long: on full cores it gets a third of the share of what listeners wait for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task(Generic[T]):
+    """A piece of work.
+
+    Attributes:
+        owner: whose it is.
+        run: done in the stage's thread.
+        finish: takes the result, in the loop's thread.
+        fail: takes what `run` raised, in the loop's thread.
+    """
+
+    owner: Lane
+    run: Callable[[], T]
+    finish: Callable[[T], None]
+    fail: Callable[[Exception], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What has become of a task; `settle` is for the loop's thread."""
+
+    owner: Lane
+    settle: Callable[[], None]
+
+
+class Stage:
+    """A thread that does one task at a time. It has room for that task alone: who has more holds it, and chooses late.
+
+    All methods but the thread's own are for the loop.
+
+    Args:
+        name: of the thread.
+        wake: called from the thread when an outcome is there to be settled.
+        niceness: how far the thread steps back where there are too few cores.
+    """
+
+    def __init__(self, name: str, wake: Callable[[], None], niceness: int = 0) -> None:
+        self._wake = wake
+        self._niceness = niceness
+        self._inbox: queue.SimpleQueue[Task[Any] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._is_busy = False
+        self._thread = threading.Thread(target=self._run, name=f"sovits-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread when its task is done. Blocks."""
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._is_busy
+
+    def submit(self, task: Task[Any]) -> None:
+        """Begin a task; the stage must not be busy."""
+        assert not self._is_busy
+        self._is_busy = True
+        self._inbox.put(task)
+
+    def take(self) -> Outcome | None:
+        """The outcome of the task that is done, if one is; the stage is free then."""
+        try:
+            outcome = self._outcomes.get_nowait()
+        except queue.Empty:
+            return None
+        self._is_busy = False
+        return outcome
+
+    def _run(self) -> None:
+        if self._niceness and hasattr(os, "setpriority"):
+            with contextlib.suppress(OSError):  # a system without priorities of threads
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
+        while (task := self._inbox.get()) is not None:
+            self._outcomes.put(_outcome(task))
+            del task  # an idle stage keeps nothing alive
+            self._wake()
+
+
+def _outcome(task: Task[T]) -> Outcome:
+    try:
+        result = task.run()
+    except Exception as error:  # noqa: BLE001 - an edge of the engine loop, which fails the jobs concerned
+        failure = error
+        return Outcome(task.owner, lambda: task.fail(failure))
+    return Outcome(task.owner, lambda: task.finish(result))
+
+
+class Stages:
+    """What runs beside the loop, which decodes: voices and texts before it, waves after it.
+
+    Attributes:
+        voices: prompts of new voices.
+        texts: BERT features.
+        streams: waves that somebody listens to.
+        answers: waves of whole answers, which may not hold the former up.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.voices = Stage("voices", wake, _BESIDE)
+        self.texts = Stage("texts", wake, _BESIDE)
+        self.streams = Stage("streams", wake)
+        self.answers = Stage("answers", wake, _BESIDE)
+
+    @property
+    def all(self) -> tuple[Stage, ...]:
+        return self.voices, self.texts, self.streams, self.answers
+
+    def start(self) -> None:
+        for stage in self.all:
+            stage.start()
+
+    def stop(self) -> None:
+        for stage in self.all:
+            stage.stop()

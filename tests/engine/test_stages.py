@@ -1,0 +1,198 @@
+"""What runs beside the loop does not stop those who are being spoken to, and what listeners wait for goes first."""
+
+import asyncio
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sovits_service.engine.cfm_decoder import CfmWaveDecoder
+from sovits_service.engine.lane import _urgency
+from sovits_service.engine.sequence import Job
+from sovits_service.engine.stage import Stage, Task
+from sovits_service.engine.text_features import TextFeatures
+from sovits_service.errors import SynthesisError
+from sovits_service.types import AudioChunk
+
+from .conftest import CPU, collect, joined, options, segment, voice
+from .test_engine import speak
+
+
+class Held:
+    """Stands in for a slow piece of work: it goes on when it is let go."""
+
+    def __init__(self, original):
+        self.original = original
+        self.began, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, *args, **kwargs):
+        self.began.set()
+        assert self.release.wait(30.0)
+        return self.original(*args, **kwargs)
+
+
+async def began(held):
+    while not held.began.is_set():
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("part", ["_prompts._encode", "_features.features"])
+async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(engine, lane, monkeypatch, part):
+    known = options(seed=1, streaming_mode=3, max_new_tokens=200)
+    alone = await collect(speak(engine, lane, [segment(1)], voice(1), known))
+    stream = speak(engine, lane, [segment(1)], voice(1), known)
+    chunks = [await anext(stream)]
+    owner, name = part.split(".")
+    held = Held(getattr(getattr(lane, owner), name))
+    monkeypatch.setattr(getattr(lane, owner), name, held)
+    newcomers = [
+        asyncio.create_task(collect(speak(engine, lane, [segment(i)], voice(i), options(seed=i))))
+        for i in range(10, 18)
+    ]
+    await began(held)
+    chunks += await collect(stream)  # to its end, while none of the new voices gets on
+    assert not any(newcomer.done() for newcomer in newcomers)
+    np.testing.assert_array_equal(joined(chunks), joined(alone))
+    held.release.set()
+    assert all(len(joined(speech)) for speech in await asyncio.gather(*newcomers))
+
+
+async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(engine, lane, monkeypatch):
+    advance = lane.decoder.advance
+    held = Held(advance)
+
+    def chosen(streams):
+        return (advance if streams[0].sequence.job.is_stream else held)(streams)
+
+    monkeypatch.setattr(lane.decoder, "advance", chosen)
+    whole = asyncio.create_task(collect(speak(engine, lane, [segment(2)], voice(1), options(seed=2))))
+    await began(held)
+    chunks = await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=1, streaming_mode=3)))
+    assert chunks[-1].is_last
+    assert not whole.done()
+    held.release.set()
+    assert len(joined(await whole))
+
+
+async def test_known_voices_do_not_wait_behind_new_ones(engine, lane, monkeypatch):
+    await collect(speak(engine, lane, [segment(1)], voice(1), options()))
+    held = Held(lane._prompts._encode)
+    monkeypatch.setattr(lane._prompts, "_encode", held)
+    new = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(2), options())))
+    await began(held)
+    assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), options()))))
+    held.release.set()
+    await new
+
+
+@pytest.mark.parametrize("part", ["_prompts._encode", "_features.features", "decoder.open", "decoder.advance"])
+async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, lane, monkeypatch, part):
+    good = asyncio.create_task(
+        collect(speak(engine, lane, [segment(1)], voice(1), options(seed=1, max_new_tokens=200)))
+    )
+    while not engine.stats().running_sequences:
+        await asyncio.sleep(0.001)
+    owner, name = part.split(".")
+    place = lane.decoder if owner == "decoder" else getattr(lane, owner)
+    original = getattr(place, name)
+
+    def faulty(subject, *args):
+        if name == "advance" and subject[0].sequence.job.options.seed == 1:
+            return original(subject, *args)
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, faulty)
+        with pytest.raises(SynthesisError):
+            await collect(speak(engine, lane, [segment(2)], voice(2), options(seed=2)))
+    assert len(joined(await good))
+    assert engine.stats().counters.failed == 1
+    assert len(joined(await collect(speak(engine, lane, [segment(2)], voice(2), options(seed=2)))))
+
+
+async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind(engine, lane, monkeypatch):
+    held = Held(lane.decoder.advance)
+    monkeypatch.setattr(lane.decoder, "advance", held)
+    gone = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(1), options())))
+    await began(held)
+    gone.cancel()
+    while engine.stats().active_jobs:
+        await asyncio.sleep(0.001)
+    held.release.set()
+    assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), options()))))
+    assert not lane._speech
+
+
+def test_a_stage_hands_back_results_and_errors_and_is_free_again():
+    woken = threading.Event()
+    stage = Stage("test", woken.set)
+    stage.start()
+    seen = []
+
+    def fault():
+        raise ValueError("it")
+
+    for run in (lambda: 7, fault):
+        woken.clear()
+        stage.submit(Task(None, run, seen.append, seen.append))
+        assert stage.is_busy
+        assert woken.wait(10.0)
+        stage.take().settle()
+        assert not stage.is_busy
+        assert stage.take() is None
+    stage.stop()
+    assert seen[0] == 7
+    assert isinstance(seen[1], ValueError)
+
+
+async def test_streams_go_by_when_their_listener_runs_dry_and_before_whole_answers(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("sovits_service.engine.sequence.time.monotonic", lambda: clock[0])
+
+    def sequence(streaming_mode, submitted_s):
+        job_options = options(streaming_mode=streaming_mode)
+        job = Job([segment(1)], None, (), job_options, 2, asyncio.get_running_loop(), submitted_s=submitted_s)
+        return job.start_next()
+
+    whole, rich, poor, new = sequence(0, 90.0), sequence(2, 91.0), sequence(2, 92.0), sequence(2, 100.0)
+    for started, seconds in ((rich, 3.0), (poor, 0.06)):
+        started.job.deliver(0, AudioChunk(np.zeros(int(8_000 * seconds), np.float32), 8_000, is_fragment_end=False))
+    order = sorted((whole, rich, poor, new), key=_urgency)
+    assert order == [poor, new, rich, whole]
+    clock[0] += 10.0  # a listener who has waited hears the next chunk from now on, not from when the last one ended
+    poor.job.deliver(0, AudioChunk(np.zeros(8_000, np.float32), 8_000, is_fragment_end=False))
+    assert poor.job.runs_dry_s == 111.0
+
+
+def test_a_listened_window_of_v4_takes_along_none_that_is_longer_and_no_whole_answer():
+    def stream(mode, frames, steps=4):
+        job = SimpleNamespace(options=options(streaming_mode=mode, cfm_steps=steps))
+        features = torch.zeros(1, 1, frames)
+        return SimpleNamespace(sequence=SimpleNamespace(job=job), features=features, fed=(), cursor=0, prompt_frames=0)
+
+    decoder = object.__new__(CfmWaveDecoder)
+    decoder._max_batch = 8
+    decoder._spec = SimpleNamespace(window_frames=500)
+    first, longer, shorter, whole, other = stream(2, 64), stream(2, 140), stream(3, 60), stream(0, 50), stream(2, 9, 8)
+    assert decoder.batch([first, longer, shorter, whole, other]) == [first, shorter]
+    assert decoder.batch([whole, first, longer]) == [whole, first, longer]
+    decoder._max_batch = 1
+    assert decoder.batch([first, shorter]) == [first]
+
+
+def test_bert_features_are_bounded_by_bytes_and_made_one_by_one():
+    calls = []
+
+    def bert(texts):
+        calls.append(list(texts))
+        return [torch.zeros(len(text), 1024) for text in texts]
+
+    features = TextFeatures(bert, CPU, torch.float32, remembered_bytes=30 * 4096)
+    for seed in range(8):
+        run = type(segment(1).runs[0])("zh", chr(0x4E00 + seed) * 12, (1,) * 12, (1,) * 12)
+        assert features.features([type(segment(1))((run,))]).shape == (12, 1024)
+    assert [len(call) for call in calls] == [1] * 8
+    assert sum(tensor.nbytes for tensor in features._remembered.values()) <= 30 * 4096
+    assert len(features._remembered) == 2
