@@ -26,7 +26,7 @@ async def test_no_500_and_no_undocumented_answer(base_url: str, service: FastSer
     fuzzer = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"),
         *("run", f"{base_url}/openapi.json", "--checks", ",".join(_CHECKS), "--phases", "examples,coverage,fuzzing"),
-        *("--max-examples", "10", "--seed", "1", "--no-color"),
+        *("--max-examples", "10", "--seed", "1", "--no-color", "--request-timeout", "120"),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

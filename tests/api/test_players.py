@@ -273,7 +273,7 @@ class TestStreamsInPlayers:
     async def stream(self, client: httpx.AsyncClient, say: Say, media_type: str) -> bytes:
         return (await client.post("/tts", json=say(self.TEXT, media_type=media_type, streaming_mode=1))).content
 
-    @pytest.mark.parametrize("media_type", ["wav", "mp3", "opus", "flac", "aac"])
+    @pytest.mark.parametrize("media_type", ["wav", "mp3", "opus", "flac", "aac", "m4a"])
     async def test_ffmpegs_libraries_read_it_to_its_end(
         self, client: httpx.AsyncClient, say: Say, media_type: str
     ) -> None:

@@ -1,4 +1,4 @@
-"""The requests of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`, POST `/control`.
+"""The requests of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
 
 Fields of `/tts` may stand beside its own, and win: SillyTavern posts those of api_v2 to `/`.
 """
@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from sovits_service.api.deps import context_of, drop_body, read_fields, require_ready
 from sovits_service.api.dialects.sillytavern import with_its_voice
-from sovits_service.api.routes.ops import run_command
 from sovits_service.api.say import query_fields, say
 from sovits_service.errors import InvalidRequestError
 from sovits_service.storage.references import UploadDetails
@@ -91,13 +90,6 @@ async def set_model(request: Request) -> Response:
     await context.service.set_gpt_weights(gpt)
     await context.service.set_sovits_weights(sovits)
     return JSONResponse(_SUCCESS)
-
-
-@admin_router.post("/control")
-async def control(request: Request) -> Response:
-    """Ends or restarts the process once what runs has finished."""
-    run_command(request, (await read_fields(request)).get("command"))
-    return JSONResponse({"message": "success"})
 
 
 async def _fields(request: Request) -> dict[str, Any]:

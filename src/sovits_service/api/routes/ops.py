@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sovits_service.api.deps import ControlCommand, context_of, require_ready
-from sovits_service.api.openapi import failures, query_parameter
+from sovits_service.api.deps import ControlCommand, context_of, read_fields, require_ready
+from sovits_service.api.openapi import failures, json_body, query_parameter
 from sovits_service.errors import CheckpointError, ForbiddenError, InvalidRequestError, UnsupportedAudioError
 
 router = APIRouter()
@@ -24,6 +24,12 @@ class Done(BaseModel):
     """What an administration route answers."""
 
     message: Literal["success"] = "success"
+
+
+class ControlFields(BaseModel):
+    """What `POST /control` takes."""
+
+    command: Literal["restart", "exit"]
 
 
 class HealthAnswer(BaseModel):
@@ -88,16 +94,23 @@ async def metrics(request: Request) -> Response:
 )
 async def control(request: Request) -> Done:
     """Ends or restarts the process once what runs has finished."""
-    run_command(request, request.query_params.get("command"))
+    _run_command(request, request.query_params.get("command"))
     return Done()
 
 
-def run_command(request: Request, command: object) -> None:
-    """Ends or restarts the process, as `/control` asks.
+@router.post(
+    "/control",
+    tags=["administration"],
+    responses=failures(400, 413, 504),
+    openapi_extra=json_body(ControlFields.model_json_schema(), {"command": "restart"}),
+)
+async def control_by_json(request: Request) -> Done:
+    """The same, as api.py's clients send it."""
+    _run_command(request, (await read_fields(request)).get("command"))
+    return Done()
 
-    Raises:
-        InvalidRequestError, ForbiddenError: no such command, or not allowed.
-    """
+
+def _run_command(request: Request, command: object) -> None:
     if not command:
         raise InvalidRequestError("command is required")
     context = context_of(request)
