@@ -91,6 +91,19 @@ async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_a
     assert engine.stats().active_jobs == 0
 
 
+@pytest.mark.parametrize("work", ["advance", "open"])
+async def test_a_stage_goes_on_after_what_is_no_exception(engine, lane, monkeypatch, work):
+    def end(*args):
+        raise SystemExit
+
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        patch.setattr(type(lane.decoder), work, end)
+        with pytest.raises(SynthesisError):
+            await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))
+    assert "engine_fault" in [line["event"] for line in lines]
+    assert joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))).size
+
+
 async def test_a_reader_has_a_deadline_of_its_own_though_the_loop_hangs(make_lane):
     engine = Engine(max_jobs=2)  # never started, as one that hangs
     with pytest.raises(DeadlineExceededError, match="timeout_s"):

@@ -102,8 +102,10 @@ class Stage:
 def _outcome(task: Task[T]) -> Outcome:
     try:
         result = task.run()
-    except Exception as error:  # noqa: BLE001 - an edge of the engine loop, which fails the jobs concerned
-        failure = error
+    except BaseException as error:  # noqa: BLE001 - an edge of the engine loop, which fails the jobs concerned
+        # Whatever it was: a thread that ended would leave its jobs, and all later ones, waiting.
+        failure = error if isinstance(error, Exception) else RuntimeError(f"a stage raised {type(error).__name__}")
+        failure.__cause__ = None if failure is error else error
         return Outcome(task.owner, lambda: task.fail(failure))
     return Outcome(task.owner, lambda: task.finish(result))
 
