@@ -16,7 +16,6 @@ from typing import TypeVar
 import structlog
 
 from sovits_service.audio.join import with_pauses
-from sovits_service.audio.load import AudioLimits
 from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
@@ -28,14 +27,13 @@ from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.clip import Clip
 from sovits_service.storage.objects import LocalObjects, ObjectStore
-from sovits_service.storage.references import ReferenceStore, UploadDetails
-from sovits_service.storage.shared import SharedReferences, SharedVoices
-from sovits_service.storage.stores import open_cache, open_objects, open_voices
+from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SplitMethod, SynthesisRequest, Voice
-from sovits_service.voice_library import StoredReference, VoiceLibrary
+from sovits_service.voice_library import StoredReference, VoiceLibrary, open_library
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -289,11 +287,18 @@ class SpeechService:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         reading = _run_in(self._text_pool, lambda: self._read_text(request, model))
         prompt, segments = await deadline.wait(reading)
+        pauses_s = _pauses_s(segments, request.pause_s)
+        if sum(pauses_s) > self._settings.max_pauses_s:
+            raise InvalidRequestError(
+                f"the pauses are {sum(pauses_s):,.0f} s together; at most {self._settings.max_pauses_s:,.0f} s are "
+                "accepted: shorten [pause:...] or fragment_interval, or send the text in parts"
+            )
         return _Prepared(model, references, warnings, prompt, segments)
 
     async def _speak(self, admission: Admission, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
         prepared = await self._prepare(request, deadline)
         segments = prepared.segments
+        pauses_s = _pauses_s(segments, request.pause_s)
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
         options = JobOptions(
             sampling=request.sampling,
@@ -312,7 +317,7 @@ class SpeechService:
         return Synthesis(
             sample_rate_hz=first.sample_rate_hz,
             seed=seed,
-            chunks=with_pauses(first, speech, _pauses_s(segments, request.pause_s)),
+            chunks=with_pauses(first, speech, pauses_s, self._settings.max_audio_s),
             dropped_characters=sum(segment.dropped_characters for segment in segments),
             warnings=prepared.warnings,
         )
@@ -495,28 +500,10 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         models=ModelStore(tts, settings, engine.counters),
         engine=engine,
         frontend=Frontend(lexicon=lexicon_file.lexicon, g2pw_dir=tts.g2pw_dir),
-        library=_open_library(settings, objects),
+        library=open_library(settings, objects),
         scanner=ClamdScanner(settings.uploads.clamd) if settings.uploads.clamd else None,
         results=open_cache(settings.cache),
         objects=objects,
         configuration_hash=digest.hexdigest(),
         lexicon_file=lexicon_file,
     )
-
-
-def _open_library(settings: ServiceSettings, objects: ObjectStore | None) -> VoiceLibrary:
-    roots, uploads = settings.all_voices_roots, settings.uploads
-    voices = open_voices(settings)
-    ttl_s = uploads.ttl_s or None
-    references = ReferenceStore(
-        settings.upload_dir,
-        [*roots, *settings.reference_roots],
-        ttl_s=ttl_s,
-        is_private=uploads.access == "key",
-        max_clip_bytes=settings.max_upload_bytes,
-    )
-    limits, quota_bytes = AudioLimits(max_bytes=settings.max_upload_bytes), uploads.quota_bytes or None
-    if objects is None or not settings.objects.share_voices:
-        return VoiceLibrary(voices, references, limits, quota_bytes=quota_bytes)
-    shared = SharedReferences(references, objects, ttl_s=ttl_s, max_local_bytes=settings.objects.local_bytes)
-    return VoiceLibrary(voices, references, limits, shared, SharedVoices(voices, roots[0], objects), quota_bytes)

@@ -260,6 +260,8 @@ class ObjectSettings(BaseModel):
         backend: `local` for a folder whose links this service answers, `s3` for a bucket, `off`.
         public_url: what links begin with: of this service as clients reach it (local), or of the store (s3).
         link_ttl_s: life of a link.
+        max_bytes: of the linked files in a folder; the oldest go first, before their links expire. A bucket has its own
+            rules.
         endpoint_url: of an S3 store that is not AWS.
         access_key_id, secret_access_key: where empty, from `AWS_*` variables or the machine's role.
         virtual_hosted: whether the bucket is part of the host's name, as Aliyun OSS asks for.
@@ -273,6 +275,7 @@ class ObjectSettings(BaseModel):
     dir: Path = Path("objects")
     public_url: str = ""
     link_ttl_s: float = Field(default=3600.0, gt=0)
+    max_bytes: int = Field(default=2 * 2**30, ge=2**20)
     bucket: str = ""
     prefix: str = ""
     endpoint_url: str = ""
@@ -325,6 +328,8 @@ class ServiceSettings(BaseSettings):
         drain_s: how long running requests may go on after SIGTERM.
         max_aux_references: references that a request or a voice may name beside the first.
         max_prompt_characters: of the transcript of a reference, wherever it comes from.
+        max_pauses_s: silence between the fragments of an answer, all together.
+        max_audio_s: duration of an answer.
         max_voices: that PUT /voices lets the first of the voices roots have.
         max_request_bytes: longest JSON body.
         max_concurrent_uploads: references that are received and decoded at the same time.
@@ -369,6 +374,8 @@ class ServiceSettings(BaseSettings):
     drain_s: float = Field(default=30.0, ge=0)
     max_aux_references: int = Field(default=16, ge=0)
     max_prompt_characters: int = Field(default=500, ge=1, le=2000)
+    max_pauses_s: float = Field(default=600.0, ge=0)
+    max_audio_s: float = Field(default=3600.0, gt=0)
     max_voices: int = Field(default=10_000, ge=1)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_concurrent_uploads: int = Field(default=8, ge=1)

@@ -17,9 +17,12 @@ from sovits_service.audio.load import (
     validate_reference,
 )
 from sovits_service.errors import InvalidRequestError, QuotaExceededError, ReferenceAudioError, UnknownVoiceError
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.clip import Clip
+from sovits_service.storage.objects import ObjectStore
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
+from sovits_service.storage.stores import open_voices
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import ReferenceAudio, SynthesisRequest, Voice
 
@@ -244,3 +247,22 @@ class VoiceLibrary:
             if len(self._decoded) > _REMEMBERED_CLIPS:
                 self._decoded.popitem(last=False)
         return loaded
+
+
+def open_library(settings: ServiceSettings, objects: ObjectStore | None) -> VoiceLibrary:
+    """The voices and uploads of the settings, shared through `objects` where these say so."""
+    roots, uploads = settings.all_voices_roots, settings.uploads
+    voices = open_voices(settings)
+    ttl_s = uploads.ttl_s or None
+    references = ReferenceStore(
+        settings.upload_dir,
+        [*roots, *settings.reference_roots],
+        ttl_s=ttl_s,
+        is_private=uploads.access == "key",
+        max_clip_bytes=settings.max_upload_bytes,
+    )
+    limits, quota_bytes = AudioLimits(max_bytes=settings.max_upload_bytes), uploads.quota_bytes or None
+    if objects is None or not settings.objects.share_voices:
+        return VoiceLibrary(voices, references, limits, quota_bytes=quota_bytes)
+    shared = SharedReferences(references, objects, ttl_s=ttl_s, max_local_bytes=settings.objects.local_bytes)
+    return VoiceLibrary(voices, references, limits, shared, SharedVoices(voices, roots[0], objects), quota_bytes)

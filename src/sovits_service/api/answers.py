@@ -51,6 +51,7 @@ class CachePlace:
     """
 
     key: str
+    media_type: str
     model_hashes: tuple[str, ...]
     wanted: SynthesisRequest
 
@@ -80,13 +81,14 @@ class Answers:
         key = cache_key(
             wanted, media_type=media_type, reference_hashes=found.reference_hashes, weights_hashes=found.model_hashes
         )
-        return CachePlace(key, found.model_hashes, wanted)
+        return CachePlace(key, media_type, found.model_hashes, wanted)
 
     async def look_up(self, place: CachePlace | None) -> CachedAudio | None:
         """The finished answer, where it is kept."""
         if place is None or self._service.results is None:
             return None
-        return await self._service.results.get(place.key)
+        audio = await self._service.results.get(place.key)
+        return audio if audio is not None and audio.media_type == place.media_type else None
 
     async def whole(
         self,
@@ -145,7 +147,7 @@ class Answers:
             pieces: list[FloatArray] = [chunk.samples async for chunk in chunks]
         timings.mark("synthesis")
         head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
-        duration_s = _duration_s(pieces, head.sample_rate_hz)
+        duration_s = _duration_s(sum(map(len, pieces)), head.sample_rate_hz)
         self._note_speech(duration_s, time.perf_counter() - started_s)
         encoding_s = time.perf_counter()
         audio = await asyncio.to_thread(_encode, pieces, head, media_type)
@@ -158,13 +160,16 @@ class Answers:
         started_s = time.perf_counter()
         synthesis = await self._service.synthesize(wanted, deadline)
         head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
-        pieces: list[FloatArray] = []
+        pieces: list[FloatArray] = []  # kept for the cache alone
+        samples = 0
         async with contextlib.aclosing(synthesis.chunks) as chunks:
             yield head
             async for chunk in chunks:
-                pieces.append(chunk.samples)
+                samples += len(chunk.samples)
+                if place is not None:
+                    pieces.append(chunk.samples)
                 yield chunk
-        self._note_speech(_duration_s(pieces, head.sample_rate_hz), time.perf_counter() - started_s)
+        self._note_speech(_duration_s(samples, head.sample_rate_hz), time.perf_counter() - started_s)
         if place is not None:
             # Before the stream ends, so that whoever asks after the last byte finds it.
             await self._keep(place, wanted, await asyncio.to_thread(_encode, pieces, head, media_type))
@@ -196,8 +201,7 @@ async def _read(reader: SharedReader[StreamItem], deadline: Deadline) -> AsyncGe
             yield item
 
 
-def _duration_s(pieces: list[FloatArray], sample_rate_hz: int) -> float:
-    samples = sum(map(len, pieces))
+def _duration_s(samples: int, sample_rate_hz: int) -> float:
     if not samples:
         raise SynthesisError(_NO_AUDIO)
     return samples / sample_rate_hz

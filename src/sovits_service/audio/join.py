@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sovits_service.errors import InvalidRequestError
 from sovits_service.types import AudioChunk, FloatArray
 
 
@@ -85,7 +86,7 @@ def splice(tail: FloatArray, following: FloatArray, search_samples: int = 0) -> 
 
 
 async def with_pauses(
-    first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], pauses_s: Sequence[float]
+    first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], pauses_s: Sequence[float], max_audio_s: float
 ) -> AsyncGenerator[AudioChunk, None]:
     """Adds silence after fragments.
 
@@ -93,14 +94,23 @@ async def with_pauses(
         first: a chunk that was taken out of `rest` before.
         rest: the chunks after it; closed with this generator.
         pauses_s: for each fragment the silence after it.
+        max_audio_s: of all chunks with their pauses.
+
+    Raises:
+        InvalidRequestError: the speech is longer.
     """
     pauses = iter(pauses_s)
+    total_s = 0.0
 
     def padded(chunk: AudioChunk) -> AudioChunk:
-        if not chunk.is_fragment_end:
-            return chunk
-        samples = np.concatenate([chunk.samples, silence(next(pauses), chunk.sample_rate_hz)])
-        return replace(chunk, samples=samples)
+        nonlocal total_s
+        if chunk.is_fragment_end:
+            samples = np.concatenate([chunk.samples, silence(next(pauses), chunk.sample_rate_hz)])
+            chunk = replace(chunk, samples=samples)
+        total_s += len(chunk.samples) / chunk.sample_rate_hz
+        if total_s > max_audio_s:
+            raise InvalidRequestError(f"the speech is longer than {max_audio_s:,.0f} s; send the text in parts")
+        return chunk
 
     try:
         yield padded(first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -124,13 +125,29 @@ def unpack_audio(key: str, value: bytes) -> CachedAudio | None:
     body = value[start:]
     if value[: len(_MAGIC)] != _MAGIC or value[len(_MAGIC) : start] != _digest(key, body):
         return None
-    (head_bytes,) = struct.unpack_from("<I", body)
-    head: dict[str, Any] = json.loads(body[4 : 4 + head_bytes])
-    head["warnings"] = tuple(head.get("warnings", ()))
     try:
-        return CachedAudio(data=body[4 + head_bytes :], **head)
-    except TypeError:  # written by a version with other fields
+        (head_bytes,) = struct.unpack_from("<I", body)
+        head: dict[str, Any] = json.loads(body[4 : 4 + head_bytes])
+        audio = CachedAudio(data=body[4 + head_bytes :], **{**head, "warnings": tuple(head.get("warnings", ()))})
+    except (struct.error, ValueError, TypeError, AttributeError, RecursionError):  # of another version, or another's
         return None
+    return audio if _is_plausible(audio) else None
+
+
+def _is_plausible(audio: CachedAudio) -> bool:
+    """Whether an entry says what an answer can say; its digest keeps out damage, but nobody who can write one."""
+    return (
+        bool(audio.data)
+        and type(audio.media_type) is str
+        and re.fullmatch(r"[a-z0-9]{1,8}", audio.media_type) is not None
+        and type(audio.sample_rate_hz) is int
+        and 1_000 <= audio.sample_rate_hz <= 384_000
+        and type(audio.duration_s) in (int, float)
+        and 0 < audio.duration_s < 10**6
+        and all(type(number) is int and 0 <= number < 2**63 for number in (audio.seed, audio.dropped_characters))
+        and len(audio.warnings) <= 64
+        and all(type(warning) is str and len(warning) <= 1000 for warning in audio.warnings)
+    )
 
 
 def _digest(key: str, body: bytes) -> bytes:

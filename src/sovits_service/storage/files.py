@@ -17,8 +17,11 @@ log = structlog.get_logger(__name__)
 _TEMPORARY = ".tmp"
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Writes a file under a temporary name, to the disk, then renames it; the folder is made where it is missing.
+
+    Args:
+        mode: permissions of the file, of which the process's mask takes some.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
@@ -27,7 +30,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_to_disk(temporary, data)
+            _write_to_disk(temporary, data, mode)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -68,8 +71,8 @@ def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
     return removed
 
 
-def _write_to_disk(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
+def _write_to_disk(path: Path, data: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import hashlib
 import hmac
 import os
 import re
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +21,16 @@ from urllib.parse import quote, urlencode
 
 import structlog
 
-from sovits_service.errors import ForbiddenError, StorageError
-from sovits_service.storage.files import remove_leftovers, write_atomic
+from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError
+from sovits_service.storage.files import make_private_folder, remove_leftovers, write_atomic
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 _KEY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _SECRET_FILE = ".signing-secret"
+_SECRET_BYTES = 32
+LINKED_PREFIX = "audio/"  # of the files that are written to be handed out by link
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +94,28 @@ class LocalObjects:
     Args:
         folder: where the files live; made where it is missing. Replicas that share it share the secret in it.
         link_base: what links begin with, `https://speech.example/objects` or a path of this service.
+        max_linked_bytes: of the files under `LINKED_PREFIX`; the oldest leave first.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, folder: Path, link_base: str = "/objects", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        link_base: str = "/objects",
+        clock: Callable[[], float] = time.time,
+        *,
+        max_linked_bytes: int = 2 * 2**30,
+    ) -> None:
         self._folder = folder
         self._link_base = link_base.rstrip("/")
         self._clock = clock
+        self._max_linked_bytes = max_linked_bytes
+        self._lock = threading.Lock()
+        # At most what there is: counted when it is reached, so that a write need not look at the whole folder.
+        self._linked_bytes: int | None = None
 
     async def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        await self._run(lambda: write_atomic(self._file(key), data))
+        await self._run(lambda: self._write(key, data))
 
     async def get(self, key: str) -> StoredObject | None:
         return await self._run(lambda: self._read(key))
@@ -150,6 +166,33 @@ class LocalObjects:
             remove_leftovers(folder)
         return removed
 
+    def _write(self, key: str, data: bytes) -> None:
+        file = self._file(key)
+        make_private_folder(self._folder)
+        if not key.startswith(LINKED_PREFIX):
+            write_atomic(file, data)
+            return
+        with self._lock:
+            self._make_room(len(data))
+            write_atomic(file, data)
+            assert self._linked_bytes is not None
+            self._linked_bytes += len(data)
+
+    def _make_room(self, size_bytes: int) -> None:
+        limit = self._max_linked_bytes
+        if size_bytes > limit:
+            raise InvalidRequestError("the audio is larger than all links may keep; ask for it without response: url")
+        if self._linked_bytes is not None and self._linked_bytes + size_bytes <= limit:
+            return
+        infos = sorted(self._scan(LINKED_PREFIX), key=lambda info: info.modified_s)
+        total = sum(info.size_bytes for info in infos)
+        for info in infos:
+            if total + size_bytes <= limit:
+                break
+            self._file(info.key).unlink(missing_ok=True)
+            total -= info.size_bytes
+        self._linked_bytes = total
+
     def _file(self, key: str) -> Path:
         return self._folder / check_key(key)
 
@@ -183,23 +226,29 @@ class LocalObjects:
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     def _secret(self) -> bytes:
-        file = self._folder / _SECRET_FILE
+        """What links are signed with: 32 bytes that all replicas of the folder share, made where there are none."""
+        secret = self._read_secret()
+        if len(secret) >= _SECRET_BYTES:
+            return secret
+        make_private_folder(self._folder)
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return file.read_bytes()
-        except FileNotFoundError:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        # A link appears with its content, and not where a replica was faster.
-        candidate = self._folder / f".{secrets.token_hex(8)}.tmp"
-        descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(secrets.token_bytes(32))
-        try:
-            os.link(candidate, file)
-        except FileExistsError:
-            pass
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # one replica makes it, the others wait and read it
+            secret = self._read_secret()
+            if len(secret) < _SECRET_BYTES:
+                if secret or (self._folder / _SECRET_FILE).exists():
+                    log.warning("signing_secret_too_short", advice="a new one is made; earlier links are not valid")
+                secret = secrets.token_bytes(_SECRET_BYTES)
+                write_atomic(self._folder / _SECRET_FILE, secret, mode=0o600)
+            return secret
         finally:
-            candidate.unlink()
-        return file.read_bytes()
+            os.close(descriptor)
+
+    def _read_secret(self) -> bytes:
+        try:
+            return (self._folder / _SECRET_FILE).read_bytes()
+        except FileNotFoundError:
+            return b""
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:

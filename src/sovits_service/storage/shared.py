@@ -144,7 +144,8 @@ class SharedReferences:
         """An upload as the store has it, of which a copy stays here where there is room."""
         said = await self._objects.get(UPLOADS_PREFIX + details_name(reference_id, owner or ""))
         found = await self._objects.get(f"{UPLOADS_PREFIX}{reference_id}.wav")
-        if found is None or self._is_expired(found.info):
+        clip = Clip(found.data, ".wav") if found is not None else None
+        if found is None or clip is None or clip.content_hash != reference_id or self._is_expired(found.info):
             return None
         if self._local.is_private and owner is not None:
             self._local.require_owner(said is not None)
@@ -153,7 +154,7 @@ class SharedReferences:
         if room >= 0:
             await asyncio.to_thread(self._local.shrink, room)
             await asyncio.to_thread(self._local.adopt, found.data, owner or "", details, found.info.modified_s)
-        return Clip(found.data, ".wav")
+        return clip
 
     def _is_expired(self, info: ObjectInfo) -> bool:
         return self._ttl_s is not None and info.modified_s + self._ttl_s <= self._clock()

@@ -38,7 +38,9 @@ def open_objects(settings: ObjectSettings) -> ObjectStore | None:
     if settings.backend == "off":
         return None
     if settings.backend == "local":
-        return LocalObjects(settings.dir, f"{settings.public_url.rstrip('/')}/objects")
+        return LocalObjects(
+            settings.dir, f"{settings.public_url.rstrip('/')}/objects", max_linked_bytes=settings.max_bytes
+        )
     if not settings.bucket:
         raise SettingsError("objects.backend s3 needs objects.bucket")
     try:

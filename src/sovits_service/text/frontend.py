@@ -257,7 +257,8 @@ def _parts(text: Spoken) -> list[tuple[Spoken, float | None]]:
 
 def _pause_after(segments: list[Segment], pause_s: float) -> None:
     if segments:
-        segments[-1] = replace(segments[-1], pause_s=(segments[-1].pause_s or 0.0) + pause_s)
+        longest_s = min((segments[-1].pause_s or 0.0) + pause_s, _LONGEST_PAUSE_S)
+        segments[-1] = replace(segments[-1], pause_s=longest_s)
 
 
 def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:

@@ -120,9 +120,9 @@ def test_a_torn_changed_or_misplaced_value_is_nothing() -> None:
 async def check_back_end(cache: ResultCache) -> None:
     assert await cache.get("k") is None
     await cache.put("k", AUDIO)
-    await cache.put("other", replace(AUDIO, data=b""))
+    await cache.put("other", replace(AUDIO, data=b"other"))
     assert await cache.get("k") == AUDIO
-    assert await cache.get("other") == replace(AUDIO, data=b"")
+    assert await cache.get("other") == replace(AUDIO, data=b"other")
     await cache.put("k", replace(AUDIO, seed=1))
     found = await cache.get("k")
     assert found is not None
@@ -284,7 +284,7 @@ from sovits_service.storage.disk_cache import DiskCache
 async def main():
     cache = DiskCache(Path(sys.argv[1]), max_bytes=6_000_000)
     for i in range(1_000_000):
-        await cache.put(f"key{i % 40}", CachedAudio(bytes([i % 251]) * (i % 40 * 10_000), "wav", 32000, 1.0, i))
+        await cache.put(f"key{i % 40}", CachedAudio(bytes([i % 251]) * ((1 + i % 40) * 10_000), "wav", 32000, 1.0, i))
         if i % 5 == 0:
             print(i, flush=True)
 
@@ -315,7 +315,7 @@ async def _check_every_answer_is_whole(folder: Path) -> None:
         audio = await cache.get(f"key{number}")
         if audio is not None:
             found += 1
-            assert audio.data == bytes([audio.seed % 251]) * (number * 10_000)
+            assert audio.data == bytes([audio.seed % 251]) * ((1 + number) * 10_000)
     assert found >= 10
     assert cache.counts.failures == 0
     assert await cache.size_bytes() <= 6_000_000
