@@ -189,8 +189,14 @@ class FastService:
         return Fingerprint((hashlib.sha256(content).hexdigest(),), (self.weights_hash,))
 
     async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
+        self._admit()
+        self._judge(request)
+
+    def _admit(self) -> None:
         if not self.is_ready or self.started - self.closed >= self.places:
             raise OverloadedError("the queue is full; try again", 2.5)
+
+    def _judge(self, request: SynthesisRequest) -> None:
         if (
             request.ref_audio
             and request.ref_audio not in self.references
@@ -206,9 +212,10 @@ class FastService:
 
     async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
         deadline = deadline or Deadline(request.timeout_s or 300.0)
-        await self.check(request, deadline)
+        self._admit()
         if self.keeps_requests:
             self.requests.append(request)
+        self._judge(request)
         self.started += 1
         self.most_running = max(self.most_running, self.started - self.closed)
         self.began.set()
