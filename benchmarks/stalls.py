@@ -27,7 +27,7 @@ from sovits_service.types import SynthesisRequest
 NEW_VOICES = 8
 ROOT = Path(__file__).parents[1]
 LISTENED = SynthesisRequest(
-    text="清晨的阳光洒在安静的湖面上，几只白鹭从远处慢慢飞来。" * 6,
+    text="清晨的阳光洒在安静的湖面上，几只白鹭从远处慢慢飞来。" * 4,
     text_lang="zh",
     voice_id="female_calm",
     prompt_text="你好",
