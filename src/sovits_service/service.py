@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Sequence as Row
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -32,6 +32,7 @@ from sovits_service.storage.stores import open_cache, open_objects
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
+from sovits_service.threads import run_in
 from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SplitMethod, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary, open_library
 
@@ -144,7 +145,7 @@ class SpeechService:
             SettingsError: a configured file is missing.
             CheckpointError: a configured file cannot be used.
         """
-        await _run_in(self._model_pool, self._models.load_configured)
+        await run_in(self._model_pool, self._models.load_configured)
         self._engine.start()
         for work in ("follow_voices", "sweep_uploads", "sweep_objects"):
             await self._periodic.run(work)
@@ -285,7 +286,7 @@ class SpeechService:
         references, warnings = await deadline.wait(self._library.decode(resolved.clips))
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
-        reading = _run_in(self._text_pool, lambda: self._read_text(request, model))
+        reading = run_in(self._text_pool, lambda: self._read_text(request, model))
         prompt, segments = await deadline.wait(reading)
         pauses_s = _pauses_s(segments, request.pause_s)
         if sum(pauses_s) > self._settings.max_pauses_s:
@@ -330,7 +331,7 @@ class SpeechService:
         if not voice.gpt_weights and not voice.sovits_weights:
             return voice, self._models.current
         weights = (voice.gpt_weights, voice.sovits_weights)
-        return voice, await _run_in(self._model_pool, lambda: self._models.pair(*weights))
+        return voice, await run_in(self._model_pool, lambda: self._models.pair(*weights))
 
     async def explain(self, text: str, language: str, split: SplitMethod) -> Explanation:
         """What would be said of a text with the current model.
@@ -340,7 +341,7 @@ class SpeechService:
         """
         self._check_text_length(text)
         symbols = self._models.current.spec.symbols
-        segments = await _run_in(self._text_pool, lambda: self._frontend.segments(text, language, symbols, split))
+        segments = await run_in(self._text_pool, lambda: self._frontend.segments(text, language, symbols, split))
         return explain(text, segments, symbols)
 
     def _check_text_length(self, text: str) -> None:
@@ -406,7 +407,7 @@ class SpeechService:
             return
         self._check_prompt_length(text)
         symbols = "v2" if is_own_model else self._models.current.spec.symbols
-        await asyncio.to_thread(self._frontend.transcript, text, language, symbols)
+        await run_in(self._text_pool, partial(self._frontend.transcript, text, language, symbols))
 
     def _check_prompt_length(self, text: str) -> None:
         limit = self._settings.max_prompt_characters
@@ -461,21 +462,15 @@ class SpeechService:
 
     async def set_gpt_weights(self, path: str) -> None:
         """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
-        await _run_in(self._model_pool, lambda: self._models.switch(gpt=path))
+        await run_in(self._model_pool, lambda: self._models.switch(gpt=path))
 
     async def set_sovits_weights(self, path: str) -> None:
         """Take another SoVITS for later requests. Raises InvalidRequestError, CheckpointError."""
-        await _run_in(self._model_pool, lambda: self._models.switch(sovits=path))
+        await run_in(self._model_pool, lambda: self._models.switch(sovits=path))
 
     async def set_default_reference(self, path: str, details: UploadDetails | None = None) -> None:
         """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
         await self._library.set_default_reference(path, details or UploadDetails())
-
-
-async def _run_in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    """The result of `work`, done in a thread of `pool`; work whose caller has gone before it began is not begun."""
-    context = contextvars.copy_context()  # the request's id, for the log
-    return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(work))
 
 
 def _pauses_s(segments: Row[Segment], pause_s: float) -> list[float]:

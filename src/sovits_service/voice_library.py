@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sovits_service.audio.encode import encode_whole
@@ -24,9 +25,11 @@ from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.shared import SharedReferences, SharedVoices
 from sovits_service.storage.stores import open_voices
 from sovits_service.storage.voices import VoiceStore
+from sovits_service.threads import run_in
 from sovits_service.types import ReferenceAudio, SynthesisRequest, Voice
 
 _REMEMBERED_CLIPS = 64
+_DECODING_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,15 @@ class VoiceLibrary:
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.default_reference: str | None = None
         self.default_details = UploadDetails()
+        # Apart from asyncio's own pool: clips that take seconds to decode do not stop the short work on files.
+        self._decoding = ThreadPoolExecutor(_DECODING_THREADS, "sovits-clips")
         self._lock = threading.Lock()
         self._decoded: OrderedDict[str, tuple[ReferenceAudio, tuple[str, ...]]] = OrderedDict()
 
     async def set_default_reference(self, name: str, details: UploadDetails) -> None:
         """Set the clip of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
         clip = await self._read(name, None)
-        await asyncio.to_thread(self._decode, clip)
+        await run_in(self._decoding, lambda: self._decode(clip))
         self.default_reference, self.default_details = name, details
 
     async def read_clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[Clip, ...]:
@@ -105,7 +110,7 @@ class VoiceLibrary:
         Raises:
             ReferenceAudioError, UnsupportedAudioError: one of them cannot serve; which one, where it is not the first.
         """
-        return await asyncio.to_thread(self._decode_all, clips)
+        return await run_in(self._decoding, lambda: self._decode_all(clips))
 
     async def upload_details(self, name: str, owner: str) -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
@@ -122,7 +127,7 @@ class VoiceLibrary:
             UploadTooLargeError, UnsupportedAudioError, ReferenceAudioError: the clip cannot serve.
             QuotaExceededError: the owner has too many uploads.
         """
-        wav, duration_s, warnings = await asyncio.to_thread(self._prepare, data, trim)
+        wav, duration_s, warnings = await run_in(self._decoding, lambda: self._prepare(data, trim))
         async with self._writing[owner]:
             await self._require_room(owner, len(wav) + len(details.dump()), upload=Clip(wav).content_hash)
             if self._shared_references is not None:

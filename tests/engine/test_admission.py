@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sovits_service.deadline import Deadline
-from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError
+from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
 from sovits_service.service import build_service
 from sovits_service.settings import load_tts_settings
 from tests.tiny_pack import write_pack
@@ -84,3 +84,32 @@ async def test_a_refused_request_gives_its_place_back(service, changes):
         with pytest.raises(InvalidRequestError):
             await service.synthesize(replace(REQUEST, **changes))
     assert service._engine.stats().active_jobs == 0
+
+
+async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, monkeypatch):
+    release, calls = threading.Event(), []
+
+    def slow(*args):
+        calls.append(args)
+        assert release.wait(30.0)
+        raise InvalidRequestError("let go")
+
+    monkeypatch.setattr(service._library, "_prepare", slow)
+    uploads = [asyncio.create_task(service.add_reference(b"clip")) for _ in range(20)]
+    while not calls:
+        await asyncio.sleep(0.001)
+    assert [voice.voice_id for voice in await service.list_voices()] == ["tone"]
+    release.set()
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+    assert [type(result) for result in results] == [InvalidRequestError] * 20
+
+
+async def test_a_service_whose_loop_has_ended_is_neither_alive_nor_ready(service, monkeypatch):
+    def end(self, stages):
+        raise SystemExit
+
+    monkeypatch.setattr(type(service._models.current.lane), "step", end)
+    with pytest.raises(SynthesisError):
+        await speak(service)
+    assert not service.is_alive
+    assert not service.is_ready

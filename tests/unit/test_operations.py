@@ -100,7 +100,10 @@ def test_the_table_of_metrics_is_complete_and_true(metrics: Mapping[str, str]) -
     rows = [line.split("|")[1] for line in text.splitlines() if re.match(r"\| `(sovits|process)_", line)]
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert documented - {"sovits_engine_info"} == set(metrics) - {"sovits_engine_info"}  # known once a model is loaded
-    assert set(_METRIC.findall(text)) - queryable(metrics) - set(metrics) - {"sovits_service", "sovits_engine_info"} == set()
+    assert (
+        set(_METRIC.findall(text)) - queryable(metrics) - set(metrics) - {"sovits_service", "sovits_engine_info"}
+        == set()
+    )
 
 
 def test_the_fast_service_of_other_tests_tells_the_same_numbers(service: SpeechService) -> None:
