@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 
 import numpy as np
 import pytest
@@ -151,9 +152,11 @@ def test_retry_after_is_the_time_between_requests_that_end_however_long_each_wai
     clock[0] += 36_000.0  # a night without requests says nothing about the engine's speed
     for _ in range(80):
         engine.admit()
-    clock[0] += 4.0
+    clock[0] += 6.0
     engine.release_places(1)
     engine.admit()
     with pytest.raises(OverloadedError) as refused:
         engine.admit()
     assert refused.value.retry_after_s < 5.0
+    # The message says what the header will.
+    assert f"try again in {math.ceil(refused.value.retry_after_s)} s" in str(refused.value)

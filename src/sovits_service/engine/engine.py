@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import sys
 import threading
@@ -130,10 +131,10 @@ class Engine:
             self._require_open()
             if self._active_jobs >= self._max_jobs:
                 self._rejected += 1
-                wait_s = self._turnover.interval_s
+                wait_s = max(1.0, self._turnover.interval_s)
                 raise OverloadedError(
-                    f"the service is busy with {self._active_jobs} requests; try again in {max(1, round(wait_s))} s",
-                    retry_after_s=max(1.0, wait_s),
+                    f"the service is busy with {self._active_jobs} requests; try again in {math.ceil(wait_s)} s",
+                    retry_after_s=wait_s,
                 )
             if self._active_jobs == 0:
                 self._turnover.resume(time.monotonic())
