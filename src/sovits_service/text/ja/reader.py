@@ -20,7 +20,7 @@ from sovits_service.text.symbols import UNKNOWN, symbol_ids
 from sovits_service.types import SymbolSet
 
 _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-_MISSING = "Japanese text needs the extra ja: pip install 'sovits-service[ja]'"
+_MISSING = "Japanese text needs the extra ja, on Python 3.11 to 3.13: pip install 'sovits-service[ja]'"
 # OpenJTalk copies a text into a buffer of fixed size and crashes beyond it (8192 bytes).
 _STRETCH_CHARACTERS = 150
 _REPEATED_MARKS = re.compile(r"([!?…,.\-])[!?…,.\-]+")
