@@ -41,6 +41,7 @@ def serve() -> None:
     import uvicorn
 
     from sovits_service.api.app import create_app
+    from sovits_service.api.connections import server_config
     from sovits_service.settings import ServiceSettings
     from sovits_service.storage.disk_cache import DiskCache
     from sovits_service.telemetry import configure_logging
@@ -52,8 +53,8 @@ def serve() -> None:
         service = FastService(voices=voices, places=PLACES, pace_s=PACE_S, keeps_requests=False)
         service.results = DiskCache(Path(folder), 4 * 2**20)  # small, so that answers are evicted
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        app = create_app(service, ServiceSettings())
-        uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off")).run(sockets=[listener])
+        settings = ServiceSettings()
+        uvicorn.Server(server_config(create_app(service, settings), settings)).run(sockets=[listener])
 
 
 @dataclass

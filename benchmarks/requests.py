@@ -13,7 +13,7 @@ import uvicorn
 
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
-from sovits_service.api.server import server_config
+from sovits_service.api.connections import server_config
 from sovits_service.engine import semantic_runner
 from sovits_service.engine.sequence import Sequence
 from sovits_service.service import SpeechService
@@ -40,7 +40,7 @@ async def serving(service: SpeechService, settings: ServiceSettings) -> AsyncIte
     """A client of the service behind a real server on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        server = uvicorn.Server(server_config(create_app(service, settings)))
+        server = uvicorn.Server(server_config(create_app(service, settings), settings))
         running = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)

@@ -140,7 +140,7 @@ def _serve(args: argparse.Namespace) -> int:
             server.begin_drain()
 
         service = build_service(tts, settings)
-        server = DrainingServer(create_app(service, settings, on_control, tracer), service, settings.drain_s)
+        server = DrainingServer(create_app(service, settings, on_control, tracer), service, settings)
         bound_host, bound_port = listener.getsockname()[:2]
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host
         print(

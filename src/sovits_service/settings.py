@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sovits_service.config_file import bundled_root, describe_problems, find_path, nearest, read_yaml, refuse_unknown
@@ -179,9 +189,17 @@ def _split_list(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
+def _check_network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)
+    return value
+
+
 PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
 _UNQUOTED_OFF = BeforeValidator(lambda value: "off" if value is False else value)  # YAML reads off as false
 TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
+NetworkList = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split_list)
+]
 
 
 class AdminSettings(BaseModel):
@@ -232,6 +250,24 @@ class UploadSettings(BaseModel):
     clamd: str = ""
     receive_s: float = Field(default=60.0, gt=0)
     from_urls: bool = False
+
+
+class ConnectionSettings(BaseModel):
+    """What a client may hold before a route has looked at its request.
+
+    Attributes:
+        max: connections; one more takes the place of one that waits for its next request, or is refused with 503.
+        header_bytes: of a request's address and headers together; a GET has its text there.
+        header_s: how long they may take to arrive.
+        body_s: how long a JSON body may take; `uploads.receive_s` is for uploads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max: int = Field(default=512, ge=1)
+    header_bytes: int = Field(default=128 * 1024, ge=1024)
+    header_s: float = Field(default=10.0, gt=0)
+    body_s: float = Field(default=30.0, gt=0)
 
 
 class CacheSettings(BaseModel):
@@ -340,8 +376,11 @@ class ServiceSettings(BaseSettings):
         api_keys: with any key set, every route asks for one, but `/health`, `/ready`, the documentation and the signed
             links of `/objects`.
         traces_endpoint: where OpenTelemetry spans go by OTLP over HTTP, as `http://collector:4318`; empty: nowhere.
-        allowed_hosts: names by which clients reach the service, beside the addresses that it listens on.
-        cors_origins: origins of web pages that may call the API from a browser; empty is none.
+        cors_origins: origins of web pages that may call the API from a browser; pages of loopback origins may always
+            speak and list voices.
+        allowed_hosts: names by which clients reach the service, beside the addresses that it listens on; where no keys
+            are set, a loopback address answers to no other name with a dot in it.
+        trusted_proxies: addresses or networks of reverse proxies, whose X-Forwarded-For is believed; empty is none.
     """
 
     model_config = SettingsConfigDict(
@@ -383,13 +422,15 @@ class ServiceSettings(BaseSettings):
     max_concurrent_per_client: int = Field(default=0, ge=0)
     rate_limit: Annotated[str, Field(pattern=r"^([1-9]\d{0,8}/(second|minute|hour|day))?$")] = ""
     api_keys: tuple[ApiKeySettings, ...] = ()
-    allowed_hosts: TextList = ()
     cors_origins: TextList = ()
+    allowed_hosts: TextList = ()
+    trusted_proxies: NetworkList = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     traces_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     admin: AdminSettings = AdminSettings()
     dialects: DialectSettings = DialectSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     objects: ObjectSettings = ObjectSettings()

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from sovits_service.api.app import create_app
-from sovits_service.api.server import server_config
+from sovits_service.api.connections import server_config
 from sovits_service.settings import ServiceSettings
 from sovits_service.types import Voice
 from tests.api.fast_service import FastService
@@ -24,7 +24,8 @@ async def serving(service: FastService, settings: ServiceSettings, **options: An
     """Serves on a loopback port that the system picks; gives the base URL."""
     app = create_app(service, settings, **options)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(server_config(app, timeout_graceful_shutdown=1))
+    config = server_config(app, settings, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     with contextlib.ExitStack() as stack:
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign] # pytest keeps its own
         stack.callback(listener.close)

@@ -14,6 +14,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
+from sovits_service.api.pages import PageRules
 from sovits_service.errors import ForbiddenError, OverloadedError, RateLimitedError, UnauthorizedError
 from sovits_service.settings import KeyScope, ServiceSettings
 
@@ -30,6 +31,7 @@ class AccessControl:
     """Who may do what, and how often; one for an application."""
 
     def __init__(self, settings: ServiceSettings) -> None:
+        self.pages = PageRules(settings)
         self._settings = settings
         self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -47,9 +49,10 @@ class AccessControl:
 
         Raises:
             UnauthorizedError: no key, or an unknown one.
-            ForbiddenError: the key has not this scope.
+            ForbiddenError: the key has not this scope; or it is a web page's request, which needs a key.
             RateLimitedError: too many requests of this key or address.
         """
+        self.pages.check_page(request, scope)
         client = self._client(request, scope)
         if counted and self._rate is not None and not self._limiter.hit(self._rate, client):
             reset_s = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()

@@ -21,6 +21,7 @@ from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.dialects import api_v1, sillytavern
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
+from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
 from sovits_service.api.routes import objects, openai, ops, read, tts, voices
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
@@ -70,11 +71,12 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,  # the edge takes such slashes away
     )
+    access = AccessControl(settings)
     app.state.context = ApiContext(
         service=service,
         settings=settings,
         metrics=metrics,
-        access=AccessControl(settings),
+        access=access,
         answers=Answers(service, metrics),
         fetcher=ReferenceFetcher(settings.max_upload_bytes) if settings.uploads.from_urls else None,
         on_control=on_control,
@@ -89,15 +91,16 @@ def create_app(
         _answer_head(app, router)
     _add_docs(app)
     install_error_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)], metrics)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-            allow_headers=["*"],  # clients add their own, as OpenAI's x-stainless-...; keys are asked for all the same
-            allow_private_network=True,
-            expose_headers=list(_EXPOSED_HEADERS),
-        )
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_origin_regex=LOOPBACK_ORIGIN,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],  # clients add their own, as OpenAI's x-stainless-...; keys are asked for all the same
+        allow_private_network=True,
+        expose_headers=list(_EXPOSED_HEADERS),
+    )
+    app.add_middleware(KnownHosts, rules=access.pages)
     app.add_middleware(RequestEdge, metrics=metrics, tracer=tracer, root_path=settings.root_path)
     return app
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 from sovits_service.api.bodies import parse_fields
-from sovits_service.errors import InvalidRequestError, OverloadedError, UploadTooLargeError
+from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
@@ -88,14 +89,24 @@ async def read_fields(request: Request) -> dict[str, Any]:
     Raises:
         InvalidRequestError: neither.
         UploadTooLargeError: longer than `max_request_bytes`.
+        DeadlineExceededError: it took longer than `connections.body_s`.
     """
-    body = await bounded(request, context_of(request).settings.max_request_bytes).body()
-    return await parse_fields(body, request.headers)
+    return await parse_fields(await _read_body(request), request.headers)
 
 
 async def drop_body(request: Request) -> None:
     """Reads away the body of a GET, so that the next message on the connection is the client's leaving."""
-    await bounded(request, context_of(request).settings.max_request_bytes).body()
+    await _read_body(request)
+
+
+async def _read_body(request: Request) -> bytes:
+    settings = context_of(request).settings
+    limit_s = settings.connections.body_s
+    try:
+        with anyio.fail_after(limit_s):
+            return await bounded(request, settings.max_request_bytes).body()
+    except TimeoutError:  # a client that sends a byte now and then would keep its connection for ever
+        raise DeadlineExceededError(f"the request's body took longer than {limit_s:g} s to arrive") from None
 
 
 def require_ready(service: SpeechService) -> None:

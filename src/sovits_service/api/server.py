@@ -7,22 +7,21 @@ import math
 import signal
 import socket
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from sovits_service.api.connections import server_config
 from sovits_service.errors import SettingsError
+from sovits_service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from sovits_service.service import SpeechService
 
 log = structlog.get_logger(__name__)
 
-# Longer than the 60 s of common load balancers, and than a busy client's pause: a server that closes first resets the
-# request that is on its way.
-_KEEP_ALIVE_S = 75
 _FLUSH_S = 1  # at least so long for answers whose speech is made, when the deadline has passed
 
 
@@ -40,16 +39,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host} port {port}: {reason}; choose another with -a or -p") from None
 
 
-def server_config(app: FastAPI, **options: Any) -> uvicorn.Config:
-    """How every server of ours speaks HTTP.
-
-    h11, since httptools answers a client of HTTP/1.0 in chunks, which it takes for a part of the audio.
-    """
-    return uvicorn.Config(
-        app, http="h11", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=_KEEP_ALIVE_S, **options
-    )
-
-
 class DrainingServer(uvicorn.Server):
     """uvicorn, but for its ends: it listens while the model loads, and goes on answering while it drains.
 
@@ -57,11 +46,11 @@ class DrainingServer(uvicorn.Server):
     exit code 0; the second ends at once.
     """
 
-    def __init__(self, app: FastAPI, service: SpeechService, drain_s: float) -> None:
-        super().__init__(server_config(app))
+    def __init__(self, app: FastAPI, service: SpeechService, settings: ServiceSettings) -> None:
+        super().__init__(server_config(app, settings))
         self.failure: BaseException | None = None
         self._service = service
-        self._drain_s = drain_s
+        self._drain_s = settings.drain_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None

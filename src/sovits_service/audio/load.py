@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +11,20 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from sovits_service.audio.containers.damage import damaged
+from sovits_service.audio.containers.sound import FORMATS, sound_of
+from sovits_service.audio.containers.vorbis import check_codebooks
 from sovits_service.errors import ReferenceAudioError, UnsupportedAudioError, UploadTooLargeError
 from sovits_service.types import FloatArray, ReferenceAudio
 
 MIN_REFERENCE_S = 3.0
 MAX_REFERENCE_S = 10.0
-_FORMATS = "wav, flac, ogg, mp3, m4a or webm"
+_PCM = "u8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be alaw mulaw s8"
 _CODECS = frozenset({"flac", "vorbis", "libvorbis", "opus", "libopus", "mp3", "mp3float", "aac", "alac"})
-_MAX_PACKETS = 2**20
+_CODECS |= {f"pcm_{name}" for name in _PCM.split()}
+# FFmpeg opens no decoder while it looks at a file: descriptions are checked before, and no picture is decoded at all.
+_OPTIONS = {"codec_whitelist": "none"}
+_MAX_ALAC_FRAME = 2**16
 _FRAME_S = 0.02
 _QUIETEST_DBFS = -120.0
 
@@ -72,15 +77,12 @@ def decode_reference(data: bytes | Path, *, limits: AudioLimits = DEFAULT_LIMITS
         ReferenceAudioError: gone, damaged, empty, too long, or with a rate or channels that are not accepted.
     """
     content = _read_bounded(data, limits.max_bytes)
-    payload = content[_id3_end(content) :]
-    container_format = _sniff(payload)
-    if container_format == "mov":
-        _check_sample_table(payload)
+    payload, container_format = sound_of(content)
     try:
         samples, rate_hz = _decode_bounded(payload, container_format, limits)
     except av.FFmpegError as error:
-        raise ReferenceAudioError("the audio file is damaged; export it again, as wav for example") from error
-    peak = float(np.abs(samples).max())
+        raise damaged() from error
+    peak = max(float(samples.max()), -float(samples.min()))
     if not np.isfinite(peak):
         raise ReferenceAudioError("the audio file has samples that are not numbers; export it again as 16-bit wav")
     if peak > 1.0:
@@ -172,80 +174,20 @@ def _read_bounded(data: bytes | Path, max_bytes: int) -> bytes:
     return data
 
 
-def _id3_end(content: bytes) -> int:
-    """Where the sound starts behind an ID3v2 tag: the demuxer never sees a tag, which may be compressed."""
-    position = 0
-    while content[position : position + 3] == b"ID3" and len(content) >= position + 10:
-        flags, size = content[position + 5], content[position + 6 : position + 10]
-        if any(byte & 0x80 for byte in size):
-            break
-        footer = 10 if flags & 0x10 else 0
-        position += 10 + footer + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3])
-    return position
-
-
-def _sniff(payload: bytes) -> str:
-    """The FFmpeg demuxer for the content. It is named, never probed: probing knows playlists that open other files."""
-    if payload[:4] in (b"RIFF", b"RF64") and payload[8:12] == b"WAVE":
-        return "wav"
-    if payload[:4] == b"fLaC":
-        return "flac"
-    if payload[:4] == b"OggS":
-        return "ogg"
-    if payload[4:8] == b"ftyp":
-        return "mov"
-    if payload[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    if _is_mp3_frame(payload):
-        return "mp3"
-    raise UnsupportedAudioError(f"the file is in no audio format that is accepted; send {_FORMATS}")
-
-
-def _is_mp3_frame(payload: bytes) -> bool:
-    payload = payload.lstrip(b"\0")  # encoders pad between tag and sound
-    if len(payload) < 4 or payload[0] != 0xFF or payload[1] & 0xE0 != 0xE0:
-        return False
-    version, layer = payload[1] >> 3 & 3, payload[1] >> 1 & 3
-    bit_rate, rate = payload[2] >> 4, payload[2] >> 2 & 3
-    return version != 1 and layer == 1 and bit_rate not in (0, 15) and rate != 3
-
-
-def _check_sample_table(payload: bytes) -> None:
-    """Refuses an m4a whose table claims packets by the million: FFmpeg lists all of them, in gigabytes, at once."""
-    for name, body in _walk_boxes(payload, 0, len(payload), depth=0):
-        if name in (b"stsz", b"stz2") and int.from_bytes(payload[body + 8 : body + 12], "big") > _MAX_PACKETS:
-            raise ReferenceAudioError("the audio file is damaged; export it again, as wav for example")
-
-
-def _walk_boxes(payload: bytes, start: int, end: int, depth: int) -> Iterator[tuple[bytes, int]]:
-    position = start
-    while position + 8 <= end and depth < 8:
-        size, name = int.from_bytes(payload[position : position + 4], "big"), payload[position + 4 : position + 8]
-        header = 8
-        if size == 1:
-            size, header = int.from_bytes(payload[position + 8 : position + 16], "big"), 16
-        box_end = min(end, position + size) if size else end
-        yield name, position + header
-        if name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-            yield from _walk_boxes(payload, position + header, box_end, depth + 1)
-        if box_end < position + header:
-            return
-        position = box_end
-
-
 def _decode_bounded(payload: bytes, container_format: str, limits: AudioLimits) -> tuple[FloatArray, int]:
     pieces: list[FloatArray] = []
     rate_hz = decoded_samples = 0
-    with av.open(io.BytesIO(payload), "r", format=container_format, metadata_errors="replace") as container:
+    with av.open(
+        io.BytesIO(payload), "r", format=container_format, options=_OPTIONS, metadata_errors="replace"
+    ) as container:
         stream = next((stream for stream in container.streams if isinstance(stream, av.AudioStream)), None)
         if stream is None:
-            raise UnsupportedAudioError(f"the file has no sound in it; send {_FORMATS}")
+            raise UnsupportedAudioError(f"the file has no sound in it; send {FORMATS}")
         # PyAV has no codec context where FFmpeg has no decoder.
         codec = stream.codec_context.name if stream.codec_context is not None else ""
-        if codec not in _CODECS and not codec.startswith("pcm_"):
-            raise UnsupportedAudioError(
-                f"the sound in the file is coded in a way that is not accepted; send {_FORMATS}"
-            )
+        if codec not in _CODECS:
+            raise UnsupportedAudioError(f"the sound in the file is coded in a way that is not accepted; send {FORMATS}")
+        _check_description(codec, bytes(stream.codec_context.extradata or b""))
         stream.codec_context.thread_count = 1
         to_float = av.AudioResampler(format="fltp")
         for frame in container.decode(stream):
@@ -262,6 +204,15 @@ def _decode_bounded(payload: bytes, container_format: str, limits: AudioLimits) 
     if not sum(len(piece) for piece in pieces):
         raise ReferenceAudioError("the audio file is empty; record 3 to 10 s of speech")
     return np.concatenate(pieces), rate_hz
+
+
+def _check_description(codec: str, extradata: bytes) -> None:
+    """Refuses what would have the decoder itself grow, before it is opened."""
+    if codec.endswith("vorbis"):
+        check_codebooks(extradata)
+    # A frame of silence is a few bytes, however long it claims to be.
+    if codec == "alac" and int.from_bytes(extradata[12:16], "big") > _MAX_ALAC_FRAME:
+        raise damaged()
 
 
 def _check_frame(frame: av.AudioFrame, rate_hz: int, limits: AudioLimits) -> None:

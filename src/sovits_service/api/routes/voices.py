@@ -215,7 +215,7 @@ async def get_voice(request: Request) -> dict[str, Any]:
 
 @router.put(
     "/voices/{voice_id}",
-    responses=failures(400, 413, 415, 503),
+    responses=failures(400, 413, 415, 503, 504),
     response_model=VoiceAnswer,
     openapi_extra={**VOICE_ID, **json_body(VoiceFields.model_json_schema(), _EXAMPLE)},
 )

@@ -1,0 +1,147 @@
+"""An application and its settings in; how uvicorn serves it out: HTTP/1.1 with bounds on what comes before any route.
+
+A request costs nothing but its headers until a route looks at its key, so what comes before is bounded here: how many
+connections there are, how long the headers of a request may be and how long they may take to arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sovits_service.settings import ConnectionSettings, ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+# Longer than the 60 s of common load balancers, and than a busy client's pause: a server that closes first resets the
+# request that is on its way.
+_KEEP_ALIVE_S = 75
+
+
+def server_config(app: ASGIApp, settings: ServiceSettings, **options: Any) -> uvicorn.Config:
+    """How every server of ours speaks HTTP.
+
+    By h11, which bounds headers; and httptools answers a client of HTTP/1.0 in chunks, which it takes for audio.
+
+    Args:
+        options: further ones of `uvicorn.Config`.
+    """
+    return uvicorn.Config(
+        app,
+        http=functools.partial(BoundedProtocol, settings.connections),  # type: ignore[arg-type] # it is only called
+        # There is no WebSocket route; and uvicorn logs the whole address of an upgrade, with the text of a query.
+        ws="none",
+        h11_max_incomplete_event_size=settings.connections.header_bytes,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        **options,
+    )
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 over h11, with bounds on what a client may hold before, and after, its request is served.
+
+    Where there are as many connections as allowed, one that waits for its next request makes room for a new one, so
+    that idle ones cannot keep others out; where all are at work, the new one is refused with 503.
+    """
+
+    def __init__(self, bounds: ConnectionSettings, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.access_log = False  # it would hold the queries, and with them the texts
+        self._bounds = bounds
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected: it has `header_s` for its first request."""
+        super().connection_made(transport)
+        if len(self.connections) > self._bounds.max and not self._make_room():
+            log.warning("too many connections", bound=self._bounds.max)
+            self._refuse(503, "too many connections; try again in a moment", b"Retry-After: 1\r\n")
+            return
+        self._start_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a request. Those of its headers do not move the deadline, however many there are."""
+        if self._is_idle and self._deadline is None:
+            self._start_deadline()
+        served = self.cycle
+        super().data_received(data)
+        if self.cycle is not served:
+            self._stop_deadline()
+
+    def on_response_complete(self) -> None:
+        """An answer has been sent. A client that has not sent all of its body yet has `header_s` for the rest."""
+        super().on_response_complete()
+        if self._is_idle and self.cycle.more_body and not self.transport.is_closing():
+            self._start_deadline()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is not HTTP, and headers beyond the bound, and closes."""
+        self._stop_deadline()
+        if len(self.conn.trailing_data[0]) > self._bounds.header_bytes:
+            self._refuse(
+                431,
+                f"the address and the headers of a request may have {self._bounds.header_bytes:,} bytes; "
+                "send a long text with POST",
+            )
+            return
+        super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that is asked for is passed over, as HTTP allows; the request is served."""
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no request is being served."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> bool:
+        others = (other for other in self.connections if isinstance(other, BoundedProtocol) and other is not self)
+        idle = next((other for other in others if other._is_idle), None)
+        if idle is None:
+            return False
+        self.connections.discard(idle)
+        idle.transport.close()
+        return True
+
+    def _start_deadline(self) -> None:
+        self._stop_deadline()
+        self._deadline = self.loop.call_later(self._bounds.header_s, self._on_deadline)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _on_deadline(self) -> None:
+        self._deadline = None
+        if self._is_idle and not self.transport.is_closing():
+            if self.conn.trailing_data[0]:
+                self._refuse(408, f"the request took longer than {self._bounds.header_s:g} s to arrive")
+            else:
+                self.transport.close()
+
+    def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
+        phrases = {408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
+        body = json.dumps({"message": message}).encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n%s"
+            % (status, phrases[status], len(body), headers, body)
+        )
+        self.transport.close()
