@@ -1,7 +1,9 @@
 # The service for CUDA (FP16, as configs/tts_infer.yaml has it), or with --build-arg DEVICE=cpu for machines without.
 #
 #   docker build -t sovits-service .
-#   docker run --gpus all -p 9880:9880 -v ./pretrained_models:/app/pretrained_models sovits-service
+#   docker run --gpus all -p 127.0.0.1:9880:9880 -v ./pretrained_models:/app/pretrained_models sovits-service
+#
+# Published to this machine alone. For others: -e SOVITS_API_KEYS='[{"name": "web", "sha256": "..."}]' -p 9880:9880
 #
 # Weights are a volume: none is in a layer, not even the demonstration pack's. docker run ... sovits-service download
 # v2ProPlus --switch fetches published ones into it (mount ./configs:/app/configs too, to keep the switch).

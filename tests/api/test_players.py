@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -357,11 +358,17 @@ class TestAddresses:
         assert (await client.get("/")).status_code == 307
 
 
+KEY = {"name": "web", "sha256": hashlib.sha256(b"k").hexdigest()}
+
+
 class TestLinks:
-    @pytest.mark.parametrize("settings", [{"allowed_hosts": ("speech.example", "box.lan")}])
+    # With keys, since without them other names are refused altogether.
+
+    @pytest.mark.parametrize("settings", [{"allowed_hosts": ("speech.example", "box.lan"), "api_keys": (KEY,)}])
     async def test_they_are_built_from_known_names_alone(
         self, cached: httpx.AsyncClient, service: FastService, say: Say
     ) -> None:
+        cached.headers["X-API-Key"] = "k"
         fields = say(seed=7, response="url")
         own = f"{cached.base_url.host}:{cached.base_url.port}"
         for host in (own, "localhost:9880", "127.0.0.1", "[::1]:80", "speech.example", "BOX.lan:8080"):
@@ -380,12 +387,14 @@ class TestLinks:
             assert "public_url" in answer.json()["message"]
         assert service.started == made
 
-    @pytest.mark.parametrize("settings", [{"objects": {"public_url": "https://speech.example"}}])
+    @pytest.mark.parametrize(
+        "settings", [{"objects": {"public_url": "https://speech.example"}, "allowed_hosts": ("other.example",)}]
+    )
     async def test_a_configured_address_wins(
         self, cached: httpx.AsyncClient, service: FastService, say: Say, tmp_path: Path
     ) -> None:
         service.objects = LocalObjects(tmp_path / "objects", "https://speech.example/objects")
-        answer = await cached.post("/tts", json=say(response="url"), headers={"Host": "evil.example"})
+        answer = await cached.post("/tts", json=say(response="url"), headers={"Host": "other.example"})
         assert answer.json()["url"].startswith("https://speech.example/objects/")
 
 

@@ -1,0 +1,109 @@
+"""Who may call which route: a table of every route that the application has, which a new route has to join."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.routing import BaseRoute, Mount
+
+from sovits_service.api.app import create_app
+from sovits_service.settings import ServiceSettings
+from tests.api.fast_service import FastService
+
+Call = tuple[str, str]
+_PUBLIC = "public"
+# What a call needs. A new route fails the first test below until it is here, with the scope that it asks for.
+ROUTES: dict[Call, str] = {
+    ("GET", "/tts"): "synth",
+    ("POST", "/tts"): "synth",
+    ("POST", "/v1/audio/speech"): "synth",
+    ("GET", "/voices"): "synth",
+    ("GET", "/voices/{voice_id}"): "synth",
+    ("GET", "/metrics"): "synth",
+    ("POST", "/upload_ref"): "upload",
+    ("PUT", "/voices/{voice_id}"): "upload",
+    ("DELETE", "/voices/{voice_id}"): "upload",
+    ("GET", "/control"): "admin",
+    ("GET", "/set_gpt_weights"): "admin",
+    ("GET", "/set_sovits_weights"): "admin",
+    ("GET", "/set_refer_audio"): "admin",
+    ("GET", "/health"): _PUBLIC,
+    ("GET", "/ready"): _PUBLIC,
+    ("GET", "/"): _PUBLIC,
+    ("POST", "/"): _PUBLIC,
+    ("GET", "/docs"): _PUBLIC,
+    ("GET", "/docs/assets"): _PUBLIC,
+    ("GET", "/openapi.json"): _PUBLIC,
+    ("GET", "/objects/{key:path}"): "signature",
+}
+SCOPES = ("synth", "upload", "admin")
+
+
+def _key(scope: str) -> dict[str, Any]:
+    return {"name": scope, "sha256": hashlib.sha256(f"k-{scope}".encode()).hexdigest(), "scopes": (scope,)}
+
+
+SETTINGS = {"api_keys": tuple(map(_key, SCOPES)), "admin": {"enabled": True}}
+# What makes a request whole, so that a call that is let through is not refused for something else.
+_QUERY = {
+    "text": "hi", "text_lang": "en", "voice_id": "amy", "command": "exit", "weights_path": "a", "refer_audio_path": "a",
+}  # fmt: skip
+
+
+def _calls(app: FastAPI) -> set[Call]:
+    """Every method and path, those of included routers too; a HEAD is the GET without its body."""
+    return set(itertools.chain.from_iterable(map(_calls_of, app.routes)))
+
+
+def _calls_of(route: BaseRoute) -> list[Call]:
+    if isinstance(route, Mount):
+        return [("GET", route.path)]
+    inner = getattr(getattr(route, "original_router", None), "routes", None)
+    if inner is not None:
+        return list(itertools.chain.from_iterable(map(_calls_of, inner)))
+    path = getattr(route, "path")  # noqa: B009 - a BaseRoute has none, and a route without one shall fail here
+    return [("GET" if method == "HEAD" else method, path) for method in getattr(route, "methods")]  # noqa: B009
+
+
+def test_every_route_is_in_the_table() -> None:
+    assert _calls(create_app(FastService(), ServiceSettings())) == set(ROUTES)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS])
+@pytest.mark.parametrize("call", ROUTES, ids=" ".join)
+async def test_a_call_takes_its_own_scope_and_no_other(
+    client: httpx.AsyncClient, service: FastService, call: Call
+) -> None:
+    method, path = call
+    needed = ROUTES[call]
+    path = path.replace("{voice_id}", "amy").replace("{key:path}", "audio/a.wav")
+    statuses = {}
+    for scope in ("", "nobody", *(scope for scope in SCOPES if scope != needed), needed):
+        headers = {"X-API-Key": f"k-{scope}"} if scope else {}
+        body = {} if method in ("GET", "DELETE") else {"json": _QUERY | {"input": "hi", "voice": "amy"}}
+        statuses[scope] = (await client.request(method, path, params=_QUERY, headers=headers, **body)).status_code
+        if scope != needed:
+            assert service.started == 0 or needed == _PUBLIC
+    if needed == _PUBLIC:
+        assert not {401, 403} & set(statuses.values())
+    elif needed == "signature":
+        assert set(statuses.values()) == {403}
+    else:
+        assert statuses.pop("") == statuses.pop("nobody") == 401
+        assert statuses.pop(needed) not in (401, *(() if path == "/control" else (403,)))
+        assert set(statuses.values()) == {403}
+    assert "amy" in service.voices or call == ("DELETE", "/voices/{voice_id}")
+
+
+@pytest.mark.parametrize("settings", [{**SETTINGS, "admin": {"enabled": False}}])
+async def test_administration_is_off_as_shipped_whatever_the_key(client: httpx.AsyncClient) -> None:
+    assert ServiceSettings().admin.enabled is False
+    for (method, path), scope in ROUTES.items():
+        if scope == "admin":
+            answer = await client.request(method, path, params=_QUERY, headers={"X-API-Key": "k-admin"})
+            assert answer.status_code == 403
