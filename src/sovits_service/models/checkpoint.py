@@ -12,7 +12,7 @@ import pathlib
 import pickle
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +22,14 @@ import torch
 from torch import Tensor
 
 from sovits_service.errors import CheckpointError
+from sovits_service.models.checkpoint_size import check_archive, check_tensors
 from sovits_service.models.checkpoint_version import detect_version, is_lora_header
 from sovits_service.types import ModelVersion
 
 _ZIP_MAGIC = b"PK"
 _HEADER_BYTES = 8192
 _MAX_JSON_BYTES = 100_000_000
+_MAX_CONFIG_VALUES = 100_000
 # What torch and its zip reader raise at a damaged or hostile file; each becomes a CheckpointError.
 _READ_ERRORS = (
     RuntimeError,
@@ -185,6 +187,7 @@ class _ZipUnderAnyHeader(io.FileIO):
 def _unpickle(file: BinaryIO, what: str) -> dict[str, Any]:
     # A file object and not a path: torch then reads storage by storage into memory, so that the peak is the weights'
     # own size, and a file that is overwritten later cannot reach into a model that is in use, as a mapping could.
+    check_archive(file, what)
     try:
         with _UNPICKLING, torch.serialization.safe_globals(_ALLOWED_CLASSES):
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -200,7 +203,12 @@ def _unpickle(file: BinaryIO, what: str) -> dict[str, Any]:
         raise CheckpointError(f"the {what} file is damaged, incomplete or not a weights file") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the {what} file holds no weights")
-    return {str(key): value if _is_weight(value) else _plain(value) for key, value in content.items()}
+    check_tensors(content, file, what)
+    values_left = iter(range(_MAX_CONFIG_VALUES))
+    try:
+        return {str(key): v if _is_weight(v) else _plain(v, values_left) for key, v in content.items()}
+    except (RecursionError, StopIteration):
+        raise CheckpointError(f"the {what} file has a configuration that is far too large") from None
 
 
 def _is_weight(value: object) -> bool:
@@ -209,14 +217,19 @@ def _is_weight(value: object) -> bool:
     )
 
 
-def _plain(value: object) -> Any:
-    """Turns HParams and paths in a config, at any depth, into mappings and strings."""
+def _plain(value: object, values_left: Iterator[int]) -> Any:
+    """Turns HParams and paths in a config, at any depth, into mappings and strings.
+
+    Raises:
+        StopIteration: more values than `values_left` has; lists that name each other unfold without end.
+    """
+    next(values_left)
     if isinstance(value, HParams):
-        return _plain(vars(value))
+        return _plain(vars(value), values_left)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, values_left) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
+        return [_plain(item, values_left) for item in value]
     return str(value) if isinstance(value, pathlib.PurePath) else value
 
 

@@ -15,8 +15,11 @@ import httpcore
 
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
 
-_REFUSED = "references are fetched over https from public addresses alone; upload the clip with /upload_ref"
-_FAILED = "the reference cannot be fetched; check the address, or upload the clip with /upload_ref"
+# One message, whatever the reason: another for a private address would tell which names and hosts an inner network has.
+_REFUSED = (
+    "the reference cannot be fetched: references come over https from public addresses alone; check the address, or "
+    "upload the clip with /upload_ref"
+)
 
 
 class _PublicBackend(httpcore.AsyncNetworkBackend):
@@ -63,12 +66,20 @@ def is_public(address: str) -> bool:
         inner = parsed.ipv4_mapped or parsed.sixtofour
         if inner is not None:
             return is_public(str(inner))
-        if parsed in _NAT64 or parsed.teredo is not None:
+        # All of today's internet is in 2000::/3. What is outside translates to IPv4 (64:ff9b::/96, 64:ff9b:1::/48,
+        # ::a.b.c.d) or stays within a site (fec0::/10); some ranges and tunnels within are no hosts either.
+        is_tunnel = parsed.teredo is not None or int(parsed) >> 32 & 0xFFFFFFFF in _ISATAP
+        if parsed not in _GLOBAL_UNICAST or parsed in _DOCUMENTATION or is_tunnel:
             return False
+    elif any(parsed in network for network in _SPECIAL_IPV4):
+        return False
     return parsed.is_global and not parsed.is_multicast
 
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_SPECIAL_IPV4 = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24")))  # protocols, 6to4 relays
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_DOCUMENTATION = ipaddress.ip_network("3fff::/20")  # Python 3.10 does not know it
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the middle of an address whose end is an IPv4 address
 
 
 class ReferenceFetcher:
@@ -104,7 +115,7 @@ class ReferenceFetcher:
         except (TimeoutError, httpcore.TimeoutException) as error:  # before OSError, which it may be one of
             raise InvalidRequestError(f"the reference took longer than {self._timeout_s:g} s to fetch") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-            raise InvalidRequestError(_FAILED) from error
+            raise InvalidRequestError(_REFUSED) from error
 
     async def _fetch(self, url: str) -> bytes:
         parsed = _parse(url)

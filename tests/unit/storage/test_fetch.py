@@ -117,6 +117,9 @@ async def test_a_public_address_is_fetched(certificate: Path) -> None:
         "https://[::ffff:127.0.0.1]/",
         "https://[2002:7f00:1::]/",
         "https://[64:ff9b::7f00:1]/",
+        "https://[64:ff9b:1::7f00:1]/",
+        "https://[::127.0.0.1]/",
+        "https://[fec0::1]/",
         "https://169.254.169.254/latest/meta-data",
         "https://10.0.0.1/",
         "https://192.168.1.1/",
@@ -128,9 +131,10 @@ async def test_a_public_address_is_fetched(certificate: Path) -> None:
 )
 async def test_other_places_are_never_connected_to(certificate: Path, url: str) -> None:
     async with web(certificate, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nclip") as network:
-        with pytest.raises(InvalidRequestError):
+        with pytest.raises(InvalidRequestError) as raised:
             await fetcher(network, certificate).fetch(url)
     assert network.asked == []
+    assert str(raised.value).startswith("the reference cannot be fetched: references come over https from public")
 
 
 async def test_a_redirect_is_not_followed(certificate: Path) -> None:
@@ -184,6 +188,8 @@ def test_public_addresses(address: str) -> None:
     [
         *("127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "169.254.1.1", "100.64.0.1", "255.255.255.255", "x"),
         *("::1", "::", "fe80::1%eth0", "fd00::1", "ff02::1"),
+        *("fec0::1", "feff::1", "64:ff9b:1::7f00:1", "64:ff9b:1:ffff::1", "::127.0.0.1", "::8.8.8.8", "3fff::1"),
+        *("5f00::1", "2606:2800::5efe:7f00:1", "2606:2800::200:5efe:a00:1", "4000::1", "2001:db8::1", "192.0.0.8"),
         *("::ffff:10.0.0.1", "2002:a00:1::", "2001:0:0:0:0:0:0:1", "64:ff9b::a00:1"),
     ],
 )
