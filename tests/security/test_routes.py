@@ -22,6 +22,7 @@ ROUTES: dict[Call, str] = {
     ("GET", "/tts"): "synth",
     ("POST", "/tts"): "synth",
     ("POST", "/v1/audio/speech"): "synth",
+    ("POST", "/read"): "synth",
     ("GET", "/voices"): "synth",
     ("GET", "/voices/{voice_id}"): "synth",
     ("GET", "/metrics"): "synth",

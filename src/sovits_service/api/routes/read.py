@@ -35,7 +35,7 @@ class ReadFields(BaseModel):
 @router.post(
     "/read",
     response_model=Explanation,
-    responses=failures(400, 413, 503),
+    responses=failures(400, 413, 503, 504),
     openapi_extra=json_body(ReadFields.model_json_schema(), _EXAMPLE),
 )
 async def read(request: Request) -> Response:
