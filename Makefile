@@ -9,14 +9,17 @@ PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEBIAN := .venv/.debian
+AUDITOR := .venv/audit/bin/pip-audit
+ADVISORIES := https://pypi.org/pypi/pip/json
 # command:package, of programs that tests talk to; tests of one that cannot be had are skipped
 PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon
 
-.PHONY: help serve test check bench constraints clean
+.PHONY: help serve test check audit bench constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
 	@echo "make check   format, lint, layers, types"
+	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
 
 serve: $(INSTALLED)
@@ -30,6 +33,15 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# Asks a service of the internet about every pinned package; says so where it cannot be reached.
+audit: $(INSTALLED)
+	@if $(BIN)/python -c 'import httpx; httpx.get("$(ADVISORIES)", timeout=10).raise_for_status()' 2> /dev/null; then \
+		test -x $(AUDITOR) || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install -q pip-audit; } && \
+		$(AUDITOR) --strict --no-deps --disable-pip -r constraints.txt; \
+	else \
+		echo "NOT AUDITED: $(ADVISORIES) cannot be reached from here; run make audit where it can" >&2; \
+	fi
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks

@@ -150,7 +150,7 @@ def _serve(args: argparse.Namespace) -> int:
     if server.failure is not None:
         raise server.failure
     if restart:
-        os.execv(sys.executable, [sys.executable, "-m", "sovits_service", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-m", "sovits_service", *sys.argv[1:]])  # noqa: S606 - this program again, with its own arguments
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -109,7 +110,7 @@ def parse_template(voice_id: str, text: str) -> Voice | None:
     if not VOICE_ID.fullmatch(voice_id):
         raise TemplateError("its file name must be 1 to 64 letters, digits, '-' and '_'")
     try:
-        document = yaml.load(text, Loader=_StrictLoader)
+        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except TemplateError:
         raise
     except RecursionError:
@@ -148,7 +149,8 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for key in keys if isinstance(key, Hashable) and keys.count(key) > 1), None)
+        counts = Counter(key for key in keys if isinstance(key, Hashable))
+        twice = next((key for key, count in counts.items() if count > 1), None)
         if twice is not None:
             raise TemplateError(f"key {twice!r} is there twice")
         return super().construct_mapping(node, deep)
