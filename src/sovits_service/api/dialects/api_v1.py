@@ -55,10 +55,10 @@ async def speak_by_json(request: Request) -> Response:
 @admin_router.api_route("/change_refer", methods=["GET", "POST"])
 async def change_refer(request: Request) -> Response:
     """Sets the reference of requests that name none, with its transcript; what is left out stays as it was."""
-    raw = await _fields(request)
     context = context_of(request)
     service = context.service
     context.access.authorize_admin(request)
+    raw = await _fields(request)
     given = {name: raw[name] for name in ("refer_wav_path", "prompt_text", "prompt_language") if raw.get(name)}
     if not given:
         raise InvalidRequestError("refer_wav_path, prompt_text or prompt_language is required")
@@ -80,10 +80,10 @@ async def change_refer(request: Request) -> Response:
 @admin_router.api_route("/set_model", methods=["GET", "POST"])
 async def set_model(request: Request) -> Response:
     """Takes another pair of weights for later requests."""
-    raw = await _fields(request)
-    gpt, sovits = raw.get("gpt_model_path"), raw.get("sovits_model_path")
     context = context_of(request)
     context.access.authorize_admin(request)
+    raw = await _fields(request)
+    gpt, sovits = raw.get("gpt_model_path"), raw.get("sovits_model_path")
     if not (isinstance(gpt, str) and gpt and isinstance(sovits, str) and sovits):
         raise InvalidRequestError("gpt_model_path and sovits_model_path are required")
     require_ready(context.service)
