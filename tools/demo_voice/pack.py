@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from training import averaged
 
 LIMIT_BYTES = 25_000_000
+SHARPEN = 2.0  # of the GPT's prediction rows
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
     parser.add_argument("--out", type=Path, default=Path("pretrained_models/demo"))
-    parser.add_argument("--sharpen", type=float, default=2.0)
+    parser.add_argument("--sharpen", type=float, default=SHARPEN)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     steps = {"gpt": pack_gpt(args.work, args.out, args.sharpen), **pack_sovits(args.work, args.out)}
