@@ -14,6 +14,9 @@ ADVISORIES := https://pypi.org/pypi/pip/json
 # command:package, of programs that tests talk to; tests of one that cannot be had are skipped
 PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon
 
+# one thread a process, and memory that allocator and oneDNN would otherwise keep for shapes that do not come again
+TEST_ENV := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ONEDNN_PRIMITIVE_CACHE_CAPACITY=64
+
 .PHONY: help serve test check audit bench constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
@@ -26,7 +29,7 @@ serve: $(INSTALLED)
 	$(BIN)/sovits-service serve -c $(CONFIG) -a $(HOST) -p $(PORT)
 
 test: $(INSTALLED) $(DEBIAN)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --durations=20
+	$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist loadfile --durations=20
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

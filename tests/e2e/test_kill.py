@@ -18,7 +18,12 @@ from tests.e2e.tiny_server import clip, start_tiny, write_tiny
 
 KILLS = 2
 WRITES = 50  # of each kind, in work when the process dies
-LIMITS = {"SOVITS_MAX_CONCURRENT_UPLOADS": "100", "SOVITS_MAX_QUEUE": "200", "SOVITS_MAX_RUNNING": "8"}
+LIMITS = {
+    "SOVITS_MAX_CONCURRENT_UPLOADS": "100",
+    "SOVITS_MAX_CONCURRENT_UPLOADS_PER_CLIENT": "100",
+    "SOVITS_MAX_QUEUE": "200",
+    "SOVITS_MAX_RUNNING": "8",
+}
 
 
 @pytest.fixture

@@ -222,7 +222,7 @@ def _read_with_ffmpeg(data: bytes) -> tuple[FloatArray, int]:
         return np.concatenate(frames), container.streams.audio[0].rate
 
 
-@pytest.mark.parametrize("seconds", [0.1, 2.0, 120.0])
+@pytest.mark.parametrize("seconds", [0.1, 2.0, 30.0])
 @pytest.mark.parametrize("rate", RATES_HZ)
 def test_m4a_is_aac_in_mp4_with_its_table_in_front(make_voice: MakeVoice, rate: int, seconds: float) -> None:
     samples = np.resize(make_voice(2.0, rate), int(seconds * rate))

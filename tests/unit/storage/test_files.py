@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sovits_service.errors import StorageError
+from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import remove_leftovers, write_atomic
 from sovits_service.storage.references import ReferenceStore
 from sovits_service.storage.voices import VoiceStore
@@ -41,11 +42,10 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "clip.wav").write_bytes(b"clip")
     with pytest.raises(StorageError):
         write_atomic(tmp_path / "file/inside", b"x")
     with pytest.raises(StorageError):
-        VoiceStore([tmp_path / "file"]).put(Voice("v", "u"), {"u": tmp_path / "clip.wav"})
+        VoiceStore([tmp_path / "file"]).put(Voice("v", "u"), {"u": Clip(b"clip")})
 
 
 def test_only_old_leftovers_go(tmp_path: Path) -> None:
