@@ -106,6 +106,8 @@ async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, mon
 
 async def test_a_service_whose_loop_has_ended_is_neither_alive_nor_ready(service, monkeypatch):
     def end(self, stages):
+        if self.is_idle:  # the loop may still look at what the warm-up left
+            return False
         raise SystemExit
 
     monkeypatch.setattr(type(service._models.current.lane), "step", end)
