@@ -22,6 +22,8 @@ from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.stores import open_voices
+from sovits_service.storage.voices import VoiceStore
+from sovits_service.types import Voice
 
 Level = Literal["ok", "warn", "FAIL"]
 
@@ -159,19 +161,25 @@ def _voices(service: ServiceSettings) -> Iterator[Finding]:
     if not voices:
         yield Finding("warn", "voices", "there are none", "add one to voices/ (docs/voices.md), or with PUT /voices/ID")
     for voice in voices:
-        try:
-            reference = decode_reference(store.reference_path(voice))
-            warnings = validate_reference(reference)
-        except SovitsError as error:
-            yield Finding("warn", f"voice {voice.voice_id}", str(error), "replace its clip")
-            continue
-        quality = measure_reference(reference)
-        detail = (
-            f"{quality.duration_s:.1f} s at {quality.sample_rate_hz} Hz, speech {quality.speech_level_dbfs:.0f} dBFS, "
-            f"noise floor {quality.noise_floor_dbfs:.0f} dBFS, clipped {quality.clipped_share:.1%}, "
-            f"silent {quality.silent_share:.0%}"
-        )
-        yield Finding("warn" if warnings else "ok", f"voice {voice.voice_id}", detail, "; ".join(warnings))
+        yield _clip(store, voice, "")
+        for emotion in voice.emotions:
+            yield _clip(store, voice, emotion)
+
+
+def _clip(store: VoiceStore, voice: Voice, emotion: str) -> Finding:
+    name = f"voice {voice.voice_id}" + (f", {emotion}" if emotion else "")
+    try:
+        reference = decode_reference(store.reference_path(voice, emotion))
+        warnings = validate_reference(reference)
+    except SovitsError as error:
+        return Finding("warn", name, str(error), "replace its clip")
+    quality = measure_reference(reference)
+    detail = (
+        f"{quality.duration_s:.1f} s at {quality.sample_rate_hz} Hz, speech {quality.speech_level_dbfs:.0f} dBFS, "
+        f"noise floor {quality.noise_floor_dbfs:.0f} dBFS, clipped {quality.clipped_share:.1%}, "
+        f"silent {quality.silent_share:.0%}"
+    )
+    return Finding("warn" if warnings else "ok", name, detail, "; ".join(warnings))
 
 
 def convert_weights(tts: TtsSettings) -> list[Path]:

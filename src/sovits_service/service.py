@@ -453,7 +453,10 @@ class SpeechService:
         """
         for weights in filter(None, (voice.gpt_weights, voice.sovits_weights)):
             self._models.require_registered(weights)
-        await self._check_transcript(voice.prompt_text, voice.prompt_lang, is_own_model=bool(voice.sovits_weights))
+        said = [(voice.prompt_text, voice.prompt_lang)]
+        said += [(emotion.prompt_text, emotion.prompt_lang) for emotion in voice.emotions.values()]
+        for text, language in said:
+            await self._check_transcript(text, language, is_own_model=bool(voice.sovits_weights))
         return await self._library.put_voice(voice, editor)
 
     async def delete_voice(self, voice_id: str, editor: str | None = None) -> None:

@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 
 SEMANTIC_TOKENS_PER_SECOND = 25
 _NO_DEFAULTS: Mapping[str, object] = MappingProxyType({})
+_NO_EMOTIONS: Mapping[str, Emotion] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class SynthesisRequest:
         cfm_steps: flow-matching steps of v3 and v4 (`sample_steps`).
         seed: None draws one at random.
         timeout_s: how long it may wait for its speech, all waits together; None takes the setting's.
+        emotion: whose clip of the voice is the reference, where the request names none; empty takes the voice's own.
         owner: name of the API key whose uploads it may name, where they are private; None is everybody's.
     """
 
@@ -105,6 +107,7 @@ class SynthesisRequest:
     ref_audio: str = ""
     aux_ref_audio: tuple[str, ...] = ()
     voice_id: str | None = None
+    emotion: str = ""
     prompt_text: str = ""
     prompt_lang: str = ""
     split_method: SplitMethod = "cut5"
@@ -122,6 +125,15 @@ class SynthesisRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Emotion:
+    """A manner of speaking of a voice: another clip of the same speaker, with what it says."""
+
+    ref_audio: str
+    prompt_text: str = ""
+    prompt_lang: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Voice:
     """A voice template: a YAML file beside its audio in a voices root.
 
@@ -131,6 +143,7 @@ class Voice:
         consent: who agreed to the use of the voice.
         gpt_weights, sovits_weights: registered files that speak for it; empty takes the service's current ones.
         owner: name of the API key that wrote it; empty is the operator's.
+        emotions: further manners of speaking, by the name that a request gives as its emotion.
     """
 
     voice_id: str
@@ -144,6 +157,12 @@ class Voice:
     gpt_weights: str = ""
     sovits_weights: str = ""
     owner: str = ""
+    emotions: Mapping[str, Emotion] = field(default_factory=lambda: _NO_EMOTIONS)
+
+    @property
+    def clip_names(self) -> tuple[str, ...]:
+        """Every clip that the template names, the reference first."""
+        return (self.ref_audio, *self.aux_ref_audio, *(emotion.ref_audio for emotion in self.emotions.values()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -85,17 +85,21 @@ class VoiceLibrary:
     async def read_clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[Clip, ...]:
         """The clips of a request, each content once: what is hashed, cached and spoken with is what was read here.
 
-        The first is the one that the request names, else the voice's, else the default one; then the auxiliary ones.
+        The first is the one that the request names, else the voice's (of its emotion, where the request has one), else
+        the default one; then the auxiliary ones.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a clip is missing.
             ForbiddenError: another owner's upload.
-            UnknownVoiceError: the voice has changed since it was looked up, or has lost a clip.
+            UnknownVoiceError: the voice has changed since it was looked up, or has lost a clip or the emotion.
         """
         auxiliary = [await self._read(name, request.owner) for name in request.aux_ref_audio]
         if voice is not None and not request.ref_audio:
             own = await asyncio.to_thread(self.voices.read_clips, voice)
-            clips = [own[voice.ref_audio], *(auxiliary or (own[name] for name in voice.aux_ref_audio))]
+            clips = [
+                own[_reference_name(voice, request.emotion)],
+                *(auxiliary or (own[name] for name in voice.aux_ref_audio)),
+            ]
         elif request.ref_audio:
             clips = [await self._read(request.ref_audio, request.owner), *auxiliary]
         elif self.default_reference:
@@ -149,6 +153,11 @@ class VoiceLibrary:
         """
         clips = await self._clips_to_keep(voice, editor)
         await self.decode([clips[voice.ref_audio], *(clips[name] for name in voice.aux_ref_audio)])
+        for name, emotion in voice.emotions.items():
+            try:
+                await self.decode([clips[emotion.ref_audio]])
+            except ReferenceAudioError as error:
+                raise ReferenceAudioError(f"emotion {name}: {error}") from None
         sizes = {clip.content_hash: len(clip.data) for clip in clips.values()}
         async with self._writing[voice.owner]:
             await self._require_room(voice.owner, sum(sizes.values()), voice_id=voice.voice_id)
@@ -189,8 +198,7 @@ class VoiceLibrary:
             own = await asyncio.to_thread(lambda: self.voices.read_clips(self.voices.get(voice.voice_id)))
         except (UnknownVoiceError, ReferenceAudioError):
             own = {}
-        names = (voice.ref_audio, *voice.aux_ref_audio)
-        return {name: own.get(name) or await self._read(name, editor) for name in names}
+        return {name: own.get(name) or await self._read(name, editor) for name in voice.clip_names}
 
     async def _require_room(self, owner: str, added_bytes: int, *, upload: str = "", voice_id: str = "") -> None:
         """Raise a QuotaExceededError where an owner would have more than the quota.
@@ -252,6 +260,14 @@ class VoiceLibrary:
             if len(self._decoded) > _REMEMBERED_CLIPS:
                 self._decoded.popitem(last=False)
         return loaded
+
+
+def _reference_name(voice: Voice, emotion: str) -> str:
+    if not emotion:
+        return voice.ref_audio
+    if emotion not in voice.emotions:
+        raise UnknownVoiceError("the voice has changed and no longer has the emotion; try again")
+    return voice.emotions[emotion].ref_audio
 
 
 def open_library(settings: ServiceSettings, objects: ObjectStore | None) -> VoiceLibrary:

@@ -98,12 +98,13 @@ def test_the_lexicon_of_the_example_is_one(tmp_path: Path) -> None:
 def test_the_voice_of_the_example_is_one(tmp_path: Path) -> None:
     [text] = blocks("docs/voices.md", "yaml")
     (tmp_path / "eve.yaml").write_text(text, encoding="utf-8")
-    for clip in ("eve.wav", "eve-2.wav"):
+    for clip in ("eve.wav", "eve-2.wav", "eve-happy.wav"):
         shutil.copy(ROOT / "voices/female_calm.wav", tmp_path / clip)
     store = VoiceStore([tmp_path])
     assert store.problems() == {}
     voice = store.get("eve")
     assert (voice.prompt_lang, len(voice.aux_ref_audio), voice.defaults["speed_factor"]) == ("zh", 1, 1.1)
+    assert voice.emotions["happy"].prompt_lang == "zh"
     assert voice.gpt_weights
     assert voice.sovits_weights
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 
 from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.load import AudioLimits
-from sovits_service.errors import ReferenceAudioError
+from sovits_service.errors import ReferenceAudioError, UnknownVoiceError
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.voices import VoiceStore
-from sovits_service.types import SynthesisRequest, Voice
+from sovits_service.types import Emotion, SynthesisRequest, Voice
 from sovits_service.voice_library import VoiceLibrary
 
 RATE_HZ = 16_000
@@ -63,6 +64,26 @@ async def test_a_voice_that_is_edited_keeps_its_clips(library: VoiceLibrary, roo
     stored = await library.put_voice(packaged)  # as GET answered it: names that the first root has too
     assert library.voices.reference_path(stored).read_bytes() == clip(4.0, 300.0)
     assert [read.data for read in library.voices.read_clips(stored).values()] == [clip(4.0, 300.0), clip(5.0, 300.0)]
+
+
+async def test_an_emotion_has_a_reference_of_its_own(library: VoiceLibrary, roots: tuple[Path, Path]) -> None:
+    for name, pitch_hz in (("calm", 200.0), ("happy", 300.0), ("aux", 250.0)):
+        (roots[0] / f"{name}.wav").write_bytes(clip(4.0, pitch_hz))
+    (roots[0] / "short.wav").write_bytes(clip(1.0))
+    template = "ref_audio: calm.wav\naux_ref_audio: [aux.wav]\nemotions: {happy: {ref_audio: happy.wav}}"
+    (roots[0] / "amy.yaml").write_text(template)
+    request = SynthesisRequest("hi", "en", voice_id="amy", emotion="happy")
+    voice = library.voices.get("amy")
+    heard = await library.read_clips(request, voice)
+    assert [read.data for read in heard] == [clip(4.0, 300.0), clip(4.0, 250.0)]
+    usual = await library.read_clips(replace(request, emotion=""), voice)
+    assert usual[0].data == clip(4.0, 200.0)
+    stored = await library.put_voice(voice)  # as GET answered it
+    assert (await library.read_clips(request, stored))[0].data == clip(4.0, 300.0)
+    with pytest.raises(ReferenceAudioError, match=r"emotion sad: the reference is 1.0 s; it must be 3 to 10 s"):
+        await library.put_voice(replace(voice, emotions={"sad": Emotion("short.wav")}))
+    with pytest.raises(UnknownVoiceError, match="no longer has the emotion"):
+        await library.read_clips(request, replace(voice, emotions={}))
 
 
 async def test_what_an_upload_says_can_be_spoken_with(library: VoiceLibrary) -> None:

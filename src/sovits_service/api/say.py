@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import context_of, named_voice, owner_of, require_ready
+from sovits_service.api.deps import ApiContext, context_of, named_voice, owner_of, require_ready
 from sovits_service.api.inline import has_inline_references, keep_inline_references
-from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
+from sovits_service.api.schemas import TtsFields, check_limits, emotion_warnings, parse_tts, to_synthesis_request
 from sovits_service.api.speech import Delivery, promised, speak
 from sovits_service.storage.references import UploadDetails
+from sovits_service.types import SynthesisRequest
 
 if TYPE_CHECKING:
     from sovits_service.service import SpeechService
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for, checked.
+
+    Attributes:
+        fields: by the names of `/tts`.
+        warnings: about the request itself.
+    """
+
+    fields: TtsFields
+    wanted: SynthesisRequest
+    warnings: tuple[str, ...]
 
 
 def query_fields(request: Request, list_field: str) -> dict[str, Any]:
@@ -25,6 +41,31 @@ def query_fields(request: Request, list_field: str) -> dict[str, Any]:
     if len(values) > 1:
         fields[list_field] = values
     return fields
+
+
+async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, accept: str = "") -> Asked:
+    """Checks the fields of a request against its voice, its upload and the settings.
+
+    Args:
+        raw: fields by the names of `/tts`, as a query, a form or JSON has them.
+        client: whose request it is.
+        accept: its `Accept` header.
+
+    Raises:
+        SovitsError: a field cannot be used, or there is no such voice.
+    """
+    service, settings = context.service, context.settings
+    fields = parse_tts(
+        raw,
+        version=service.version,
+        voice=await named_voice(service, raw.get("voice_id")),
+        said=await _what_was_said(service, raw, client),
+        has_default_reference=service.default_reference is not None,
+        accept=accept,
+    )
+    check_limits(fields, settings)
+    wanted = to_synthesis_request(fields, timeout_s=settings.timeout_s)
+    return Asked(fields, wanted, emotion_warnings(raw, fields))
 
 
 async def say(request: Request, raw: Mapping[str, Any], client: str) -> Response:
@@ -38,23 +79,16 @@ async def say(request: Request, raw: Mapping[str, Any], client: str) -> Response
         SovitsError: a field cannot be used, or the speech cannot be made.
     """
     context = context_of(request)
-    service = context.service
-    require_ready(service)
+    require_ready(context.service)
     unread = request.method == "HEAD" and has_inline_references(raw)  # HEAD keeps no clip, and cannot judge this one
     if not unread:
         raw = {**raw, **await keep_inline_references(request, raw)}
-    fields = parse_tts(
-        raw,
-        version=service.version,
-        voice=await named_voice(service, raw.get("voice_id")),
-        said=await _what_was_said(service, raw, client),
-        has_default_reference=service.default_reference is not None,
-        accept=request.headers.get("accept", ""),
+    asked = await understand(context, raw, client, request.headers.get("accept", ""))
+    fields = asked.fields
+    delivery = Delivery(
+        fields.media_type, use_cache=fields.cache, as_link=fields.response == "url", warnings=asked.warnings
     )
-    check_limits(fields, context.settings)
-    wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)
-    delivery = Delivery(fields.media_type, use_cache=fields.cache, as_link=fields.response == "url")
-    return promised(delivery) if unread else await speak(request, wanted, delivery, client)
+    return promised(delivery) if unread else await speak(request, asked.wanted, delivery, client)
 
 
 async def _what_was_said(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:

@@ -24,6 +24,7 @@ _ECHO_CHARACTERS = 32
 _MAX_PATHS = 1000  # the settings say how many are really accepted
 _MAX_SEED = 2**63 - 1
 _NO_TOP_K = 100_000  # more than there are tokens
+_NO_EMOTION = frozenset({"", "default", "neutral", "none", "默认", "中立", "无"})
 
 
 def _as_flag(value: object) -> object:
@@ -89,6 +90,9 @@ class TtsFields(BaseModel):
 
     ref_audio_path: Text = Field("", description="A file under an allowed root, or the path or id of an upload.")
     voice_id: Text = Field("", description="A voice template; fields that the request names win over it.")
+    emotion: Text = Field(
+        "", description="One of the voice's; with another it speaks as usual, and X-Warnings says so."
+    )
     aux_ref_audio_paths: PathList = Field([], description="More references, whose timbre is averaged.")
     text: Text = Field("", description="What to say.")
     text_lang: Text = Field("", description="auto, auto_yue, zh, en, ja, yue, ko, all_zh, all_ja, all_yue or all_ko.")
@@ -196,6 +200,7 @@ def parse_tts(
     for name in TtsFields.model_fields:  # an empty `top_k=` in a query is a field left out
         if given.get(name) == "" and TtsFields.model_fields[name].default != "":
             del given[name]
+    given = _with_known_emotion(given, voice)
     transcript = {} if said is None else {"prompt_text": said.prompt_text, "prompt_lang": said.prompt_lang}
     usual = {"media_type": accepted_media_type(accept, "wav")}
     merged = {**usual, **_template_fields(voice, given), **transcript, **given}
@@ -221,8 +226,29 @@ def _template_fields(voice: Voice | None, given: Mapping[str, object]) -> dict[s
     """What a voice template fills in. Its transcript belongs to its clip: another clip does not get it."""
     if voice is None:
         return {}
-    prompt = {"prompt_text": voice.prompt_text, "prompt_lang": voice.prompt_lang}
+    emotion = given.get("emotion")
+    source = voice.emotions[emotion] if isinstance(emotion, str) and emotion else voice
+    prompt = {"prompt_text": source.prompt_text, "prompt_lang": source.prompt_lang}
     return {**voice.defaults, **({} if given.get("ref_audio_path") else prompt)}
+
+
+def _with_known_emotion(given: dict[str, object], voice: Voice | None) -> dict[str, object]:
+    """The fields with the emotion as the voice spells it, and an empty one where it has none of this name."""
+    asked = given.get("emotion")
+    if not isinstance(asked, str):
+        return given
+    known = () if voice is None or given.get("ref_audio_path") else voice.emotions
+    return {**given, "emotion": next((name for name in known if name.casefold() == asked.strip().casefold()), "")}
+
+
+def emotion_warnings(raw: Mapping[str, object], fields: TtsFields) -> tuple[str, ...]:
+    """What to tell a client whose emotion is not heard; `raw` are the fields as it sent them."""
+    asked = raw.get("emotion")
+    if fields.emotion or not isinstance(asked, str) or asked.strip().casefold() in _NO_EMOTION:
+        return ()
+    if fields.voice_id and not fields.ref_audio_path:
+        return ("the voice has no such emotion and speaks as usual; GET /voices lists those that it has",)
+    return ("emotion is left out: it is one of a voice_id",)
 
 
 def checked_prompt_language(prompt_text: str, prompt_lang: str, version: ModelVersion) -> str:
@@ -290,6 +316,7 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
         ref_audio=fields.ref_audio_path,
         aux_ref_audio=tuple(path for path in fields.aux_ref_audio_paths if path),
         voice_id=fields.voice_id or None,
+        emotion=fields.emotion,
         prompt_text=fields.prompt_text,
         prompt_lang=fields.prompt_lang,
         split_method=cast("SplitMethod", fields.text_split_method),

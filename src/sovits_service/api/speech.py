@@ -39,12 +39,14 @@ class Delivery:
         use_cache: None leaves it to the seed.
         as_link: a link to a file in place of the file.
         encoder: of a stream, by media type and sample rate.
+        warnings: about the request, for the headers.
     """
 
     media_type: str
     use_cache: bool | None = None
     as_link: bool = False
     encoder: Callable[[str, int], StreamEncoder] = stream_encoder
+    warnings: tuple[str, ...] = ()
 
 
 async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
@@ -140,8 +142,10 @@ async def _hand_over(
             "sample_rate": audio.sample_rate_hz,
             "cached": state == "hit",
         }
-        return JSONResponse(body, headers={"X-Cache": state, "X-Seed": str(audio.seed)})
-    head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, audio.warnings)
+        headers = {"X-Cache": state, "X-Seed": str(audio.seed), **_warning_header(delivery.warnings)}
+        return JSONResponse(body, headers=headers)
+    warnings = (*delivery.warnings, *audio.warnings)
+    head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, warnings)
     return file_response(
         request,
         audio.data,
@@ -162,6 +166,7 @@ async def _begin(
     try:
         head = await anext(items)
         assert isinstance(head, StreamHead)
+        head = dataclasses.replace(head, warnings=(*delivery.warnings, *head.warnings))
         encoder = await asyncio.to_thread(delivery.encoder, delivery.media_type, head.sample_rate_hz)
         body = _encoded(items, encoder, timings)
         first, is_last = await anext(body)
@@ -258,13 +263,17 @@ class SpeechStream(Response):
 
 
 def _headers(head: StreamHead, timings: RequestTimings) -> dict[str, str]:
-    headers = {
+    return {
         "X-Seed": str(head.seed),
         "X-Sample-Rate": str(head.sample_rate_hz),
         "X-Dropped-Characters": str(head.dropped_characters),
         "Server-Timing": timings.header(),
+        **_warning_header(head.warnings),
     }
-    if head.warnings:
-        joined = " ".join("; ".join(head.warnings).split())
-        headers["X-Warnings"] = joined.encode("ascii", "replace").decode()[:_WARNING_CHARACTERS]
-    return headers
+
+
+def _warning_header(warnings: tuple[str, ...]) -> dict[str, str]:
+    if not warnings:
+        return {}
+    joined = " ".join("; ".join(warnings).split())
+    return {"X-Warnings": joined.encode("ascii", "replace").decode()[:_WARNING_CHARACTERS]}

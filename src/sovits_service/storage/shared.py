@@ -187,7 +187,7 @@ class SharedVoices:
         async with self._lock:
             await self._pull()  # whose voice it is may have been settled on another replica just now
             stored = await asyncio.to_thread(self._voices.put, voice, clips, editor)
-            names = (stored.ref_audio, *stored.aux_ref_audio, f"{stored.voice_id}.yaml")
+            names = (*stored.clip_names, f"{stored.voice_id}.yaml")
             # In the manifest before they are in the store: what is in the one and not in the other goes.
             await asyncio.to_thread(self._note, names)
             for name in names:  # the template last, since it names the others

@@ -6,17 +6,18 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from sovits_service.config_file import nearest
-from sovits_service.types import Voice
+from sovits_service.types import Emotion, Voice
 
 VOICE_ID = re.compile(r"\w[\w-]{0,63}")
 MAX_TEMPLATE_BYTES = 64 * 1024
+MAX_EMOTIONS, MAX_EMOTION_CHARACTERS = 64, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ VOICE_FIELDS: tuple[VoiceField, ...] = (
     VoiceField("aux_ref_audio", "aux_ref_audio_paths", list, 1024, "More clips, whose timbre is averaged."),
     VoiceField("prompt_text", "prompt_text", str, 2000, "What the reference says."),
     VoiceField("prompt_lang", "prompt_lang", str, 16, "Language of prompt_text; required with it."),
+    VoiceField("emotions", "emotions", dict, 0, "More clips, each with its transcript, by the name of an emotion."),
     VoiceField("consent", "consent", str, 2000, "Who agreed to the use of the voice."),
     VoiceField("gpt_weights", "gpt_weights", str, 1024, "A registered GPT file; empty: the service's current one."),
     VoiceField("sovits_weights", "sovits_weights", str, 1024, "A registered SoVITS file, likewise."),
@@ -51,6 +53,7 @@ VOICE_FIELDS: tuple[VoiceField, ...] = (
     VoiceField("defaults", "defaults", dict, 0, "Further fields of /tts; what a request names wins."),
 )
 _TEMPLATE_KEYS: Mapping[str, VoiceField] = {field.name: field for field in VOICE_FIELDS}
+_EMOTION_KEYS: Mapping[str, VoiceField] = {field.name: _TEMPLATE_KEYS[field.name] for field in fields(Emotion)}
 _HIDDEN_KEY = "hidden"
 HIDDEN_TEMPLATE = f"{_HIDDEN_KEY}: true\n"
 # The fields of a request that a template may fill, by their public names.
@@ -131,6 +134,7 @@ def dump_template(voice: Voice) -> str:
         TemplateError: a field that a template cannot hold.
     """
     values = {field.name: getattr(voice, field.name) for field in VOICE_FIELDS}
+    values["emotions"] = {name: _filled(asdict(emotion)) for name, emotion in voice.emotions.items()}
     document = {name: _PLAIN.get(type(value), lambda v: v)(value) for name, value in values.items() if value}
     _checked(voice.voice_id, document)
     text = yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
@@ -161,22 +165,57 @@ def _checked(voice_id: str, document: object) -> Voice:
         raise TemplateError("it must hold `key: value` lines")
     document = {key: value for key, value in document.items() if value is not None}
     document.pop(_HIDDEN_KEY, None)
-    for key, value in document.items():
-        field = _TEMPLATE_KEYS.get(key)
-        if field is None:
-            raise TemplateError(f"unknown key {str(key)[:64]!r}{nearest(str(key)[:64], _TEMPLATE_KEYS)}")
-        _check_value(field, value)
+    _check_values(document, _TEMPLATE_KEYS)
     if not document.get("ref_audio"):
         raise TemplateError("ref_audio is required: the file name of the reference clip")
-    aux = document.get("aux_ref_audio", [])
-    for name in (document["ref_audio"], *aux):
-        if not isinstance(name, str) or not _is_plain_name(name):
-            raise TemplateError("a clip must be the name of a file beside the template")
     if bool(document.get("prompt_text")) and not document.get("prompt_lang"):
         raise TemplateError("prompt_lang is required with a prompt_text")
     _check_defaults(document.get("defaults", {}))
+    emotions = {name: _emotion(name, value) for name, value in document.pop("emotions", {}).items()}
+    if len(emotions) > MAX_EMOTIONS:
+        raise TemplateError(f"emotions has {len(emotions)} entries; at most {MAX_EMOTIONS} are accepted")
     frozen = {name: _FROZEN.get(type(value), lambda v: v)(value) for name, value in document.items()}
-    return Voice(voice_id=voice_id, **frozen)
+    voice = Voice(voice_id=voice_id, emotions=MappingProxyType(emotions), **frozen)
+    for name in voice.clip_names:
+        if not isinstance(name, str) or not _is_plain_name(name):
+            raise TemplateError("a clip must be the name of a file beside the template")
+    return voice
+
+
+def _emotion(name: object, value: object) -> Emotion:
+    if not is_emotion_name(name):
+        raise TemplateError(f"emotions: a name must be a text of 1 to {MAX_EMOTION_CHARACTERS} characters; use quotes")
+    if not isinstance(value, dict):
+        raise TemplateError("emotions: each must hold ref_audio, prompt_text and prompt_lang")
+    value = _filled(value)
+    try:
+        _check_values(value, _EMOTION_KEYS)
+    except TemplateError as error:
+        raise TemplateError(f"emotions: {error}") from None
+    if not value.get("ref_audio"):
+        raise TemplateError("emotions: ref_audio is required in each")
+    if value.get("prompt_text") and not value.get("prompt_lang"):
+        raise TemplateError("emotions: prompt_lang is required with a prompt_text")
+    return Emotion(**value)
+
+
+def is_emotion_name(name: object) -> bool:
+    """Whether an emotion may be called so."""
+    return (
+        isinstance(name, str) and 0 < len(name) <= MAX_EMOTION_CHARACTERS and name.isprintable() and bool(name.strip())
+    )
+
+
+def _filled(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _check_values(values: Mapping[Any, object], keys: Mapping[str, VoiceField]) -> None:
+    for key, value in values.items():
+        field = keys.get(key)
+        if field is None:
+            raise TemplateError(f"unknown key {str(key)[:64]!r}{nearest(str(key)[:64], keys)}")
+        _check_value(field, value)
 
 
 def _check_value(field: VoiceField, value: object) -> None:

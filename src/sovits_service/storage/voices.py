@@ -93,13 +93,13 @@ class VoiceStore:
             raise UnknownVoiceError(f"the voice {voice_id} cannot be used: {template.problem}")
         return template.voice
 
-    def reference_path(self, voice: Voice) -> Path:
-        """Where the voice's reference clip is.
+    def reference_path(self, voice: Voice, emotion: str = "") -> Path:
+        """Where the reference clip of the voice, or of one of its emotions, is.
 
         Raises:
             UnknownVoiceError: the voice or its clip has gone.
         """
-        return self._clip(voice, voice.ref_audio)
+        return self._clip(voice, voice.emotions[emotion].ref_audio if emotion else voice.ref_audio)
 
     def read_clips(self, voice: Voice) -> dict[str, Clip]:
         """The content of the voice's clips by their names in the template, the reference first.
@@ -108,7 +108,7 @@ class VoiceStore:
             UnknownVoiceError: the voice or one of the clips has gone.
             ReferenceAudioError: a clip cannot be read, or is too long to be one.
         """
-        return {name: self._read_clip(voice, name) for name in _clip_names(voice)}
+        return {name: self._read_clip(voice, name) for name in voice.clip_names}
 
     def usage_bytes(self, owner: str = "", *, without: str = "") -> int:
         """What the voices that `put` wrote for an owner take in the first root.
@@ -122,7 +122,7 @@ class VoiceStore:
             voice = template.voice if template is not None else None
             if voice is None or voice.owner != owner or voice.voice_id == without:
                 continue
-            clips = [name for name in set(_clip_names(voice)) if _made_for(voice.voice_id).fullmatch(name)]
+            clips = [name for name in set(voice.clip_names) if _made_for(voice.voice_id).fullmatch(name)]
             if clips:
                 used += file.stat().st_size + sum((root / name).stat().st_size for name in clips)
         return used
@@ -132,7 +132,7 @@ class VoiceStore:
 
         Args:
             voice: as the client sent it, with the owner of a new voice; one that is there keeps its own.
-            clips: for each name in `ref_audio` and `aux_ref_audio` the content that it stands for.
+            clips: for each name in `voice.clip_names` the content that it stands for.
             editor: name of the key that writes, which may change its own voices alone; None may change all.
 
         Returns:
@@ -154,13 +154,17 @@ class VoiceStore:
             self._refuse_twin(root, voice_id)
             known = self._require_owner(voice_id, editor)
             try:
-                names = {name: self._keep_clip(root, voice_id, clips[name]) for name in _clip_names(voice)}
+                names = {name: self._keep_clip(root, voice_id, clips[name]) for name in voice.clip_names}
                 stored = replace(
                     voice,
                     voice_id=voice_id,
                     owner=voice.owner if known is None else known.owner,
                     ref_audio=names[voice.ref_audio],
                     aux_ref_audio=tuple(names[name] for name in voice.aux_ref_audio),
+                    emotions={
+                        name: replace(emotion, ref_audio=names[emotion.ref_audio])
+                        for name, emotion in voice.emotions.items()
+                    },
                 )
                 write_atomic(root / f"{voice_id}.yaml", dump_template(stored).encode())
             except TemplateError as error:
@@ -251,7 +255,7 @@ class VoiceStore:
         except FileNotFoundError:
             return None
         if known.voice is not None:
-            missing = [name for name in _clip_names(known.voice) if _clip_under(file.parent, name) is None]
+            missing = [name for name in known.voice.clip_names if _clip_under(file.parent, name) is None]
             if missing:
                 return _Template(stamp, None, f"its clip {missing[0]} is not beside it")
         return known
@@ -301,7 +305,7 @@ class VoiceStore:
             if template is None or template.is_hidden:
                 continue
             if template.voice is not None:
-                used = set(_clip_names(template.voice))
+                used = set(template.voice.clip_names)
             else:  # it may be mended: whatever its text names stays
                 text = _read_text(file)
                 used = {name for name in candidates if text is None or name in text}
@@ -360,10 +364,6 @@ def _read_text(file: Path) -> str | None:
     except OSError:
         return None
     return data.decode(errors="replace") if len(data) <= MAX_TEMPLATE_BYTES else None
-
-
-def _clip_names(voice: Voice) -> tuple[str, ...]:
-    return (voice.ref_audio, *voice.aux_ref_audio)
 
 
 def _clip_under(root: Path, name: str) -> Path | None:

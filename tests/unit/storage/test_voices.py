@@ -15,7 +15,7 @@ from sovits_service.errors import InvalidRequestError, QuotaExceededError, Stora
 from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices import VoiceStore
-from sovits_service.types import Voice
+from sovits_service.types import Emotion, Voice
 
 TEMPLATE = """
 description: a calm voice
@@ -24,6 +24,9 @@ prompt_text: "你好，世界。"
 prompt_lang: zh
 aux_ref_audio: [calm2.wav]
 consent: the speaker, by letter
+emotions:
+  happy: {ref_audio: calm2.wav, prompt_text: "好啊！", prompt_lang: zh}
+  难过: {ref_audio: calm.wav}
 defaults:
   text_lang: zh
   top_k: 5
@@ -67,6 +70,7 @@ def test_a_template_is_read_whole(store: VoiceStore, root: Path) -> None:
         prompt_lang="zh",
         aux_ref_audio=("calm2.wav",),
         description="a calm voice",
+        emotions={"happy": Emotion("calm2.wav", "好啊！", "zh"), "难过": Emotion("calm.wav")},
         defaults={
             "text_lang": "zh",
             "top_k": 5,
@@ -135,6 +139,14 @@ def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceStore, root:
         ("ref_audio: calm.wav\nprompt_text: hello", "prompt_lang is required"),
         ("ref_audio: calm.wav\naux_ref_audio: calm2.wav", "aux_ref_audio must be a list"),
         ("ref_audio: calm.wav\naux_ref_audio: [1]", "name of a file"),
+        ("ref_audio: calm.wav\nemotions: [happy]", "emotions must be keys"),
+        ("ref_audio: calm.wav\nemotions: {happy: calm.wav}", "emotions: each must hold ref_audio"),
+        ("ref_audio: calm.wav\nemotions: {1: {ref_audio: calm.wav}}", "emotions: a name must be a text"),
+        ("ref_audio: calm.wav\nemotions: {happy: {prompt_text: hi}}", "emotions: ref_audio is required"),
+        ("ref_audio: calm.wav\nemotions: {happy: {ref_audio: ../calm.wav}}", "name of a file beside"),
+        ("ref_audio: calm.wav\nemotions: {happy: {ref_audio: calm.wav, prompt_text: hi}}", "prompt_lang is required"),
+        ("ref_audio: calm.wav\nemotions: {happy: {ref_audio: calm.wav, promt_text: hi}}", "emotions: unknown key"),
+        ("ref_audio: calm.wav\nemotions: {happy: {ref_audio: gone.wav}}", "its clip gone.wav is not beside it"),
         ("ref_audio: calm.wav\ndefaults: {top_k: true}", "top_k must be a whole number"),
         ("ref_audio: calm.wav\ndefaults: {top_p: high}", "top_p must be a number"),
         ("ref_audio: calm.wav\ndefaults: {text: hello}", "unknown key 'text'"),
@@ -149,7 +161,7 @@ def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceStore, root:
         ("ref_audio: calm.wav\ndescription: " + "x" * 70_000, "larger than 64 KiB"),
         ("\ufeff\x00", "not valid YAML"),
     ],
-    ids=range(24),
+    ids=range(32),
 )
 def test_a_broken_template_names_itself_and_harms_no_other(
     store: VoiceStore, root: Path, text: str, problem: str
@@ -211,6 +223,19 @@ def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Clip) -> None:
     assert store.reference_path(stored).read_bytes() == b"an upload"
     assert set(stored.aux_ref_audio) == {stored.ref_audio}
     assert len(stored.aux_ref_audio) == 2
+
+
+def test_put_keeps_the_clips_of_emotions(store: VoiceStore, root: Path, clip: Clip) -> None:
+    happy, sad = Emotion("uploads/2", "hurrah", "en"), Emotion("uploads/1")
+    stored = store.put(
+        Voice("new", "uploads/1", emotions={"happy": happy, "sad": sad}),
+        {"uploads/1": clip, "uploads/2": Clip(b"another")},
+    )
+    assert store.get("new") == stored
+    assert (stored.emotions["happy"].prompt_text, stored.emotions["sad"].ref_audio) == ("hurrah", stored.ref_audio)
+    assert store.reference_path(stored, "happy").read_bytes() == b"another"
+    store.put(Voice("new", "u"), {"u": clip})
+    assert not (root / stored.emotions["happy"].ref_audio).exists()
 
 
 def test_put_replaces_and_drops_the_clips_of_before(store: VoiceStore, root: Path, clip: Clip) -> None:

@@ -9,16 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import context_of, named_voice, read_fields, require_ready
+from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
-from sovits_service.api.schemas import (
-    Real,
-    Text,
-    check_limits,
-    describe_problem,
-    parse_tts,
-    to_synthesis_request,
-)
+from sovits_service.api.say import understand
+from sovits_service.api.schemas import Real, Text, describe_problem
 from sovits_service.api.speech import Delivery, speak
 from sovits_service.audio.encode import StreamEncoder, pcm_stream_encoder
 from sovits_service.errors import InvalidRequestError
@@ -60,30 +54,26 @@ async def create_speech(request: Request) -> Response:
         raise InvalidRequestError(describe_problem(error)) from None
     require_ready(context.service)
     voice_id = asked.voice if isinstance(asked.voice, str) else asked.voice.get("id")
-    voice = await named_voice(context.service, voice_id)
-    if voice is None:
+    if not voice_id:
         raise InvalidRequestError("voice is required: the id of a voice template")
     is_pcm = asked.response_format == "pcm"
-    fields = parse_tts(
-        {
-            "text_lang": "auto",
-            # A whole wav or flac has a right header; everything else begins with the first sentence.
-            "streaming_mode": 0 if asked.response_format in ("wav", "flac") else 1,
-            **raw,
-            "text": asked.input,
-            "voice_id": voice_id,
-            "speed_factor": asked.speed,
-            "media_type": "raw" if is_pcm else asked.response_format,
-            **({"streaming_mode": 1} if is_pcm else {}),
-        },
-        version=context.service.version,
-        voice=voice,
-    )
-    check_limits(fields, context.settings)
-    wanted = to_synthesis_request(fields, timeout_s=context.settings.timeout_s)
+    fields = {
+        "text_lang": "auto",
+        # A whole wav or flac has a right header; everything else begins with the first sentence.
+        "streaming_mode": 0 if asked.response_format in ("wav", "flac") else 1,
+        **raw,
+        "text": asked.input,
+        "voice_id": voice_id,
+        "speed_factor": asked.speed,
+        "media_type": "raw" if is_pcm else asked.response_format,
+        **({"streaming_mode": 1} if is_pcm else {}),
+    }
+    said = await understand(context, fields, client)
     if is_pcm:  # a form of its own, which no cached file has
-        return await speak(request, wanted, Delivery("raw", use_cache=False, encoder=_pcm_encoder), client)
-    return await speak(request, wanted, Delivery(fields.media_type, use_cache=fields.cache), client)
+        delivery = Delivery("raw", use_cache=False, encoder=_pcm_encoder, warnings=said.warnings)
+    else:
+        delivery = Delivery(said.fields.media_type, use_cache=said.fields.cache, warnings=said.warnings)
+    return await speak(request, said.wanted, delivery, client)
 
 
 def _pcm_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:

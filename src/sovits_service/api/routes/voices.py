@@ -28,8 +28,15 @@ from sovits_service.config_file import nearest
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
-from sovits_service.storage.voice_template import DEFAULT_FIELDS, VOICE_FIELDS, VoiceField
-from sovits_service.types import ModelVersion, Voice
+from sovits_service.storage.voice_template import (
+    DEFAULT_FIELDS,
+    MAX_EMOTION_CHARACTERS,
+    MAX_EMOTIONS,
+    VOICE_FIELDS,
+    VoiceField,
+    is_emotion_name,
+)
+from sovits_service.types import Emotion, ModelVersion, Voice
 
 router = APIRouter(tags=["voices"])
 
@@ -39,6 +46,16 @@ _EXAMPLE = {
     "prompt_lang": "en",
 }
 _FORM_OVERHEAD_BYTES = 64 * 1024  # part headers and the text fields beside the file
+
+
+class EmotionFields(BaseModel):
+    """A clip of an emotion, and what it says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref_audio_path: Text = Field(min_length=1, max_length=1024)
+    prompt_text: Text = Field("", max_length=2000)
+    prompt_lang: Text = Field("", max_length=16)
 
 
 class UploadAnswer(BaseModel):
@@ -56,6 +73,8 @@ def _annotation(field: VoiceField) -> Any:
     text = Annotated[Text, Field(max_length=field.max_characters)]
     if field.kind is list:
         return Annotated[list[text], BeforeValidator(as_path_list)]
+    if field.name == "emotions":
+        return Annotated[dict[str, EmotionFields], Field(max_length=MAX_EMOTIONS)]
     return text if field.kind is str else dict[str, Any]
 
 
@@ -91,7 +110,11 @@ def _shape(voice: Voice) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return dict(value)
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, Emotion):
+        return EmotionFields(
+            ref_audio_path=value.ref_audio, prompt_text=value.prompt_text, prompt_lang=value.prompt_lang
+        ).model_dump()
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -117,6 +140,9 @@ def _voice(voice_id: str, raw: Mapping[str, Any], settings: ServiceSettings, ver
     version = "v2" if values["sovits_weights"] else version
     check_prompt_length(values["prompt_text"], settings)
     values["prompt_lang"] = checked_prompt_language(values["prompt_text"], values["prompt_lang"], version)
+    values["emotions"] = {
+        name: _emotion(name, given_emotion, settings, version) for name, given_emotion in values["emotions"].items()
+    }
     values["defaults"] = voice_defaults(values["defaults"], version)
     values["aux_ref_audio"] = tuple(values["aux_ref_audio"])
     if len(values["aux_ref_audio"]) > settings.max_aux_references:
@@ -125,6 +151,18 @@ def _voice(voice_id: str, raw: Mapping[str, Any], settings: ServiceSettings, ver
             f"at most {settings.max_aux_references} are accepted"
         )
     return Voice(voice_id, **values)
+
+
+def _emotion(name: str, given: Mapping[str, str], settings: ServiceSettings, version: ModelVersion) -> Emotion:
+    if not is_emotion_name(name):
+        raise InvalidRequestError(f"emotions: a name must be a text of 1 to {MAX_EMOTION_CHARACTERS} characters")
+    emotion = Emotion(given["ref_audio_path"], given["prompt_text"], given["prompt_lang"])
+    try:
+        check_prompt_length(emotion.prompt_text, settings)
+        language = checked_prompt_language(emotion.prompt_text, emotion.prompt_lang, version)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"emotions: {error}") from None
+    return replace(emotion, prompt_lang=language)
 
 
 def _form_text(form: FormData, name: str) -> str:
