@@ -33,6 +33,10 @@ class UnknownVoiceError(SovitsError):
     """No voice template has this id."""
 
 
+class UnknownModelError(SovitsError):
+    """No model has this name."""
+
+
 class UnsupportedAudioError(SovitsError):
     """An upload whose content is in no audio format that is accepted."""
 

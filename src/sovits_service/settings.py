@@ -329,12 +329,14 @@ class DialectSettings(BaseModel):
     Attributes:
         api_v1: of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
         sillytavern: of its providers for GPT-SoVITS, which speak at `/` too: their names of voices, and `/speakers`.
+        openai: `/v1/audio/speech`, `/v1/models`, `/v1/audio/voices`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_v1: bool = True
     sillytavern: bool = True
+    openai: bool = True
 
 
 class ServiceSettings(BaseSettings):
@@ -344,7 +346,10 @@ class ServiceSettings(BaseSettings):
         voices_roots: folders of voice templates; new voices are written to the first.
         bundled_voices: offer the demonstration voices of the package too, after all other roots.
         root_path: what a reverse proxy puts before all paths, as `/speech`, whether or not it takes it away again.
-        default_voice: the voice template of requests of the dialects that name none; empty refuses them.
+        default_voice: the voice template of requests of the dialects that name none. Where it is empty, those of api.py
+            are refused, and others get the first voice.
+        voice_aliases: names that clients of other services send (`alloy`), and the voice templates that they stand for.
+        strict_voices: refuse a voice of another service that has no alias; otherwise the default voice speaks.
         upload_dir: where uploaded references are kept.
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
         weights_roots: folders whose weights may be chosen at run time.
@@ -393,6 +398,8 @@ class ServiceSettings(BaseSettings):
     voices_roots: PathList = (Path("voices"),)
     bundled_voices: bool = True
     default_voice: str = ""
+    voice_aliases: Mapping[str, str] = {}
+    strict_voices: bool = False
     upload_dir: Path = Path("uploads")
     reference_roots: PathList = ()
     weights_roots: PathList = (Path("pretrained_models"), Path("weights"))

@@ -33,6 +33,7 @@ from sovits_service.errors import (
     StorageError,
     SynthesisError,
     UnauthorizedError,
+    UnknownModelError,
     UnknownVoiceError,
     UnsupportedAudioError,
     UploadTooLargeError,
@@ -48,6 +49,7 @@ STATUS: Mapping[type[BaseException], int] = {
     SynthesisError: 400,  # as api_v2: a failure before the first chunk is a 400 with "tts failed"
     UnauthorizedError: 401,
     ForbiddenError: 403,
+    UnknownModelError: 404,
     UnknownVoiceError: 404,
     UploadTooLargeError: 413,
     UnsupportedAudioError: 415,

@@ -40,6 +40,7 @@ class Delivery:
         as_link: a link to a file in place of the file.
         encoder: of a stream, by media type and sample rate.
         warnings: about the request, for the headers.
+        content_type: of the answer, where it is not that of the media type.
     """
 
     media_type: str
@@ -47,6 +48,7 @@ class Delivery:
     as_link: bool = False
     encoder: Callable[[str, int], StreamEncoder] = stream_encoder
     warnings: tuple[str, ...] = ()
+    content_type: str = ""
 
 
 async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
@@ -178,7 +180,7 @@ async def _begin(
     return SpeechStream(
         (first, is_last),
         body,
-        media_type=content_type(delivery.media_type),
+        media_type=delivery.content_type or content_type(delivery.media_type),
         headers=_headers(dataclasses.replace(head, sample_rate_hz=encoder.output_rate_hz), timings),
         stall_s=context.settings.stall_s,
     )

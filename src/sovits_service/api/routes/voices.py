@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-import anyio
 from fastapi import APIRouter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
-from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sovits_service.api.deps import bounded, context_of, owner_of, read_fields, require_ready
+from sovits_service.api.deps import context_of, owner_of, read_fields, require_ready
 from sovits_service.api.openapi import UPLOAD_BODY, VOICE_ID, failures, json_body
 from sovits_service.api.schemas import (
     Text,
@@ -24,8 +22,9 @@ from sovits_service.api.schemas import (
     echo,
     voice_defaults,
 )
+from sovits_service.api.uploads import receive_clip
 from sovits_service.config_file import nearest
-from sovits_service.errors import DeadlineExceededError, InvalidRequestError, UploadTooLargeError
+from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.voice_template import (
@@ -45,7 +44,6 @@ _EXAMPLE = {
     "prompt_text": "What it says.",
     "prompt_lang": "en",
 }
-_FORM_OVERHEAD_BYTES = 64 * 1024  # part headers and the text fields beside the file
 
 
 class EmotionFields(BaseModel):
@@ -165,42 +163,7 @@ def _emotion(name: str, given: Mapping[str, str], settings: ServiceSettings, ver
     return replace(emotion, prompt_lang=language)
 
 
-def _form_text(form: FormData, name: str) -> str:
-    value = form.get(name, "")
-    if not isinstance(value, str):
-        raise InvalidRequestError(f"{name} must be text, not a file")
-    return value
-
-
-def _form_flag(form: FormData, name: str) -> bool:
-    value = _form_text(form, name).strip().lower()
-    if value not in ("", "true", "false", "1", "0"):
-        raise InvalidRequestError(f"{name} must be true or false")
-    return value in ("true", "1")
-
-
-async def _receive_clip(request: Request, settings: ServiceSettings) -> tuple[bytes, UploadDetails, bool]:
-    """The clip of a form, what is said of it, and whether it may be trimmed; within limits of size and time."""
-    limit_bytes, limit_s = settings.max_upload_bytes, settings.uploads.receive_s
-    try:
-        with anyio.fail_after(limit_s):
-            form = await bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=8)
-    except TimeoutError:  # a client that sends a byte now and then would keep its slot for ever
-        raise DeadlineExceededError(f"the upload took longer than {limit_s:g} s; send it again") from None
-    try:
-        upload = form.get("file")
-        if not isinstance(upload, UploadFile):
-            raise InvalidRequestError("file is required: send the clip as multipart/form-data, field file")
-        data = await upload.read(limit_bytes + 1)
-        if len(data) > limit_bytes:
-            raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
-        said = UploadDetails(**{name: _form_text(form, name) for name in ("prompt_text", "prompt_lang", "consent")})
-        return data, said, _form_flag(form, "trim")
-    finally:
-        await form.close()
-
-
-def _checked(details: UploadDetails, settings: ServiceSettings, version: ModelVersion) -> UploadDetails:
+def checked_details(details: UploadDetails, settings: ServiceSettings, version: ModelVersion) -> UploadDetails:
     """What is said of an upload, refused now where `/tts` would refuse it later."""
     check_prompt_length(details.prompt_text, settings)
     longest = next(field.max_characters for field in VOICE_FIELDS if field.name == "consent")
@@ -218,10 +181,12 @@ async def upload_ref(request: Request) -> UploadAnswer:
     outcome = "refused"
     try:
         with context.access.upload_slot(client):
-            data, said, trim = await _receive_clip(request, context.settings)
+            form = await receive_clip(request, context.settings, "file")
+            said = UploadDetails(**{name: form.text(name) for name in ("prompt_text", "prompt_lang", "consent")})
+            trim = form.flag("trim")
             require_ready(context.service)
-            details = _checked(said, context.settings, context.service.version)
-            stored = await context.service.add_reference(data, details, owner=owner_of(client), trim=trim)
+            details = checked_details(said, context.settings, context.service.version)
+            stored = await context.service.add_reference(form.clip, details, owner=owner_of(client), trim=trim)
         outcome = "stored"
     finally:
         context.metrics.uploads.labels(outcome=outcome).inc()
