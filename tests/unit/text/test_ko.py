@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sovits_service.errors import MissingExtraError
-from sovits_service.text.ko.pronounce import CODAS, ONSETS, pronounce
+from sovits_service.text.ko.letters import CODAS, ONSETS
+from sovits_service.text.ko.pronounce import pronounce
 from sovits_service.text.ko.reader import KoreanReader
 from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids

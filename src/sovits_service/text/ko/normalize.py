@@ -9,7 +9,9 @@ from functools import lru_cache
 
 from sovits_service.text.ko.numerals import decimal, digit_by_digit, native, sino
 from sovits_service.text.ko.tables import (
+    CHAT_CONSONANTS,
     CURRENCIES,
+    GENERATIONS,
     LATIN_LETTERS,
     LATIN_WORDS,
     MIXED_COUNTERS,
@@ -25,6 +27,8 @@ from sovits_service.text.ko.tables import (
 from sovits_service.text.spoken import Spoken
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
+_AREAS = frozenset("㎟㎠㎡㎢㎣㎤㎥㎦")
+_POWERS = str.maketrans("23", "²³")
 _SCALE = r"[십백천]?[만억조]|[십백천]"
 _FOLDED: dict[int, str] = {
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
@@ -71,9 +75,15 @@ _PHONE = re.compile(
 )
 _CODE = re.compile(r"((?:비밀번호|우편번호|인증번호|계좌번호|번호|코드)(?:는|은|가|이|:)?\s?)(\d{3,})(?![\d,.])")
 _EMERGENCY = re.compile(r"(?<![\d.,-])(11[0-9]|120)(?=\s?(?:에|로|번으로|신고|구급|상황실|안전|대원)(?!서))")
-_SHORT_DATE = re.compile(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])(?=\s?\([월화수목금토일]\))")
+_SHORT_DATE = re.compile(
+    r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])(?![\d/])"
+    r"(?=\s?\([월화수목금토일]\)|\s?(?:부터|까지|자로|일자|기준|~)|에(?![가-힣])"
+    r"|\s(?:[월화수목금토일]요일|오전|오후|아침|저녁|밤|[가-힣]{1,5}(?:날|절|기념일|마스)))"
+    r"|(?<=오늘은 )(1[0-2]|[1-9])/(3[01]|[12]\d|[1-9])(?![\d/])"
+)
 _WEEKDAYS = re.compile(r"(?<![가-힣])([월화수목금토일])\s?~\s?([월화수목금토일])(?![가-힣])")
 _SCORE = re.compile(r"(?<![\d-])(\d{1,3})\s?-\s?(\d{1,3})(?=(?:으)?로\s?(?:이|승|패|졌|지|비|무|앞|역전|뒤))")
+_TO = re.compile(r"(?<![\d.])(\d{1,3})\s?대\s?(?=\d{1,3}(?!\d|\s?대))")  # 3대 2
 _QUARTER = re.compile(r"(?<![\d/])([1-4])/4(?=\s?분기)")
 _UNTIL = re.compile(r"(?<=[시분일월년원])\s?~\s?(?=[가-힣\d])")
 _SMALL_ORDINAL = re.compile(r"(?<!\d)([1-4])째")
@@ -97,6 +107,9 @@ _NEGATIVE = re.compile(rf"(?<![\d\w가-힣)])-(?={_NUMBER})")
 _OPERATOR = re.compile(r"(?<=[\d)])\s*([+×÷=±≒])\s*(?=[\d(-])")
 _PLUS = re.compile(r"(?<=[A-Za-z+])\+")
 _COUNTED = re.compile(rf"(?<![\d.,])(\d+(?:,\d{{3}})*)(\s?)({_COUNTERS})(?!\d)")
+_PERSONS = re.compile(r"(?:님|어른|어르신|고객|성인|손님들|선생|교수|의사|부모|노인|신사|숙녀)\s?$")
+_NUMBERED_AFTER = re.compile(r"(?:반|학년|호선|채널|문제|보기|선택지|등번호|버스|기호|좌석|사물함)\s?$")
+_CHAT = re.compile(r"[ㅋㅎㅇㄴㄱㄷㅊㅅㅂ]{2,}|[ㅠㅜ]+")
 _SCALED = re.compile(rf"({_NUMBER})(?=\s?[십백천만억조])")
 _PLAIN = re.compile(_NUMBER)
 _LATIN = re.compile(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*\d*|\d[A-Za-z]\b")
@@ -124,7 +137,13 @@ def fold(text: Spoken) -> Spoken:
 @lru_cache(maxsize=4096)
 def _fold(char: str) -> str:
     if "\u3300" <= char <= "\u33ff" or "\u2460" <= char <= "\u2473":
-        return unicodedata.normalize("NFKC", char) + ("" if char > "\u3300" else " ")
+        if char < "\u3300":
+            return unicodedata.normalize("NFKC", char) + " "
+        return (
+            unicodedata.normalize("NFKC", char).translate(_POWERS)
+            if char in _AREAS
+            else unicodedata.normalize("NFKC", char)
+        )
     if char in ROMAN:
         return sino(str(ROMAN[char]))
     if char.isdecimal():
@@ -170,7 +189,7 @@ def _hour(digits: str) -> str:
 
 def _phone(match: re.Match[str]) -> str:
     digits = match[0].replace("+82", "팔이 ").replace(")", "-")
-    return re.sub(r"\d+", lambda part: digit_by_digit(part[0]), digits)
+    return re.sub(r"\d+", lambda part: digit_by_digit(part[0]).replace("영", "공"), digits)
 
 
 def _money_before(match: re.Match[str]) -> str:
@@ -218,7 +237,12 @@ def _counted(match: re.Match[str]) -> str:
     rest = match.string[match.end() : match.end() + 6]
     if digits[0] == "0" and len(digits) > 1:
         return match[0]
-    if counter == "번" and rest.lstrip().startswith(NUMBERED):
+    before = match.string[max(match.start() - 12, 0) : match.start()]
+    if counter == "번":
+        spoken = sino(digits) if _names_one(digits, before, rest) else native(digits)
+    elif counter == "분":
+        spoken = native(digits) if _PERSONS.search(before) or rest.startswith("께서") else sino(digits)
+    elif counter == "대" and rest.lstrip().startswith(GENERATIONS):
         spoken = sino(digits)
     elif counter == "대" and len(digits) == 2 and digits[1] == "0" and not rest.startswith(("를", "가 ", "의 차")):
         spoken = sino(digits)  # 30대: people in their thirties
@@ -233,6 +257,11 @@ def _counted(match: re.Match[str]) -> str:
     return spoken + match[2] + counter
 
 
+def _names_one(digits: str, before: str, rest: str) -> bool:
+    """Whether a number with 번 names one of many (7번 참가자, 2반 21번) and does not count times (3번 읽었다)."""
+    return rest.lstrip().startswith(NUMBERED) or _NUMBERED_AFTER.search(before) is not None or int(digits) > 20
+
+
 def _latin(match: re.Match[str]) -> str:
     word = match[0].lower()
     known = LATIN_WORDS.get(word)
@@ -242,15 +271,24 @@ def _latin(match: re.Match[str]) -> str:
     return re.sub(r"\d+", lambda digits: _number(digits[0]), letters)
 
 
+def _chat(match: re.Match[str]) -> str:
+    """Laughter and what is written in consonants alone; tears are not said."""
+    letters = match[0]
+    if letters in CHAT_CONSONANTS:
+        return CHAT_CONSONANTS[letters]
+    return "".join({"ㅋ": "크", "ㅎ": "흐"}.get(letter, "") for letter in letters[:3])
+
+
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (_CHAT, _chat),
     (_NAMED, lambda match: NAMED_FIGURES[match[0]]),
     (_HOLIDAY, lambda match: "삼일" if match[1] else digit_by_digit(re.sub(r"\D", "", match[0]))),
     (_DATE, _date),
     (_AREA, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
-    (_SHORT_DATE, lambda match: f"{match[1].lstrip('0')}월 {match[2].lstrip('0')}일"),
+    (_SHORT_DATE, lambda match: f"{int(match[1] or match[3])}월 {int(match[2] or match[4])}일"),
     (_WEEKDAYS, lambda match: f"{match[1]}요일에서 {match[2]}요일"),
     (_PHONE, _phone),
-    (_CODE, lambda match: match[1] + digit_by_digit(match[2])),
+    (_CODE, lambda match: match[1] + digit_by_digit(match[2]).replace("영", "공")),
     (_EMERGENCY, lambda match: digit_by_digit(match[1])),
     (_CLOCK, _clock),
     (_HALF_DAY, lambda match: f"{match[1] or ('오전' if match[3][0] in 'aA' else '오후')} {_hour(match[2])} 시"),
@@ -259,6 +297,7 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_RANGE, _range),
     (_UNTIL, lambda match: "에서 "),
     (_SCORE, lambda match: f"{sino(match[1])} 대 {sino(match[2])}"),
+    (_TO, lambda match: f"{sino(match[1])} 대 "),
     (_QUARTER, lambda match: f"{sino(match[1])}사"),
     (_SMALL_ORDINAL, lambda match: f"{('첫', '둘', '셋', '넷')[int(match[1]) - 1]}째"),
     (_JOINED, lambda match: " "),

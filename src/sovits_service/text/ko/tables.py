@@ -54,7 +54,8 @@ CURRENCIES = {
 # Counters that take native numerals, hundreds before them in Sino-Korean (삼백예순다섯 개), as in g2pk2.
 MIXED_COUNTERS = frozenset(
     _words(
-        "군데 권 개 그루 닢 대 마리 모 모금 뭇 발 발짝 방 번 번째 벌 보루 살 술 시 쌈 움큼 정 짝 채 척 첩 축 켤레 톨 통"
+        "군데 권 개 그루 자루 닢 대 마리 모 모금 뭇 발 발짝 방 번 번째 벌 보루 살 술 시 쌈 움큼 정 짝 채 척 첩 축 "
+        "켤레 톨 통"
     )
 )
 # Counters that take native numerals below the number given, Sino-Korean ones from there on.
@@ -73,26 +74,25 @@ NATIVE_BELOW = {
 # Counters that begin like a native one but take Sino-Korean numerals.
 SINO_COUNTERS = _words(
     "개월 개국 개년 개사 개교 개소 시즌 번지 번길 번가 대대 대학 대로 달러 통화 정거장 정보 배속 배럴 "
-    "명령 장관 건물 가족 해리"
+    "명령 장관 건물 가족 해리 분"
 )
 
 # Nouns after which a number with 번 names one of many, and is Sino-Korean: 3번 출구.
-NUMBERED = (
-    "출구",
-    "버스",
-    "트랙",
-    "문제",
-    "선수",
-    "홀",
-    "국도",
-    "타자",
-    "게이트",
-    "플랫폼",
-    "승강장",
-    "채널",
-    "마을버스",
-    "좌석",
+NUMBERED = _words(
+    "출구 버스 트랙 문제 선수 홀 국도 타자 게이트 플랫폼 승강장 채널 마을버스 좌석 참가자 학생 후보 손님 환자 카드 "
+    "방 창구 문항 줄 칸 염색체 도로 구역 교향곡 투수 주자 아이언 우드 레인 사물함 테이블 정류장 레일 항목 보기 답 "
+    "각주 척추 구장 국번 서버 카메라 트럭 노선 승객 고객 대기자"
 )
+# Nouns after which a number with 대 counts generations or the great ones, and is Sino-Korean: 3대 가족.
+GENERATIONS = _words(
+    "가족 세습 째 요소 원칙 강국 명문 천왕 거짓말 독자 국회 대통령 총리 국왕 의무 영양소 종교 도시 문명 악법 성인 "
+    "사장 회장 이사장 교장 황제 조건 과제 재벌 그룹 은행"
+)
+# Consonants that stand for words between people who chat.
+CHAT_CONSONANTS = {
+    "ㅇㅋ": "오케이", "ㅇㅇ": "응응", "ㄴㄴ": "노노", "ㄱㄱ": "고고", "ㄷㄷ": "덜덜", "ㄱㅅ": "감사", "ㅅㄱ": "수고",
+    "ㅊㅋ": "추카", "ㅂㅂ": "바이바이", "ㅂㅇ": "바이",
+}  # fmt: skip
 
 ROMAN = {
     **{chr(0x2160 + n): n + 1 for n in range(12)},

@@ -1,22 +1,56 @@
-"""Hangul text in, the same text with the words of `data/words.tsv` spelt as they sound out."""
+"""Korean text and its morphemes in, the same text with its words spelt as they sound out, syllable for syllable."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
-from sovits_service.text.spoken import Spoken
+from sovits_service.text.ko.borders import settle_borders
+from sovits_service.text.ko.morphemes import Morpheme
 
 
-def respell(text: Spoken) -> Spoken:
-    """Words that no rule gives: 발전 -> 발쩐."""
-    pattern, words = _words()
-    return text.sub(pattern, lambda match: words[match[0]])
+def respell(text: str, morphemes: Sequence[Morpheme]) -> str:
+    """Spell what the rules of pronunciation need to know words for: 발전 -> 발쩐, 강남역 -> 강남녁.
+
+    Returns:
+        A text of the same length, every syllable in its place.
+    """
+    syllables = list(text)
+    listed = _listed(text, morphemes)
+    for start, said in listed.items():
+        syllables[start : start + len(said)] = said
+    is_settled = {place for start, said in listed.items() for place in range(start, start + len(said) - 1)}
+    settle_borders(syllables, morphemes, is_settled)
+    return "".join(syllables)
+
+
+def _listed(text: str, morphemes: Sequence[Morpheme]) -> dict[int, str]:
+    """The listed words that begin and end where words do, the longest at each place; by where they begin."""
+    words, longest = _words()
+    parts = [part for morpheme in morphemes for part in morpheme.parts]
+    starts = [part.start for part in parts if part.tag[0] not in "JE"]
+    ends = {part.end for part in parts if part.tag[0] not in "JE"}
+    found: dict[int, str] = {}
+    free = 0
+    for start in starts:
+        if start < free:
+            continue
+        for length in range(longest, 1, -1):
+            said = words.get(text[start : start + length])
+            if said and start + length in ends:
+                found[start] = said
+                free = start + length
+                break
+    return found
 
 
 @lru_cache(maxsize=1)
-def _words() -> tuple[re.Pattern[str], dict[str, str]]:
+def _words() -> tuple[dict[str, str], int]:
     table = (files("sovits_service.text.ko") / "data" / "words.tsv").read_text(encoding="utf-8")
-    words = dict(line.split("\t") for line in table.splitlines() if line and not line.startswith("#"))
-    return re.compile("|".join(map(re.escape, words))), words
+    words = {}
+    for line in table.splitlines():
+        word, separator, said = line.partition("\t")
+        if separator and not line.startswith("#") and len(word) == len(said):
+            words[word] = said
+    return words, max(map(len, words))
