@@ -1,4 +1,4 @@
-"""What the end of a run says: which tests were skipped and why, and with `--durations` the memory that tests took."""
+"""What tests share, and what the end of a run says: skipped tests and why, with `--durations` the memory they took."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadlines import Deadlines
 from tests.programs import describe_skips
 
 _LARGEST = 10
@@ -17,6 +18,11 @@ _STATUS = Path("/proc/self/status")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(RunSummary(has_memory=bool(config.option.durations) and _STATUS.exists()))
+
+
+@pytest.fixture
+def deadlines(monkeypatch: pytest.MonkeyPatch) -> Deadlines:
+    return Deadlines(monkeypatch)
 
 
 class RunSummary:

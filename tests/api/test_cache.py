@@ -18,6 +18,7 @@ from sovits_service.storage.objects import LocalObjects
 from sovits_service.storage.single_flight import SharedStreams, SingleFlight
 from tests.api.conftest import serving
 from tests.api.fast_service import CHARACTER_SAMPLES, FastService
+from tests.deadlines import Deadlines
 
 Say = Callable[..., dict[str, Any]]
 
@@ -287,13 +288,20 @@ async def test_hits_are_counted(cached: httpx.AsyncClient, say: Say) -> None:
 
 @pytest.mark.parametrize("streaming_mode", [0, 2])
 async def test_who_shares_a_synthesis_keeps_a_deadline_of_their_own(
-    cached: httpx.AsyncClient, service: FastService, say: Say, streaming_mode: int
+    cached: httpx.AsyncClient,
+    service: FastService,
+    say: Say,
+    streaming_mode: int,
+    readers: Readers,
+    deadlines: Deadlines,
 ) -> None:
     service.gate = asyncio.Semaphore(0)  # whole answers wait for it, and streams after their first chunk
     fields = say("abc", seed=1, streaming_mode=streaming_mode, media_type="raw")
-    hurried = asyncio.create_task(cached.post("/tts", json={**fields, "timeout_s": 0.5}))
+    hurried = asyncio.create_task(cached.post("/tts", json={**fields, "timeout_s": 50}))
     await service.began.wait()
     patient = asyncio.create_task(cached.post("/tts", json=fields))
+    await readers.until_joined(2)
+    deadlines.expire(50.0)
     if streaming_mode == 0:
         assert (await hurried).status_code == 504
     else:

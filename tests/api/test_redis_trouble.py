@@ -28,6 +28,7 @@ async def test_no_request_fails_while_redis_stops_freezes_restarts_and_forgets(
     service.results = RedisCache(redis_server.url, timeout_s=0.05, breaker=CircuitBreaker(3, 0.02))
     done = asyncio.Event()
     states: Counter[str] = Counter()
+    answered = asyncio.Event()
 
     async def converse(url: str, number: int) -> None:
         async with httpx.AsyncClient(base_url=url, timeout=60.0) as http:
@@ -41,11 +42,14 @@ async def test_no_request_fails_while_redis_stops_freezes_restarts_and_forgets(
                 samples = np.frombuffer(answer.content, "<i2") / 32768
                 assert heard(samples, len(text)) == pytest.approx([pitch_hz(voice, c) for c in text], abs=8.0)
                 states[answer.headers["x-cache"]] += 1
+                answered.set()
 
     async def some_requests() -> None:
         before = states.total()
         while states.total() < before + REQUESTS_A_STATE:
-            await asyncio.sleep(0.005)
+            answered.clear()
+            one_more = asyncio.create_task(answered.wait())
+            await asyncio.wait([one_more, *clients], return_when=asyncio.FIRST_COMPLETED)
             assert not any(task.done() for task in clients), [task.exception() for task in clients if task.done()]
 
     def forget() -> None:

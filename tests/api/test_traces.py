@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
@@ -30,13 +30,32 @@ KEYS = ({"name": "web", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},)
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-@pytest.fixture
-def spans() -> InMemorySpanExporter:
-    return InMemorySpanExporter()
+class Spans(InMemorySpanExporter):
+    """Keeps spans, and tells when another one is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._arrived = asyncio.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._arrived.set()
+        return super().export(spans)
+
+    async def of(self, requests: int) -> list[ReadableSpan]:
+        """All spans, once those of so many requests are there: a request is told of after its last byte."""
+        while sum(" " in span.name for span in self.get_finished_spans()) < requests:
+            await self._arrived.wait()
+            self._arrived.clear()
+        return list(self.get_finished_spans())
 
 
 @pytest.fixture
-async def traced(service: FastService, spans: InMemorySpanExporter, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+def spans() -> Spans:
+    return Spans()
+
+
+@pytest.fixture
+async def traced(service: FastService, spans: Spans, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a key, of a service that keeps answers and tells of its requests."""
     service.results = DiskCache(tmp_path / "cache")
     provider = TracerProvider()
@@ -50,13 +69,6 @@ async def traced(service: FastService, spans: InMemorySpanExporter, tmp_path: Pa
     await service.results.close()
 
 
-async def finished(spans: InMemorySpanExporter, requests: int) -> list[ReadableSpan]:
-    """All spans, once those of so many requests are there: a request is told of after its last byte."""
-    while sum(" " in span.name for span in spans.get_finished_spans()) < requests:
-        await asyncio.sleep(0.01)
-    return list(spans.get_finished_spans())
-
-
 def body(**changes: Any) -> dict[str, Any]:
     return {
         "text": TEXT,
@@ -68,13 +80,11 @@ def body(**changes: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_request_is_a_span_and_each_stage_one_within_it(
-    traced: httpx.AsyncClient, spans: InMemorySpanExporter
-) -> None:
+async def test_a_request_is_a_span_and_each_stage_one_within_it(traced: httpx.AsyncClient, spans: Spans) -> None:
     parent = f"00-{TRACE_ID}-{SPAN_ID}-01"
     answer = await traced.post("/tts", json=body(), headers={"traceparent": parent, "X-Request-ID": "r-1"})
     assert answer.status_code == 200
-    found = {span.name: span for span in await finished(spans, 1)}
+    found = {span.name: span for span in await spans.of(1)}
     assert set(found) == {"POST /tts", "first_audio", "synthesis", "encode"}
     request = found["POST /tts"]
     assert request.attributes == {
@@ -95,23 +105,23 @@ async def test_a_request_is_a_span_and_each_stage_one_within_it(
     assert found["encode"].start_time >= found["synthesis"].start_time  # type: ignore[operator]
 
 
-async def test_probes_and_scrapes_make_no_spans(traced: httpx.AsyncClient, spans: InMemorySpanExporter) -> None:
+async def test_probes_and_scrapes_make_no_spans(traced: httpx.AsyncClient, spans: Spans) -> None:
     for path in ("/health", "/ready", "/metrics", "/nowhere"):
         await traced.get(path)
-    assert [span.name for span in await finished(spans, 1)] == ["GET unmatched"]
+    assert [span.name for span in await spans.of(1)] == ["GET unmatched"]
 
 
 async def test_failures_of_ours_are_errors_and_those_of_clients_are_not(
-    traced: httpx.AsyncClient, spans: InMemorySpanExporter
+    traced: httpx.AsyncClient, spans: Spans
 ) -> None:
     for text in ("late", "!?"):
         await traced.post("/tts", json=body(text=text))
-    found = {span.attributes["http.response.status_code"]: span.status for span in await finished(spans, 2)}  # type: ignore[index]
+    found = {span.attributes["http.response.status_code"]: span.status for span in await spans.of(2)}  # type: ignore[index]
     assert {status: told.is_ok for status, told in found.items()} == {504: False, 400: True}
 
 
 async def test_nothing_that_a_client_sent_is_in_spans_logs_metrics_or_timings(
-    traced: httpx.AsyncClient, spans: InMemorySpanExporter
+    traced: httpx.AsyncClient, spans: Spans
 ) -> None:
     told: list[str] = []
     upload = {"file": (PATH, b"RIFF" + bytes(44 + 64_000 * 4)), "prompt_text": (None, TEXT)}
@@ -131,7 +141,7 @@ async def test_nothing_that_a_client_sent_is_in_spans_logs_metrics_or_timings(
             await traced.get(f"/{PATH}"),
             await traced.get("/voices", headers={"X-API-Key": f"{KEY}-wrong"}),
         ]
-        exported = await finished(spans, len(answers))
+        exported = await spans.of(len(answers))
     assert {answer.status_code for answer in answers} == {200, 400, 401, 404}
     assert sum("server-timing" in answer.headers for answer in answers) >= 4
     assert len([line for line in lines if line["event"] == "request"]) == len(answers)

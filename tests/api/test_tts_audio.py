@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sovits_service.api.middleware import RequestEdge
 from tests.api.fast_service import CHARACTER_S, CHARACTER_SAMPLES, RATE_HZ, FastService, heard, pitch_hz
 
 Say = Callable[..., dict[str, Any]]
@@ -214,8 +215,15 @@ async def test_a_client_that_does_not_read_loses_its_place(base_url: str, servic
 
 
 async def test_a_client_that_leaves_with_all_it_wanted_is_not_counted_as_gone(
-    base_url: str, service: FastService, say: Say
+    base_url: str, service: FastService, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    over, account = asyncio.Semaphore(0), RequestEdge._account
+
+    def account_and_tell(*arguments: Any) -> None:
+        account(*arguments)
+        over.release()
+
+    monkeypatch.setattr(RequestEdge, "_account", account_and_tell)
     service.last_gate = asyncio.Event()  # all chunks are out, and the stream has not ended yet
     async with httpx.AsyncClient(base_url=base_url) as http:
         for text, seconds in (("abc", 3), ("abc", 2)):  # one stays to the last byte, one leaves before
@@ -228,8 +236,8 @@ async def test_a_client_that_leaves_with_all_it_wanted_is_not_counted_as_gone(
             await asyncio.wait_for(service.closed_early.wait(), 10)
             service.closed_early.clear()
             service.gate = asyncio.Semaphore(1)  # for the second: nothing after its second chunk is made
-        while "sovits_http_in_flight 1.0" not in (metrics := (await http.get("/metrics")).text):  # this request alone
-            await asyncio.sleep(0)
+            await asyncio.wait_for(over.acquire(), 10)
+        metrics = (await http.get("/metrics")).text
     assert "sovits_cancelled_total 1.0" in metrics
 
 

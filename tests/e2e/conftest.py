@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.process_log import ProcessLog
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "sovits_service"]
-_START_S = 180.0
 
 
 def make_checkout(folder: Path) -> Path:
@@ -42,33 +42,25 @@ class Served:
     """A running server.
 
     Attributes:
-        log: what it wrote to stderr, a file that grows.
+        log: what it writes to stderr.
+        url: where it listens.
     """
 
     process: subprocess.Popen[bytes]
-    log: Path
+    log: ProcessLog
     folder: Path
     url: str = ""
+    _listening_at: int = 0
 
-    def wait_until_listening(self, *, times: int = 1) -> None:
-        """Until the line with the address is there, for the second time after a restart."""
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if "url=http" in line]
-            if len(lines) == times:
-                self.url = lines[-1].split("url=")[1].strip()
-                return
-            time.sleep(0.05)
-        pytest.fail(f"the server does not listen:\n{self.log.read_text(encoding='utf-8')}")
+    def wait_until_listening(self) -> None:
+        """Until the line with the address is there; the next one, when it is called after a restart."""
+        found = self.log.wait_for(r"url=(http\S+)", since=self._listening_at)
+        self.url, self._listening_at = found[1], found.end()
 
     def wait_until_ready(self) -> None:
         """Until the model is warm."""
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if httpx.get(f"{self.url}/ready", timeout=_START_S).status_code == 200:
-                return
-            time.sleep(0.1)
-        pytest.fail(f"the server does not get ready:\n{self.log.read_text(encoding='utf-8')}")
+        self.log.wait_for(r"\] ready\b", since=self._listening_at)
+        assert httpx.get(f"{self.url}/ready", timeout=60).status_code == 200
 
     def end(self) -> int:
         """SIGTERM; the exit code."""
@@ -79,12 +71,11 @@ class Served:
 
 def start_server(folder: Path, *flags: str, variables: dict[str, str] | None = None) -> Served:
     """Starts it and waits until it listens, which is before the model is loaded."""
-    log = folder / "server.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [*COMMAND, "serve", "-p", "0", *flags], cwd=folder, stderr=sink, env=environment() | (variables or {})
-        )
-    served = Served(process, log, folder)
+    command = [*COMMAND, "serve", "-p", "0", *flags]
+    variables = environment() | (variables or {})
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, env=variables)
+    assert process.stderr is not None
+    served = Served(process, ProcessLog(process.stderr), folder)
     served.wait_until_listening()
     return served
 

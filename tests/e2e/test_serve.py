@@ -7,9 +7,9 @@ import re
 import signal
 import subprocess
 import threading
-import time
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,7 @@ def start(checkout: Path) -> Iterator[Start]:
         served.process.wait()
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, what
-
-
-def is_draining(served: Served) -> bool:
+def refuses_new_work(served: Served) -> bool:
     return httpx.get(f"{served.url}/ready", timeout=PATIENCE_S).status_code == 503
 
 
@@ -76,7 +70,8 @@ def test_a_life_from_start_to_sigterm(start: Start) -> None:
             received += len(data)
             if not refused:
                 served.process.send_signal(signal.SIGTERM)
-                until(lambda: is_draining(served), "it does not drain")
+                served.log.wait_for("draining")
+                assert refuses_new_work(served)
                 refused.append(httpx.post(f"{served.url}/tts", json=SENTENCE, timeout=PATIENCE_S))
     assert [answer.status_code for answer in refused] == [503]
     assert received > 3 * len(answer.content)
@@ -88,7 +83,7 @@ def test_control_restarts_and_drains_where_it_is_switched_on_and_a_second_signal
     assert httpx.get(f"{served.url}/control", params={"command": "restart"}, timeout=PATIENCE_S).json() == {
         "message": "success"
     }
-    served.wait_until_listening(times=2)
+    served.wait_until_listening()
     served.wait_until_ready()
     speaking, broken = threading.Event(), threading.Event()
 
@@ -106,7 +101,7 @@ def test_control_restarts_and_drains_where_it_is_switched_on_and_a_second_signal
     assert httpx.get(f"{served.url}/control", params={"command": "exit"}, timeout=PATIENCE_S).json() == {
         "message": "success"
     }
-    until(lambda: is_draining(served), "it does not drain")
+    assert refuses_new_work(served)
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(timeout=60) == 0
     client.join(60)
@@ -160,17 +155,21 @@ def test_a_client_that_leaves_frees_its_place(server: Served) -> None:
         assert found is not None
         return float(found[1])
 
-    until(lambda: active_requests() == 0, "earlier requests go on")
-    with httpx.stream("POST", f"{server.url}/tts", json={**LONG, "seed": 7}, timeout=120) as answer:
-        pieces = answer.iter_raw(1024)  # kept: a generator that is thrown away closes the connection
-        next(pieces)
-        assert answer.status_code == 200
-        assert active_requests() == 1
-    until(lambda: active_requests() == 0, "the request goes on without its client")
+    def speak(request_id: str) -> AbstractContextManager[httpx.Response]:
+        body, headers = {**LONG, "seed": 7}, {"X-Request-ID": request_id}
+        return httpx.stream("POST", f"{server.url}/tts", json=body, headers=headers, timeout=120)
+
+    for request_id in ("leaves", "comes-after"):
+        with speak(request_id) as answer:
+            pieces = answer.iter_raw(1024)  # kept: a generator that is thrown away closes the connection
+            next(pieces)
+            assert answer.status_code == 200
+            assert active_requests() == 1
+        server.log.wait_for(rf"client gone.*request_id={request_id}\b")
 
 
 @pytest.mark.parametrize(("flags", "warns"), [((), True), (("--insecure",), False)])
 def test_an_open_address_without_keys_asks_for_insecure(checkout: Path, flags: tuple[str, ...], warns: bool) -> None:
     served = start_server(checkout, "-a", "0.0.0.0", *flags)
     assert served.end() == 0
-    assert ("--insecure" in served.log.read_text(encoding="utf-8")) is warns
+    assert ("--insecure" in served.log.wait_for_end()) is warns

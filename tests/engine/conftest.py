@@ -1,5 +1,8 @@
 """A tiny model of every part, with random weights, and an engine that runs it."""
 
+import asyncio
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -118,9 +121,45 @@ def make_lane(speaker, vits, hubert):
     return make
 
 
+class WatchedEngine(Engine):
+    """An engine that tells tests when its state may have changed, so that they need not look again and again."""
+
+    def __init__(self, *, max_jobs: int) -> None:
+        super().__init__(max_jobs=max_jobs)
+        self._watchers: set[Callable[[], object]] = set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when the condition holds; it is looked at after each round of the loop, and when a place is free."""
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        self._watchers.add(tell)
+        try:
+            while not condition():
+                await changed.wait()
+                changed.clear()
+        finally:
+            self._watchers.remove(tell)
+
+    def release_places(self, count: int) -> None:
+        super().release_places(count)
+        self._tell()
+
+    def _take_inbox(self) -> None:  # a round begins, so the one before is over
+        self._tell()
+        super()._take_inbox()
+
+    def _tell(self) -> None:
+        for tell in tuple(self._watchers):
+            tell()
+
+
 @pytest.fixture
 def engine():
-    engine = Engine(max_jobs=64)
+    engine = WatchedEngine(max_jobs=64)
     engine.start()
     yield engine
     engine.stop(0.0)

@@ -10,6 +10,7 @@ from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
 from sovits_service.service import build_service
 from sovits_service.settings import load_tts_settings
+from tests.calls import Calls
 from tests.tiny_pack import write_pack
 
 from .test_model_store import REQUEST, settings, speak, weights  # noqa: F401 - fixtures
@@ -29,15 +30,14 @@ class SlowReading:
 
     def __init__(self, service, monkeypatch):
         self.release = threading.Event()
-        self.calls = 0
         read = service._frontend.segments
 
         def segments(*args):
-            self.calls += 1
-            assert self.release.wait(30.0)
+            assert self.release.wait(60.0)
             return read(*args)
 
-        monkeypatch.setattr(service._frontend, "segments", segments)
+        self.calls = Calls(segments)
+        monkeypatch.setattr(service._frontend, "segments", self.calls)
 
 
 @pytest.fixture
@@ -47,27 +47,30 @@ def reading(service, monkeypatch):
     reading.release.set()
 
 
-async def test_long_texts_pass_their_deadline_while_they_are_read_and_voices_are_listed_meanwhile(service, reading):
-    requests = [asyncio.create_task(speak(service, timeout_s=0.2)) for _ in range(40)]
-    while not reading.calls:
-        await asyncio.sleep(0.001)
+async def test_long_texts_pass_their_deadline_while_they_are_read_and_voices_are_listed_meanwhile(
+    service, reading, deadlines
+):
+    requests = [asyncio.create_task(speak(service, timeout_s=50.0)) for _ in range(40)]
+    await reading.calls.reach(1)
     assert [voice.voice_id for voice in await service.list_voices()] == ["tone"]
+    deadlines.expire(50.0)
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert [type(result) for result in results] == [DeadlineExceededError] * 40
     assert service._engine.stats().active_jobs == 0
     reading.release.set()
     assert len(await speak(service))
-    assert reading.calls <= 3, "texts whose requests are over are not read"
+    assert reading.calls.count <= 3, "texts whose requests are over are not read"
 
 
-async def test_a_full_engine_refuses_before_it_reads(service, reading):
+async def test_a_full_engine_refuses_before_it_reads(service, reading, monkeypatch):
+    admissions = Calls(service._engine.admit)
+    monkeypatch.setattr(service._engine, "admit", admissions)
     waiting = [asyncio.create_task(speak(service)) for _ in range(50)]
-    while service._engine.stats().active_jobs < 50 or reading.calls < 2:
-        await asyncio.sleep(0.001)
-    calls = reading.calls
+    await admissions.reach(50)
+    await reading.calls.reach(2)
     with pytest.raises(OverloadedError):
         await speak(service)
-    assert reading.calls == calls
+    assert reading.calls.count == 2
     reading.release.set()
     assert all(len(speech) for speech in await asyncio.gather(*waiting))
 
@@ -75,7 +78,7 @@ async def test_a_full_engine_refuses_before_it_reads(service, reading):
 async def test_a_request_whose_time_is_up_when_it_arrives_here_does_nothing(service, reading):
     with pytest.raises(DeadlineExceededError):
         await service.synthesize(REQUEST, Deadline(1.0, spent_s=1.5))
-    assert reading.calls == 0
+    assert reading.calls.count == 0
 
 
 @pytest.mark.parametrize("changes", [{"text": "。"}, {"ref_audio": "nowhere.wav", "voice_id": None}])
@@ -87,17 +90,16 @@ async def test_a_refused_request_gives_its_place_back(service, changes):
 
 
 async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, monkeypatch):
-    release, calls = threading.Event(), []
+    release = threading.Event()
 
     def slow(*args):
-        calls.append(args)
-        assert release.wait(30.0)
+        assert release.wait(60.0)
         raise InvalidRequestError("let go")
 
-    monkeypatch.setattr(service._library, "_prepare", slow)
+    decoding = Calls(slow)
+    monkeypatch.setattr(service._library, "_prepare", decoding)
     uploads = [asyncio.create_task(service.add_reference(b"clip")) for _ in range(20)]
-    while not calls:
-        await asyncio.sleep(0.001)
+    await decoding.reach(1)
     assert [voice.voice_id for voice in await service.list_voices()] == ["tone"]
     release.set()
     results = await asyncio.gather(*uploads, return_exceptions=True)

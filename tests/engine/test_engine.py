@@ -12,7 +12,7 @@ from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Engine
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
 
-from .conftest import BACKENDS, GPT, SLOTS, VITS, collect, joined, options, segment, voice
+from .conftest import BACKENDS, GPT, SLOTS, VITS, WatchedEngine, collect, joined, options, segment, voice
 
 in_every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 SAMPLES_PER_TOKEN = 2 * VITS.hop_length
@@ -69,8 +69,7 @@ async def test_tokens_are_the_same_alone_in_a_full_batch_joining_late_and_while_
         )
         for i in range(SLOTS - 1)
     ]
-    while len(recorder.tokens) < SLOTS // 2:  # that many of the company have begun, and some may have ended
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: len(recorder.tokens) >= SLOTS // 2)  # have begun, and some may have ended
     late = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), prompt=segment(50))))
     await asyncio.gather(*company)
     assert recorder.tokens[5, 0] == tokens_alone
@@ -122,8 +121,7 @@ async def test_closing_the_iterator_frees_the_slots_at_the_next_step(engine, lan
     await anext(chunks)
     before = engine.stats().counters.tokens
     await chunks.aclose()
-    while engine.stats().active_jobs:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: not engine.stats().active_jobs)
     assert engine.stats().running_sequences == 0
     assert engine.stats().counters.cancelled == 1
     # At most the step that was under way: two segments of a stream run at a time, one token each, four admissions.
@@ -135,13 +133,11 @@ async def test_a_cancelled_task_cancels_the_work_too(engine, lane):
     task = asyncio.create_task(
         collect(speak(engine, lane, [segment(i) for i in range(30)], voice(1), options(max_new_tokens=300)))
     )
-    while not engine.stats().running_sequences:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: engine.stats().running_sequences > 0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    while engine.stats().active_jobs:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: not engine.stats().active_jobs)
     assert engine.stats().running_sequences == 0
 
 
@@ -149,7 +145,6 @@ async def test_a_full_engine_refuses_at_once_and_says_when_to_come_back(make_lan
     engine = Engine(max_jobs=2)  # not started: nothing leaves the queue
     lane = make_lane(engine)
     waiting = [asyncio.ensure_future(anext(speak(engine, lane, [segment(1)], voice(1), options()))) for _ in range(2)]
-    await asyncio.sleep(0.001)
     with pytest.raises(OverloadedError) as refused:
         await anext(speak(engine, lane, [segment(1)], voice(1), options()))
     assert refused.value.retry_after_s >= 1
@@ -189,8 +184,7 @@ async def test_a_passed_deadline_ends_a_request_with_an_error(engine, lane):
     segments = [segment(i) for i in range(200)]
     with pytest.raises(DeadlineExceededError):
         await collect(speak(engine, lane, segments, voice(1), options(max_new_tokens=300), timeout_s=0.01))
-    while engine.stats().active_jobs:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: not engine.stats().active_jobs)
     assert engine.stats().counters.expired == 1
 
 
@@ -218,15 +212,13 @@ async def test_a_reference_is_encoded_once_whatever_it_is_called(engine, lane, v
 
 
 async def test_stopping_lets_running_requests_finish_and_refuses_new_ones(make_lane):
-    engine = Engine(max_jobs=4)
+    engine = WatchedEngine(max_jobs=4)
     lane = make_lane(engine)
     engine.start()
     running = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(1), options(max_new_tokens=200))))
-    while not engine.stats().active_jobs:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: engine.stats().active_jobs > 0)
     stopping = asyncio.create_task(asyncio.to_thread(engine.stop, 60.0))
-    while not engine._is_draining:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: engine._is_draining)
     with pytest.raises(OverloadedError, match="shutting down"):
         await anext(speak(engine, lane, [segment(1)], voice(1), options()))
     assert len(joined(await running))
@@ -235,13 +227,12 @@ async def test_stopping_lets_running_requests_finish_and_refuses_new_ones(make_l
 
 
 async def test_stopping_without_patience_ends_requests_with_an_error(make_lane):
-    engine = Engine(max_jobs=4)
+    engine = WatchedEngine(max_jobs=4)
     lane = make_lane(engine)
     engine.start()
     segments = [segment(i) for i in range(200)]
     running = asyncio.create_task(collect(speak(engine, lane, segments, voice(1), options(max_new_tokens=300))))
-    while not engine.stats().running_sequences:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: engine.stats().running_sequences > 0)
     await asyncio.to_thread(engine.stop, 0.0)
     with pytest.raises(OverloadedError):
         await running
@@ -267,8 +258,7 @@ async def test_memory_is_flat_over_300_requests_of_mixed_length(engine, lane):
 
     async def settled():
         # The loop's thread holds the last chunks until it has gone round once more.
-        while engine.stats().active_jobs or engine._lanes:
-            await asyncio.sleep(0.001)
+        await engine.until(lambda: not engine.stats().active_jobs and not engine._lanes)
         gc.collect()
 
     await round_of(60)

@@ -67,8 +67,7 @@ async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goe
     assert engine.is_alive
     again = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
     np.testing.assert_array_equal(again, expected)
-    while engine.stats().active_jobs:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: not engine.stats().active_jobs)
     assert engine.stats().running_sequences == 0
 
 
@@ -80,8 +79,7 @@ async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_a
 
     jobs = [speak(engine, lane, [segment(i)], voice(1), options(seed=i, max_new_tokens=300)) for i in range(3)]
     waiting = [asyncio.create_task(collect(job)) for job in jobs]
-    while engine.stats().running_sequences < 3:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: engine.stats().running_sequences >= 3)
     with capture_logs() as lines:
         monkeypatch.setattr(type(lane), "step", end)
         results = await asyncio.gather(*waiting, return_exceptions=True)

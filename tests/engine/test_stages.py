@@ -34,8 +34,7 @@ class Held:
 
 
 async def began(held):
-    while not held.began.is_set():
-        await asyncio.sleep(0.001)
+    assert await asyncio.to_thread(held.began.wait, 60.0)
 
 
 @pytest.mark.parametrize("part", ["_prompts._encode", "_features.features"])
@@ -92,8 +91,7 @@ async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, lane, monk
     good = asyncio.create_task(
         collect(speak(engine, lane, [segment(1)], voice(1), options(seed=1, max_new_tokens=200)))
     )
-    while not engine.stats().running_sequences:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: engine.stats().running_sequences > 0)
     owner, name = part.split(".")
     place = lane.decoder if owner == "decoder" else getattr(lane, owner)
     original = getattr(place, name)
@@ -118,8 +116,7 @@ async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind
     gone = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(1), options())))
     await began(held)
     gone.cancel()
-    while engine.stats().active_jobs:
-        await asyncio.sleep(0.001)
+    await engine.until(lambda: not engine.stats().active_jobs)
     held.release.set()
     assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), options()))))
     assert not lane._speech

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.process_log import ProcessLog
 from tests.programs import require_program
 
 
@@ -35,10 +35,9 @@ class RedisServer:
 
     def start(self) -> None:
         command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self._process = subprocess.Popen(
-            command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        wait_for_port(self.port, self._process)
+        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        ProcessLog(self._process.stdout).wait_for("Ready to accept connections")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -57,18 +56,6 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended at once"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError("the server did not open its port")
-
-
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     program = require_program("redis-server")
@@ -85,19 +72,11 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """moto's S3 over HTTP."""
-    import sys
-
-    port = free_port()
-    environment = {**os.environ, "MOTO_PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
     try:
-        wait_for_port(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield ProcessLog(process.stderr).wait_for(r"Running on (http://\S+)")[1]
     finally:
         process.kill()
         process.wait()

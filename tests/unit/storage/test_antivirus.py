@@ -7,7 +7,6 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from sovits_service.errors import InfectedUploadError, ScanUnavailableError, SettingsError
 from sovits_service.storage.antivirus import ClamdScanner
+from tests.process_log import ProcessLog
 from tests.programs import require_program
 
 from .conftest import free_port
@@ -34,17 +34,12 @@ def clamd() -> Iterator[tuple[str, str]]:
     (folder / "own.hdb").write_text(signature)
     (folder / "clamd.conf").write_text(
         f"Foreground yes\nDatabaseDirectory {folder}\nLocalSocket {folder}/clamd.ctl\nTCPSocket {port}\n"
-        f"TCPAddr 127.0.0.1\nStreamMaxLength 1M\nTemporaryDirectory {folder}\nLogFile {folder}/log\n"
+        f"TCPAddr 127.0.0.1\nStreamMaxLength 1M\nTemporaryDirectory {folder}\n"
     )
-    process = subprocess.Popen(
-        [program, "-c", folder / "clamd.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([program, "-c", folder / "clamd.conf"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     try:
-        deadline = time.monotonic() + 60
-        while not (folder / "clamd.ctl").is_socket():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        ProcessLog(process.stdout).wait_for("Self checking")  # the last it says before it takes connections
         yield f"tcp://127.0.0.1:{port}", f"unix://{folder}/clamd.ctl"
     finally:
         process.kill()
