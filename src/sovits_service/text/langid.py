@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sovits_service.text.zh.notation import notation
+from sovits_service.text.kinds.units import alternatives, unit_names
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f"
 KANA = "\u3041-\u3096\u3099-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
@@ -24,7 +24,7 @@ _TOKEN = rf"""
         |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
-    |(?P<money>[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
+    |(?P<money>(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
     |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
         (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
@@ -105,7 +105,9 @@ def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list
 
 @lru_cache(maxsize=1)
 def _token_pattern() -> re.Pattern[str]:
-    units = notation().alternatives("units").replace(" ", r"\ ").replace("#", r"\#")
+    signs = [sign for sign in unit_names("zh") if sign not in ("%", "‰", "°", "%p")]
+    unit = alternatives(tuple(signs))
+    units = rf"(?:{unit})(?:/(?:{unit}))?|USD|usd|CNY|RMB|rmb|EUR|GBP|JPY|HKD|TWD|KRW"
     return re.compile(_TOKEN.replace("@UNITS@", units), re.VERBOSE | re.DOTALL)
 
 

@@ -65,19 +65,22 @@ class Spoken:
 
     def sub(self, pattern: re.Pattern[str], words: str | Callable[[re.Match[str]], str]) -> Spoken:
         """`pattern.sub(words, text)`."""
-        matches = list(pattern.finditer(self.text))
-        if not matches:
-            return self
+        return self.rewrite(
+            (match.start(), match.end(), match.expand(words) if isinstance(words, str) else words(match))
+            for match in pattern.finditer(self.text)
+        )
+
+    def rewrite(self, parts: Iterable[tuple[int, int, str]]) -> Spoken:
+        """Every part (start, end, words), in order, replaced by its words."""
         texts: list[str] = []
         spans: list[Span] = []
         end = 0
-        for match in matches:
-            said = match.expand(words) if isinstance(words, str) else words(match)
-            texts += (self.text[end : match.start()], said)
-            spans += self.spans[end : match.start()]
-            spans += self._spans_of(match.start(), match.end(), said)
-            end = match.end()
-        return Spoken("".join((*texts, self.text[end:])), (*spans, *self.spans[end:]))
+        for start, stop, said in parts:
+            texts += (self.text[end:start], said)
+            spans += self.spans[end:start]
+            spans += self._spans_of(start, stop, said)
+            end = stop
+        return Spoken("".join((*texts, self.text[end:])), (*spans, *self.spans[end:])) if texts else self
 
     def _spans_of(self, start: int, end: int, said: str) -> list[Span]:
         """Spans of what is said in place of a part."""

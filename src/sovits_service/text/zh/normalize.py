@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from sovits_service.text.langid import HAN, LATIN
 from sovits_service.text.spoken import Span, Spoken
-from sovits_service.text.zh.amounts import AmountRules
-from sovits_service.text.zh.dates import read_dates
+from sovits_service.text.zh import kinds
 from sovits_service.text.zh.g2p import has_reading, is_reading_mark
 from sovits_service.text.zh.notation import mark_table, notation, simplified_characters
 from sovits_service.text.zh.numbers import read_cardinal
@@ -71,8 +70,7 @@ def normalize(text: Spoken) -> Normalized:
     text = text.sub(_LINK, _say_link)
     text = text.sub(_ROMAN, lambda match: read_cardinal(str(_roman_value(match.group().strip()))))
     text = text.sub(_HEART, "爱").sub(_ARROW, "到")
-    text = _amount_rules().read(read_dates(text))
-    return _say_marks(_say_signs(text))
+    return _say_marks(_say_signs(kinds.read(text)))
 
 
 def clean(text: Spoken) -> Spoken:
@@ -128,11 +126,6 @@ def _simplified(text: Spoken) -> Spoken:
     if "著" in simplified.text:
         simplified = simplified.sub(_ZHE, "着")
     return simplified.sub(_GAN, "干") if "乾" in simplified.text else simplified
-
-
-@lru_cache(maxsize=1)
-def _amount_rules() -> AmountRules:
-    return AmountRules()
 
 
 def _roman_value(numeral: str) -> int:

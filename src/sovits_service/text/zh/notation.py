@@ -11,18 +11,13 @@ from typing import NamedTuple
 
 
 class Notation(NamedTuple):
-    """How symbols are said, and one pattern for each kind with the longest symbols first."""
+    """How symbols are said."""
 
-    units: Mapping[str, str]
     currencies: Mapping[str, str]
     greek: Mapping[str, str]
     signs: Mapping[str, str]
     compatible: Mapping[str, str]
     marks: Mapping[str, str]
-
-    def alternatives(self, kind: str) -> str:
-        symbols: Mapping[str, str] = getattr(self, kind)
-        return "|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True))
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,245 @@
+"""A text and a language's habits in, the same text with every kind of thing said in words out, in one pass.
+
+From left to right, at everything that may begin one, the kinds are tried in the order of `Finder._values`. The
+language says a value in its place, or None where it knows from the words beside it that it is something else. Every
+pattern is bounded, so that the time is in proportion to the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from itertools import chain
+
+from sovits_service.text.kinds.habits import Habits
+from sovits_service.text.kinds.units import alternatives
+from sovits_service.text.kinds.values import (
+    Amount,
+    Clock,
+    Date,
+    Digits,
+    Formula,
+    Fraction,
+    Number,
+    Place,
+    Power,
+    Range,
+    Standard,
+    Telephone,
+    Value,
+)
+from sovits_service.text.spoken import Spoken
+
+Say = Callable[[Value, Place], str | None]
+
+NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?![\d]|,\d)|\d{1,60}(?:\.\d{1,30})?|\.\d{1,30})"
+POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
+POWER_DIGITS = str.maketrans(POWERS + "⁻⁺", "0123456789xyn-+")
+_OPERAND = rf"(?:[-√]?(?:{NUMBER}|(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z]))(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|%)?)"
+_FORMULA = re.compile(
+    rf"(?<![A-Za-z0-9.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9]|\.\d)"
+)
+_EQUATION_SIGN = re.compile(rf"[+×÷=*<>≤≥≠≈±^√{POWERS}]|(?<=\d)[xX](?=\d)")
+_PART = re.compile(rf"{NUMBER}%?|[A-Za-zα-ωΑ-Ω]|[{POWERS}⁻]+|\^-?\d+|\S")
+
+_HALF = r"(?:\s?([AaPp])(?:\.\s?[Mm](?:\.|\b)|[Mm])(?![A-Za-z]))"
+_TIME = r"(\d{1,3})[:：]([0-5]\d)(?:[:：]([0-5]\d)(?:[.,](\d{1,6}))?)?(?![\d:：]|\.\d)"
+_CLOCK = re.compile(rf"(?<![\d.:：]){_TIME}{_HALF}?")
+_HOUR = re.compile(rf"(?<![\d.:：])(1[0-2]|0?[1-9]){_HALF}")
+_HOUR_RANGE = re.compile(rf"(?<![\d.:：-])(1[0-2]|0?[1-9])\s?[-–~～]\s?(1[0-2]|0?[1-9]){_HALF}")
+_YEAR_MONTH_DAY = re.compile(
+    r"(?<![\d.])([12]\d{3})([-/.])\s?(0?[1-9]|1[0-2])\2\s?(0?[1-9]|[12]\d|3[01])(?!\d|[-/]\d|\.\d)"
+)
+_DAY_MONTH_YEAR = re.compile(r"(?<![\w.\-/])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\w/\-]|\.\d)")
+_YEAR_MONTH = re.compile(r"(?<![\d./-])((?:19|20)\d\d)([-/])(0[1-9]|1[0-2]|[1-9])(?![\d./%-])")
+_MONTH_DAY = re.compile(r"(?<![\d./])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])(?![\d/]|\.\d)")
+_DOTTED = re.compile(r"(?<![\d.])\d{1,8}(?:\.\d{1,8}){2,12}(?!\d)")
+_HYPHENED = re.compile(r"(?<![\d.-])\d{1,20}(?:-\d{1,20}){2,12}(?![\d-])")
+_CARD = re.compile(r"(?<![\d.])\d{4}(?:[ -]\d{4}){2,4}(?:[ -]\d{1,3})?(?!\d)")
+_SLASHED = re.compile(r"(?<![\d./])\d{1,8}(?:/\d{1,8}){2,12}(?![\d/])")
+_RATIO = re.compile(
+    r"(?<![\d.:：])\d{1,12}(?:\.\d{1,12})?(?:\s?[:：∶]\s?(?:\d{1,3}(?:,\d{3})+|\d{1,12}(?:\.\d{1,12})?)){1,6}(?![\d:：])"
+)
+_POWER = re.compile(r"(?<![A-Za-z\d.])(\d{1,12}(?:\.\d{1,12})?)[eE]\+?(-?\d{1,3})(?![A-Za-z\d.])")
+_FRACTION = re.compile(
+    rf"(?<![\d./])([-−])?(?:(\d{{1,6}})[ +](?=\d{{1,3}}/\d{{1,3}}(?!\d)))?({NUMBER})/(\d{{1,6}})"
+    r"(?![\d/]|[.,]\d)(?:\s?(mmHg)(?![A-Za-z]))?"
+)
+_SIZE = re.compile(
+    rf"(?<![\dA-Za-z.])({NUMBER})\s?(?:×|\*|(?<=\d)[xX](?=\d)|\sx\s)\s?({NUMBER})"
+    rf"(?:\s?[×xX*]\s?({NUMBER}))?(?![A-Za-z\d]*\s?=)"
+)
+_STANDARD = re.compile(
+    r"(?<![A-Za-z])([A-Z]{2,5}(?:/[A-Z]{1,2})?)[ -]?(\d{3,6}(?:\.\d{1,2})?)([:：-])((?:19|20)\d\d)(?![\d-])"
+)
+_NUMERAL = re.compile(r"\d+")
+_ZEROS = {"k": 3, "K": 3, "M": 6, "mn": 6, "B": 9, "bn": 9, "T": 12, "tn": 12}
+_PLAIN = re.compile(NUMBER)
+_DATES = ((_YEAR_MONTH_DAY, "ymd"), (_DAY_MONTH_YEAR, "dmy"), (_YEAR_MONTH, "ym"), (_MONTH_DAY, "md"))
+_GROUPS = ((_DOTTED, "."), (_CARD, " "), (_HYPHENED, "-"), (_SLASHED, "/"), (_RATIO, ":"), (_SIZE, "x"))
+
+
+class Finder:
+    """Finds and says the kinds of one language.
+
+    Args:
+        habits: how they are written.
+        say: how they are said; None where the words beside a value make it something else.
+    """
+
+    def __init__(self, habits: Habits, say: Say) -> None:
+        self._habits = habits
+        self._say = say
+        currency = alternatives(habits.currencies)
+        signs = "".join(sorted({re.escape(sign[-1]) for sign in habits.currencies if not sign[-1].isalnum()}))
+        self._anchor = re.compile(
+            rf"(?<![A-Za-z\d])[A-Za-z][A-Za-z/&]{{0,15}}[.$€£¥\-#:]?[ -]?(?=[{signs}]?\.?\d)"
+            rf"|[{signs}](?=\s?[-+]?[\d.])|[-+±~～〜–—≈<>#√](?=[ {signs}]?[\d.(])|\d|\.(?=\d)"
+        )
+        sign = rf"((?<![{habits.no_sign_after}])[-+±])?"
+        scale = rf"(?:\s?({habits.scales}))?({habits.more})?"
+        unit = rf"(?:(?:\s?(?:{habits.apart_units})|(?:{habits.touching_units})){habits.unit_end})"
+        per = rf"(?:\s?/\s?({alternatives(habits.per)})(?![A-Za-z\d]))?" if habits.per else "()"
+        letter = rf"(?:\s?({habits.money_scales}))?"
+        self._money = re.compile(
+            rf"{sign}(?<![A-Za-z])({currency})\s?([-+±])?({NUMBER}){letter}{scale}(?:\s?({currency})(?![A-Za-z]))?{per}"
+        )
+        self._money_after = re.compile(rf"{sign}({NUMBER}){letter}{scale}\s?({currency})(?![A-Za-z]){per}")
+        self._amount = re.compile(rf"{sign}({NUMBER}){scale}({unit})?{per}")
+        self._between = re.compile(habits.between)
+
+    def read(self, text: Spoken) -> Spoken:
+        """Say every kind; words and what is none of them stay."""
+        if not any(map(str.isdigit, text.text)):
+            return text
+        if _EQUATION_SIGN.search(text.text):
+            text = text.sub(_FORMULA, self._formula)
+        return text.rewrite(self._found(text.text))
+
+    def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
+        position = 0
+        while match := self._anchor.search(text, position):
+            start = match.start()
+            if (said := self._said(text, start)) is not None:
+                position, words = said
+                yield start, position, words
+            elif digits := _NUMERAL.match(text, start):
+                position = digits.end()
+            else:
+                position = match.end() if text[start].isalpha() else start + 1
+
+    def _said(self, text: str, start: int) -> tuple[int, str] | None:
+        for pattern, words in self._habits.own:
+            match = pattern.match(text, start)
+            if match and match.end() > start and (said := words(match)) is not None:
+                return match.end(), said
+        for value, end in self._values(text, start):
+            if (said := self._say(value, Place(text, start, end))) is not None:
+                return end, said
+        return None
+
+    def _formula(self, match: re.Match[str]) -> str:
+        """Only what has a sign that no date, range or fraction has."""
+        if not _EQUATION_SIGN.search(match[0], 1):
+            return match[0]
+        said = self._say(Formula(tuple(_PART.findall(match[0]))), Place(match.string, match.start(), match.end()))
+        return match[0] if said is None else said
+
+    def _values(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
+        """What may stand here, the more special first."""
+        return chain(
+            self._telephones(text, start),
+            _standards(text, start),
+            _dates(text, start),
+            self._clocks(text, start),
+            _groups(text, start),
+            _powers_and_fractions(text, start),
+            self._amounts(text, start),
+        )
+
+    def _telephones(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
+        for pattern in self._habits.telephones:
+            if match := pattern.match(text, start):
+                extension = match.groupdict().get("extension") or ""
+                written = match.groups() if pattern.groups else _NUMERAL.findall(match[0])
+                groups = ("".join(_NUMERAL.findall(group or "")) for group in written if group is not extension)
+                yield Telephone(tuple(filter(None, groups)), match[0].startswith("+"), extension), match.end()
+
+    def _clocks(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
+        if match := _HOUR_RANGE.match(text, start):
+            yield Range(Clock(match[1]), Clock(match[2], half=match[3].lower()), "-"), match.end()
+        if not (found := _clock_at(text, start)):
+            return
+        first, end = found
+        if (between := self._between.match(text, end)) and (last := _clock_at(text, between.end())):
+            yield Range(first, last[0], between[0]), last[1]
+        yield first, end
+
+    def _amounts(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
+        """A range of two amounts, the first of them, and at last the bare number."""
+        if found := self._amount_at(text, start):
+            first, end = found
+            if (between := self._between.match(text, end)) and (last := self._amount_at(text, between.end())):
+                yield Range(first, last[0], between[0]), last[1]
+            yield first, end
+        if match := _PLAIN.match(text, start):
+            yield Amount(_number(match[0])), match.end()
+
+    def _amount_at(self, text: str, start: int) -> tuple[Amount, int] | None:
+        if match := self._money.match(text, start):
+            sign, currency, inner, written, letter, scale, more, _, per = match.groups()
+            value = Amount(_number(written, sign or inner, letter), currency, True, scale or "", per or "", bool(more))
+        elif match := self._money_after.match(text, start):
+            sign, written, letter, scale, more, currency, per = match.groups()
+            value = Amount(_number(written, sign, letter), currency, True, scale or "", per or "", bool(more))
+        elif match := self._amount.match(text, start):
+            sign, written, scale, more, unit, per = match.groups()
+            value = Amount(_number(written, sign), (unit or "").strip(), False, scale or "", per or "", bool(more))
+        else:
+            return None
+        return value, match.end()
+
+
+def _number(written: str, sign: str | None = None, letter: str | None = None) -> Number:
+    """A number without separators; the letter of `$5M` moves its point."""
+    digits = written.replace(",", "")
+    if letter:
+        digits = f"{Decimal(digits).scaleb(_ZEROS[letter]):f}"
+    return Number(digits, sign or "", "," in written)
+
+
+def _clock_at(text: str, start: int) -> tuple[Clock, int] | None:
+    if match := _CLOCK.match(text, start):
+        hour, minute, second, fraction, half = match.groups()
+        return Clock(hour, minute, second or "", fraction or "", (half or "").lower()), match.end()
+    if match := _HOUR.match(text, start):
+        return Clock(match[1], half=match[2].lower()), match.end()
+    return None
+
+
+def _standards(text: str, start: int) -> Iterator[tuple[Value, int]]:
+    if match := _STANDARD.match(text, start):
+        yield Standard(match[1], match[2], match[3], match[4]), match.end()
+
+
+def _dates(text: str, start: int) -> Iterator[tuple[Value, int]]:
+    for pattern, written in _DATES:
+        if match := pattern.match(text, start):
+            parts = dict(zip(written, (group for group in match.groups() if group.isdigit()), strict=True))
+            yield Date(parts.get("y", ""), parts["m"], parts.get("d", ""), written), match.end()
+
+
+def _groups(text: str, start: int) -> Iterator[tuple[Value, int]]:
+    for pattern, mark in _GROUPS:
+        if match := pattern.match(text, start):
+            numbers = _PLAIN if mark in ":x" else _NUMERAL
+            yield Digits(tuple(number.replace(",", "") for number in numbers.findall(match[0])), mark), match.end()
+
+
+def _powers_and_fractions(text: str, start: int) -> Iterator[tuple[Value, int]]:
+    if match := _POWER.match(text, start):
+        yield Power(_number(match[1]), match[2]), match.end()
+    if match := _FRACTION.match(text, start):
+        sign, whole, top, bottom, unit = match.groups()
+        yield Fraction(top.replace(",", ""), bottom, whole or "", sign or "", unit or ""), match.end()

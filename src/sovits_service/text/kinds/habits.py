@@ -1,0 +1,43 @@
+"""What differs by language and country in the writing of the same things, as one table for each language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+OwnRule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
+"""What only one language has: where it begins, and how it is said; None where it is something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How amounts, telephones and ranges are written.
+
+    Attributes:
+        currencies: signs, codes and words of currencies, and their names.
+        scales: a pattern of what multiplies a number (`万`, `million`).
+        money_scales: a pattern of letters that do so behind a currency (`$5M`).
+        telephones: the country's numbers; each group of a pattern is a group of digits, one called `plus` a country's.
+        between: a pattern of what stands in a range.
+        no_sign_after: a character class before which, on the left, a minus is a hyphen.
+        more: a pattern of "and more" behind a number.
+        per: signs and words that may follow a slash.
+        unit_end: what may not follow a unit.
+        apart_units: a pattern of the units that may stand apart from their number.
+        touching_units: a pattern of those that may not.
+        own: rules of the language alone, tried before the common ones.
+    """
+
+    currencies: Mapping[str, str]
+    scales: str
+    telephones: tuple[re.Pattern[str], ...] = ()
+    between: str = r"\s?[-~～–—]\s?"
+    no_sign_after: str = r"A-Za-z\d)"
+    more: str = r"\+"
+    per: Mapping[str, str] = field(default_factory=dict)
+    apart_units: str = ""
+    touching_units: str = r"(?!)"
+    unit_end: str = r"(?![A-Za-z\d²³])"
+    money_scales: str = r"(?:bn|mn|tn|[BMKkT])(?![A-Za-z])"
+    own: tuple[OwnRule, ...] = ()

@@ -1,0 +1,488 @@
+"""How Mandarin says numbers, amounts, dates, clocks, telephones and formulas."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from sovits_service.text.kinds.find import POWER_DIGITS, POWERS, Finder
+from sovits_service.text.kinds.habits import Habits
+from sovits_service.text.kinds.units import alternatives, unit_names
+from sovits_service.text.kinds.values import (
+    Amount,
+    Clock,
+    Date,
+    Digits,
+    Formula,
+    Fraction,
+    Number,
+    Place,
+    Power,
+    Range,
+    Standard,
+    Telephone,
+    Value,
+)
+from sovits_service.text.spoken import Spoken
+from sovits_service.text.zh import notation as context
+from sovits_service.text.zh.notation import notation
+from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
+
+_SCALE = "(?:万亿|千亿|百亿|十亿|千万|百万|十万|[亿万千百])"
+_NUMERAL = "零一二三四五六七八九十百千万亿两点"
+_OPERATORS = {"+": "加", "-": "减", **dict.fromkeys("×*xX", "乘"), "÷": "除", "=": "等于", "<": "小于", ">": "大于",
+              "/": "除以"}  # fmt: skip
+_POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
+_CELSIUS = frozenset(("°C", "℃", "°"))
+_FAHRENHEIT = frozenset(("°F", "℉"))
+_DEGREES = _CELSIUS | _FAHRENHEIT
+_SHARES = {"%": "百分之", "‰": "千分之"}
+_YEAR_LIKE = re.compile(r"(?:19|20)\d\d")
+_LONGEST_COUNT_DIGITS = 8
+_ROOM_DIGITS = 4
+_HALF_HOUR = 30
+_MODEL_NAME = re.compile(r"[A-Z]{1,5} ?$")
+_CURRENCY_CODE = re.compile(r"(?:RMB|USD|CNY|EUR|JPY|GBP|HKD|TWD|KRW|NT|US|HK)\s?$")
+_PRICED = re.compile(r"[了有达到共价格超过近约卖花付售下仅剩余多少]$|为$|是$")
+_BLOOD_PRESSURE = re.compile(r"(?:血压|高压|低压)[^，。,]{0,6}$")
+_CHAT = re.compile(r"6{3,}|23{2,}")
+_YEAR_SPAN = re.compile(r"[-~～—–至到]")
+
+
+def say(value: Value, place: Place) -> str | None:
+    """The words of a value in its place; None where it is no such thing there."""
+    match value:
+        case Amount():
+            return _amount(value, place)
+        case Range(first=Amount() as first, last=Amount() as last, between=between):
+            return _range(first, last, between.strip(), place)
+        case Range(first=Clock() as first, last=Clock() as last):
+            return _times(first, last, place)
+        case Clock():
+            return _times(value, None, place)
+        case Date():
+            return _date(value, place)
+        case Telephone():
+            return _telephone(value)
+        case Digits():
+            return _groups(value, place)
+        case Fraction():
+            return _fraction(value, place)
+        case Standard(name=name, number=number, mark=mark, year=year):
+            digits = "点".join(map(read_digits, number.split(".")))
+            return f"{name.replace('/', '杠')}{digits}{'杠' if mark == '-' else ','}{read_digits(year)}"
+        case Power(number=number, exponent=exponent):
+            factor = "" if number.digits == "1" else read_number(number.digits) + "乘"
+            return f"{factor}十的{_signed(exponent)}次方"
+        case Formula(parts=parts):
+            return _formula(parts)
+    return None
+
+
+def _signed(digits: str) -> str:
+    return ("负" if digits.startswith("-") else "") + read_cardinal(digits.lstrip("-"))
+
+
+def _code(digits: str) -> str:
+    return read_digits(digits, telephone=True)
+
+
+def _telephone(value: Telephone) -> str:
+    country = value.groups[0] in ("86",) and len(value.groups) > 1
+    said = ",".join(map(_code, value.groups[country:]))
+    if country:
+        said = f"{'加' if value.plus else ''}八六,{said}"
+    return f"{said}转{_code(value.extension)}" if value.extension else said
+
+
+def _date(value: Date, place: Place) -> str | None:
+    if value.written not in ("ymd", "ym") or not "1500" <= value.year < "2200":
+        return None
+    if not value.day and not re.match(r"[,，。；\s~至到）)]|$", place.after):
+        return None
+    day = f"{read_cardinal(value.day)}日" if value.day else ""
+    return f"{read_digits(value.year)}年{read_cardinal(value.month)}月{day}"
+
+
+def _times(first: Clock, last: Clock | None, place: Place) -> str | None:
+    if context.SCORE_BEFORE.search(place.before):
+        return None
+    if not first.half and last is None and context.CLOCK_BEFORE.search(place.before):
+        return _duration(first)
+    if int(first.hour) > 24 or first.fraction:
+        return None
+    half = first.half or (last.half if last else "")
+    said = _clock(first)
+    if last:
+        # parity: the end of a range is "half past" only where its start is
+        said += "至" + _clock(last, half=first.minute == str(_HALF_HOUR))
+    if half and not re.search(r"(?:上午|下午|中午|晚上|早上|凌晨|今晚|明早)\s?$", place.before):
+        said = ("上午" if half == "a" else "下午") + said
+    return said
+
+
+def _clock(clock: Clock, *, half: bool = True) -> str:
+    said = ("两" if int(clock.hour) == 2 else read_cardinal(clock.hour)) + "点"
+    minute, second = int(clock.minute or "0"), int(clock.second or "0")
+    if half and minute == _HALF_HOUR and not second:
+        return said + "半"
+    if minute or second:
+        said += _two_digits(clock.minute) + "分"
+    return said + (_two_digits(clock.second) + "秒" if second else "")
+
+
+def _two_digits(number: str) -> str:
+    if number.startswith("0"):
+        return "零" + (read_cardinal(number[1:]) if number[1:] != "0" else "")
+    return read_cardinal(number)
+
+
+def _duration(clock: Clock) -> str:
+    parts = [part for part in (clock.hour, clock.minute, clock.second) if part]
+    names = ("小时", "分", "秒")[3 - len(parts) :]
+    said = "".join(_two_digits(part) + name for part, name in zip(parts, names, strict=True))
+    return f"{said[:-1]}点{read_digits(clock.fraction)}秒" if clock.fraction else said
+
+
+def _groups(value: Digits, place: Place) -> str | None:
+    groups = value.groups
+    match value.mark:
+        case ".":
+            return "点".join(map(read_digits, groups))
+        case "-" if all(len(group) == 1 for group in groups):
+            return "减".join(map(read_digits, groups))  # parity: the original reads a sum
+        case "-" | " ":
+            return ",".join(map(_code, groups))
+        case "/":
+            return ",".join(map(read_cardinal, groups))
+        case "x":
+            return "乘".join(map(read_number, groups))
+        case _:
+            return "比".join(map(read_number, groups))
+
+
+def _fraction(value: Fraction, place: Place) -> str:
+    top, bottom = value.top, value.bottom
+    if {top, bottom} <= context.NAMED_NUMBERS:
+        return f"{_code(top)},{_code(bottom)}"
+    if place.before.endswith("第"):
+        return f"{read_cardinal(top)},{read_cardinal(bottom)}"
+    if value.unit or _BLOOD_PRESSURE.search(place.before):
+        return f"{read_number(top)},{read_number(bottom)}{unit_names('zh').get(value.unit, '')}"
+    whole = f"{read_cardinal(value.whole)}又" if value.whole else ""
+    return f"{'负' if value.sign else ''}{whole}{read_number(bottom)}分之{read_number(top)}"
+
+
+def _formula(parts: tuple[str, ...]) -> str:
+    said: list[str] = []
+    for i, part in enumerate(parts):
+        if power := _POWER.fullmatch(part):
+            said.append(_power(power))
+        elif part[0].isdigit() or (part[0] == "." and len(part) > 1):
+            part = part.replace(",", "")
+            said.append(f"百分之{read_number(part[:-1])}" if part.endswith("%") else read_number(part))
+        elif part == "-" and (i == 0 or said[-1] in _OPERATOR_WORDS):
+            said.append("负")
+        elif part in "xX" and not (said and said[-1][-1] in _NUMERAL):
+            said.append(part)
+        else:
+            said.append(_OPERATORS.get(part) or notation().signs.get(part) or part)
+    return "".join(said)
+
+
+_OPERATOR_WORDS = frozenset((*_OPERATORS.values(), "小于等于", "大于等于", "约等于", "不等于"))
+
+
+def _power(match: re.Match[str]) -> str:
+    exponent = match[1].translate(POWER_DIGITS) if match[1] else match[2]
+    return f"的{_signed(exponent) if exponent.lstrip('-').isdigit() else exponent}次方"
+
+
+def _range(first: Amount, last: Amount, between: str, place: Place) -> str | None:
+    """A score, a difference, a span of years, or from one amount to another."""
+    low, high = first.number, last.number
+    bare = not (first.unit or last.unit)
+    if bare and not (first.scale or last.scale):
+        if between in "-–—" and (
+            context.SCORE_BEFORE.search(place.before[-12:]) or context.SCORE_AFTER.match(place.after)
+        ):
+            counted = re.match(r"\s?[年月日号点岁元个人万%米千克天小分秒]", place.after)
+            if len(low.digits) < 4 > len(high.digits) and not (low.sign or high.sign) and not counted:
+                return f"{read_number(low.digits)}比{read_number(high.digits)}"
+        if _is_code(low.digits, place.before):
+            return None
+        if _is_difference(low, high, place.after):
+            return f"{read_number(low.digits)}减{read_number(high.digits)}"
+        years = _YEAR_LIKE.fullmatch(low.digits) and _YEAR_LIKE.fullmatch(high.digits)
+        if years and not context.COUNTED.match(place.after):
+            return f"{read_digits(low.digits)}到{read_digits(high.digits)}"
+    unit = last.unit or first.unit
+    if first.is_money or last.is_money:
+        unit = first.unit if first.is_money else last.unit
+    joint = between if between in ("至", "到") else "到"
+    own = first.unit or (unit if unit in _SHARES or unit in _DEGREES else "")
+    start = _measured(first, own, place, counted=bool(last.scale or last.unit))
+    if first.unit and first.unit != unit:
+        start += unit_names("zh").get(first.unit, "")
+    elif unit in _CELSIUS and (low.sign == "-" or first.unit):
+        start += "度"  # 零下五度到三度
+    return start + joint + _measured(last, unit, place, counted=True) + _ending(last, unit, place)
+
+
+def _is_difference(low: Number, high: Number, after: str) -> bool:
+    if low.sign or high.sign:
+        return False
+    return after.startswith(("等于", "得", "=")) or (float(low.digits) > float(high.digits) and not after[:1].isalpha())
+
+
+def _amount(value: Amount, place: Place) -> str | None:
+    if not (value.unit or value.number.sign):
+        return _plain(value, place)
+    return _measured(value, value.unit, place) + _ending(value, value.unit, place)
+
+
+def _measured(value: Amount, unit: str, place: Place, *, counted: bool = False) -> str:
+    """The number with its sign and scale, per cent before it."""
+    number, after = value.number, place.after
+    digits = re.sub(r"\.00$", "", number.digits) if value.is_money else number.digits
+    counted = counted or bool(value.scale or unit) or context.PAIRED.match(after) is not None
+    two = digits == "2" and counted and unit not in _SHARES and unit not in _DEGREES
+    words = _SHARES.get(unit, "") + ("两" if two else read_number(digits))
+    cold = unit in _CELSIUS or (not unit and re.match("摄氏|度(?!数)", after))
+    if unit in _FAHRENHEIT:
+        words = {"-": "华氏负", "+": "华氏正"}.get(number.sign, "华氏") + words
+    elif number.sign == "-" and cold:
+        words = words if place.before.endswith("零下") else "零下" + words
+    else:
+        words = {"-": "负", "+": "正" if cold else "加", "±": "正负"}.get(number.sign, "") + words
+    return words + value.scale.replace("+", "多") + ("多" if value.more else "")
+
+
+def _ending(value: Amount, unit: str, place: Place) -> str:
+    """The name of the unit or currency, unless it is written out behind."""
+    if unit in _SHARES:
+        return ""
+    names = notation().currencies if unit in notation().currencies else unit_names("zh")
+    name = names.get(unit, "")
+    per = f"每{_per()[value.per]}" if value.per else ""
+    written = ("元", "块", "美元", "美金", "欧元", "英镑", "日元", "港币", "港元", *((name,) if name else ()))
+    if value.is_money and place.after.startswith(written):
+        name = ""
+    return name + per
+
+
+def _is_code(digits: str, before: str) -> bool:
+    return context.CODE_BEFORE.search(before) is not None or (
+        len(digits) >= 5 and context.TELEPHONE_BEFORE.search(before) is not None
+    )
+
+
+def _plain(value: Amount, place: Place) -> str:
+    """A number without unit: a code by its digits, everything else by its value."""
+    number, before = value.number.digits, place.before[-14:]
+    rest = value.scale.replace("+", "多") + ("多" if value.more else "")
+    after = rest + place.after
+    if "." in number:
+        return read_number(number) + rest
+    if number == "2" and not _ends_in_letter(before) and not before.endswith(("第", "初", "周", "星期", "礼拜", "十")):
+        pairs = context.PAIRED.match(after, 1 if after[:1] in ("多", "余", "几", "来") else 0)
+        if (pairs or after.startswith("点")) and not context.NOT_PAIRED.match(after):
+            return "两" + rest
+    if before.endswith("第"):
+        return read_cardinal(number) + rest
+    if not value.number.grouped and _reads_as_code(number, before, after):
+        return _code(number) + rest
+    is_year = _YEAR_LIKE.fullmatch(number) and not value.number.grouped and not context.COUNTED.match(after)
+    if is_year and not _PRICED.search(before):
+        return read_digits(number) + rest
+    return read_cardinal(number) + rest
+
+
+def _ends_in_letter(before: str) -> bool:
+    return before[-1:].isascii() and before[-1:].isalpha()
+
+
+def _reads_as_code(number: str, before: str, after: str) -> bool:
+    if len(number) < 3:
+        return number.startswith("0") and len(number) > 1
+    if _is_code(number, before) or (_MODEL_NAME.search(before) and not _CURRENCY_CODE.search(before)):
+        return True
+    if context.CODE_AFTER.match(after):
+        return True
+    if context.COUNTED.match(after):
+        return number.startswith("0")
+    if _CHAT.fullmatch(number) or number in context.NAMED_NUMBERS:
+        return True
+    if number.startswith("0") or _ends_in_letter(before.removesuffix("-")):
+        return True
+    if before.endswith(("单元", "栋", "号楼", "座")) and len(number) <= _ROOM_DIGITS:
+        return True
+    return len(number) > _LONGEST_COUNT_DIGITS and not number.endswith("0000")
+
+
+# What only Chinese has: years, decades, months and days in characters, and figures that have a name.
+
+
+def _year(match: re.Match[str]) -> str:
+    """`2024年` by digits, but `10年` and `5000年历史` are spans of time."""
+    first, second = match[1], match[3]
+    after = "年" + match.string[match.end() : match.end() + 8]
+    if second:
+        named = _names_year(first, after) and len(second) <= len(first)
+        return (
+            f"{_year_words(first, named)}到{_year_words(second, named or _YEAR_LIKE.fullmatch(second) is not None)}年"
+        )
+    return _year_words(first, _names_year(first, after)) + "年"
+
+
+def _names_year(year: str, after: str) -> bool:
+    if len(year) == 2:
+        # parity: the original reads any two digits before 年 as a year; a small round number is a span
+        is_dated = re.match(r"年\s?\d{1,2}\s?月|年[春夏秋冬底初末中度]", after) is not None
+        return year[0] in "06789" or is_dated
+    if context.YEAR_SPAN_AFTER.match(after) and year.endswith("00"):
+        return False
+    return "1000" < year < "2200" or year.startswith("0")
+
+
+def _year_words(year: str, is_name: bool) -> str:
+    return read_digits(year) if is_name else re.sub("^二千", "两千", read_cardinal(year))
+
+
+def _decade(match: re.Match[str]) -> str:
+    digits = match[1] or match[2]
+    said = read_cardinal(digits) if len(digits) == 2 and digits != "00" and match[1] else read_digits(digits)
+    return said + ("年代" if match[1] else "后")
+
+
+def _month_day(match: re.Match[str]) -> str:
+    if match[2]:
+        return f"{read_cardinal(match[1])}月{read_cardinal(match[2])}{match[3]}"
+    return read_cardinal(match[1]) + match[0][len(match[1]) :].strip()
+
+
+def _emergency(match: re.Match[str]) -> str | None:
+    if context.COUNTED.match(match.string, match.end()):
+        return None
+    return re.sub(r"\d+", lambda digits: _code(digits[0]), match[0])
+
+
+def _aircraft(match: re.Match[str]) -> str:
+    return read_cardinal(match[1]) if len(match[1]) < 3 else _code(match[1])
+
+
+_CALLED = r"1(?:10|19|20|22)"
+_OWN = (
+    (re.compile(r"(?<=[歼运轰直苏图鹰])-(\d{1,3})(?!\d)"), _aircraft),
+    (re.compile(r"(?<=米格|东风|长征|神舟|红旗|巨浪|嫦娥|天宫|波音|空客)-(\d{1,4})(?!\d)"), _aircraft),
+    (
+        re.compile(
+            r"(?<![信编]号)(?:(?<=[\d零一二三四五六七八九十两半几百千万亿][年月日号点时分秒岁元度米克天周万亿千百%℃])"
+            r"|(?<=小时|公里|公斤|方米)|(?<=[千厘毫公]米)|(?<=[千毫]克)|(?<=\d[%℃])|(?<=[万亿千百]))[-~～–—]\s?(?=\d)"
+            r"|(?<=[年月日号点时分秒岁元度米克天周])[~～–—]\s?(?=\d)"
+        ),
+        lambda _: "到",
+    ),
+    (
+        re.compile(
+            rf"(?<=[打拨叫报])({_CALLED})(?![\d.])"
+            rf"|(?<![\d.])({_CALLED}(?:[、和,，及与]{_CALLED}){{1,8}})(?![\d.])"
+        ),
+        _emergency,
+    ),
+    (re.compile(r"№\s?(\d{1,16})"), lambda match: read_cardinal(match[1]) + "号"),
+    (
+        re.compile(
+            r"(?<![\d.])((?:1[5-9]|20)?[0-9]0)\s?年代|(?<![\d.])((?:1[5-9]|20)?[0-9]0|[5-9]5|05)\s?后(?![天来面续])"
+        ),
+        _decade,
+    ),
+    (
+        re.compile(
+            r"(?<![\d.])(\d{1,2})[·.](\d{1,2})(?=[”’\"]?(?:事变|运动|事件|惨案|晚会|大促|国庆|假期|劳动节|长假|大?地震|起义|讲话))"
+        ),
+        lambda match: read_digits(match[1] + match[2]),
+    ),
+    (re.compile(r"(?<=公元前)\s?(\d{3,4})\s?年"), lambda match: read_digits(match[1]) + "年"),
+    (re.compile(r"(?<![\d.])(\d{2}|\d{4})(\s?[-~～—–至到]\s?(\d{4}|\d{2}))?\s?年(?!级)"), _year),
+    (re.compile(r"(?<!\d)(0?[1-9]|1[0-2])\s?月(?:份|\s?(0?[1-9]|[12]\d|3[01])\s?([日号]))?(?!球)"), _month_day),
+    (
+        re.compile(r"(?<![\d.第])(0?[1-9]|[12]\d|3[01])([日号])(?![楼线机院店馆门房码厅桌仓])"),
+        lambda match: read_cardinal(match[1]) + match[2],
+    ),
+    (
+        re.compile(r"(?<![\d.])(\d)(米|块|毛)(\d{1,2})(?![\d.]|[\u4e00-\u9fff]*[厘分公毫])"),
+        lambda match: f"{'两' if match[1] == '2' else read_digits(match[1])}{match[2]}{read_digits(match[3])}",
+    ),
+    (
+        re.compile(r"(?<![\d.])(\d{1,3}(?: \d{3}){1,5})(?![\d.]| \d)"),
+        lambda match: read_cardinal(match[1].replace(" ", "")),
+    ),
+)  # fmt: skip
+_TELEPHONES = (
+    re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d{9})(?!\d)"),
+    re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d)([ -])(\d{4})\3(\d{4})(?!\d)"),
+    re.compile(
+        r"(?<![\d.-])(?:(\+?86)[ -])?(?:[(（](0\d{2,3})[)）][ -]?|(0(?:10|2\d|[3-9]\d{2}))[ -]?)"
+        r"([1-9]\d{2,3}[ -]?\d{4})(?:[-转](?P<extension>\d{1,5}))?(?!\d)"
+    ),
+    re.compile(r"(?<![\d.-])([48]00)([ -])(\d{3,4})\2(\d{3,4})(?!\d)"),
+    re.compile(r"(?<![\d.-])([48]00\d{7})(?!\d)"),
+)
+
+
+@lru_cache(maxsize=1)
+def _per() -> dict[str, str]:
+    words = dict(unit_names("zh"))
+    return {sign: words[sign] for sign in ("h", "hr", "s", "sec", "min", "kg", "g", "L", "l", "dL", "mL", "m", "km",
+                                           "m²", "m2", "m³", "m3", "cm³", "cm2", "cm²", "kWh")}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _finder() -> Finder:
+    """The kinds as they are written and said in Chinese."""
+    # A座 and 4S店 are no amperes and seconds
+    unit = rf"(?:{alternatives(unit_names('zh'))})(?<!A(?=[级座股罩货类型区班组版楼栋馆]))(?<!s(?=店))"
+    habits = Habits(
+        currencies=notation().currencies,
+        scales=rf"[+多余]?{_SCALE}",
+        telephones=_TELEPHONES,
+        between=r"\s?[-~～〜–—]\s?|(?<=\d)[至到](?=[-\d$¥￥€£.])",
+        no_sign_after=r"A-Za-z\d",
+        per=_per(),
+        apart_units=unit,
+        own=_OWN,
+    )
+    return Finder(habits, say)
+
+
+def read(text: Spoken) -> Spoken:
+    """Say every kind, and the units and signs that stand beside words."""
+    units, units_in_words, bare_areas, signs = _patterns()
+    text = text.sub(units, lambda match: "每" + unit_names("zh")[match[1]])
+    text = text.sub(bare_areas, lambda match: unit_names("zh")[match[0]])
+    text = text.sub(units_in_words, lambda match: unit_names("zh")[match[1]])
+    return _finder().read(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _power).sub(signs, _sign)
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    units = alternatives(unit_names("zh"))
+    return (
+        re.compile(rf"(?<=[\u4e00-\u9fff])\s?/\s?({units})(?![A-Za-z\d])"),
+        re.compile(rf"(?<=[多少几数每百千万亿半十])({units})(?![A-Za-z\d])"),
+        re.compile(r"(?<![A-Za-z])[kc]?m[²³]"),
+        re.compile(rf"({alternatives(notation().signs)})"),
+    )
+
+
+def _sign(match: re.Match[str]) -> str:
+    """A lone sign is said beside a number or between words, and is no more than ink elsewhere."""
+    text, sign = match.string, match[1]
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    words = notation().signs[sign]
+    if sign in "<>＜＞":
+        return words if before and before in _NUMERAL and after and after in _NUMERAL else ""
+    if sign in "∞√π±≤≥≈≠≦≧∵∴+×÷=" or (before.isalnum() and after.isalnum()):
+        return words if before.isalnum() or after.isalnum() else ""
+    return ""
