@@ -49,6 +49,15 @@ _CHINESE_WORDS = re.compile(
 _CHINESE_HINTS = re.compile(
     rf"(?<!目)的(?![{KANA}確])|了(?![{KANA}解承見])|在(?![{KANA}庫宅籍住学日留任来外])|和(?=[{HAN}][^{KANA}])"
 )
+_OPENING, _CLOSING = "「『“‘《〈【«", "」』”’》〉】»"
+_QUOTED = re.compile("「[^「」]*」|『[^『』]*』|“[^“”]*”|《[^《》]*》")
+_BETWEEN_KANA = re.compile(r"(?![和与與跟同或是的了在及又也都])[\u4e00-\u9fff]{1,2}")
+# Latin words that Japanese and Korean say in their own sounds: abbreviations, laughter, and what stands before a number.
+_OWN_LATIN = {
+    "ja": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|[wｗ]{2,}|Wi-?Fi|[Vv]er\.?|No\.|Vol\.|[A-Z]-?pop"),
+    "ko": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|Wi-?Fi|No\.|[A-Z]-?pop"),
+}
+_MARKS_AT_END = " ,!?，。！？、;；:：…「」『』“”()（）・~～\n"
 _SHORT_NAME = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}-?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
 
 
@@ -62,6 +71,9 @@ class Run:
 
 def is_japanese(text: str) -> bool:
     """Whether a whole text is Japanese: it has kana, or kanji of Japan alone, and nothing that only Chinese has."""
+    around = _QUOTED.sub("", text)
+    if re.search(rf"[{HAN}{KANA}]", around):
+        text = around  # 「谢谢」は中国語です
     han = re.findall(r"[\u4e00-\u9fff]", text)
     has_kana = re.search(rf"[{KANA}]", text) is not None
     if not has_kana and not any(_is_japanese_only(character) for character in han):
@@ -96,6 +108,7 @@ def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list
         own = _settle_auto(tokens, text, is_japanese(text) if japanese is None else japanese)
     else:
         own = _settle_chosen(tokens, base)
+    own = _settle_latin(own, base)
     runs = _settle_rest(_merge(own), "zh" if base.startswith("auto") else base)
     if mode == "auto_yue":
         for run in runs:
@@ -138,17 +151,94 @@ def _settle_chosen(tokens: list[Run], base: str) -> list[Run]:
 
 
 def _settle_auto(tokens: list[Run], text: str, japanese: bool) -> list[Run]:
-    """Kana decide for Japanese; Han does only in a Japanese text, or in a clause that is Japanese around it."""
-    if japanese:
-        return [Run("ja" if token.language == "zh" else token.language, token.text) for token in tokens]
-    if not any(token.language == "ja" for token in tokens):
+    """Kana decide for Japanese; Han does only in a Japanese text, or in a clause that is Japanese around it.
+
+    What stands in quotation marks is settled by itself, and what stands around it without it.
+    """
+    if not japanese and not any(token.language == "ja" for token in tokens):
         return tokens
-    settled: list[Run] = []
-    for clause in _clauses(tokens):
+    settled = [Run(token.language, token.text) for token in tokens]
+    quotations: dict[int, list[int]] = {}
+    for place, number in enumerate(_quotations(tokens)):
+        quotations.setdefault(number, []).append(place)
+    for quotation, places in quotations.items():
+        if quotation == 0 and not japanese:
+            _settle_clauses(tokens, settled, places)
+            continue
+        said = "".join(tokens[place].text for place in places if tokens[place].language in ("zh", "ja"))
+        is_ja = _may_be_japanese(said) and (japanese or any(tokens[place].language == "ja" for place in places))
+        for place in places:
+            if is_ja and tokens[place].language == "zh":
+                settled[place].language = "ja"
+    return settled
+
+
+def _quotations(tokens: list[Run]) -> list[int]:
+    """For each token the number of the innermost quotation that its first letter stands in; 0 where there is none."""
+    numbers: list[int] = []
+    open_ones = [0]
+    count = 0
+    if any(mark in token.text for token in tokens for mark in _CLOSING):
+        text = "".join(token.text for token in tokens)
+        first_closing = min(place for mark in _CLOSING if (place := text.find(mark)) >= 0)
+        if not any(mark in text[:first_closing] for mark in _OPENING):
+            open_ones.append(count := 1)  # it began in the fragment before
+    for token in tokens:
+        number = None
+        for character in token.text:
+            if character in _OPENING:
+                count += 1
+                open_ones.append(count)
+            elif character in _CLOSING:
+                if len(open_ones) > 1:
+                    open_ones.pop()
+            elif number is None and character.isalnum():
+                number = open_ones[-1]
+        numbers.append(open_ones[-1] if number is None else number)
+    return numbers
+
+
+def _settle_clauses(tokens: list[Run], settled: list[Run], places: list[int]) -> None:
+    start = 0
+    for clause in _clauses([tokens[place] for place in places]):
         clause_text = "".join(token.text for token in clause if token.language in ("zh", "ja"))
         is_ja = any(token.language == "ja" for token in clause) and _is_japanese_clause(clause_text)
-        settled += [Run("ja" if is_ja and token.language == "zh" else token.language, token.text) for token in clause]
-    return settled
+        for i, token in enumerate(clause):
+            if token.language == "zh" and (is_ja or _is_between_kana(clause, i)):
+                settled[places[start + i]].language = "ja"
+        start += len(clause)
+
+
+def _is_between_kana(clause: list[Run], i: int) -> bool:
+    """お好み焼き: a word's kanji stand alone in the midst of its kana."""
+    around = clause[i - 1 : i] + clause[i + 1 : i + 2] if i else []
+    return (
+        len(around) == 2
+        and all(token.language == "ja" for token in around)
+        and around[0].text[-1].isalnum()
+        and _BETWEEN_KANA.fullmatch(clause[i].text) is not None
+        and _encodes(clause[i].text, "shift_jis")
+    )
+
+
+def _settle_latin(runs: list[Run], base: str) -> list[Run]:
+    """Japanese and Korean say abbreviations themselves (IT, K-POP, ver.), but not a word within a foreign phrase."""
+    merged = _merge(runs)
+    for i, run in enumerate(merged):
+        if run.language != "en":
+            continue
+        around = [merged[place].language for place in (i - 1, i + 1) if 0 <= place < len(merged)]
+        near = [language for language in around if language in _OWN_LATIN]
+        if base in _OWN_LATIN:
+            language = base
+        elif near and all(language in (near[0], "num") for language in around):
+            language = near[0]
+        else:
+            continue
+        word = run.text.strip(_MARKS_AT_END)
+        if around and (_OWN_LATIN[language].fullmatch(word) or _OWN_LATIN[language].fullmatch(word + ".")):
+            run.language = language
+    return merged
 
 
 def _clauses(tokens: list[Run]) -> list[list[Run]]:
@@ -163,9 +253,14 @@ def _clauses(tokens: list[Run]) -> list[list[Run]]:
 def _is_japanese_clause(text: str) -> bool:
     han = re.findall(rf"[{HAN}]", text)
     kana = re.findall(rf"[{KANA}]", text)
-    if not re.search("[\u3041-\u3096]", text) or any(not _encodes(character, "shift_jis") for character in han):
+    if not re.search("[\u3041-\u3096]", text):
         return False  # a katakana word alone is a loan in Chinese as well
-    return len(kana) * 2 >= len(han) and not _sounds_chinese(text)
+    return len(kana) * 2 >= len(han) and _may_be_japanese(text)
+
+
+def _may_be_japanese(text: str) -> bool:
+    han = re.findall(rf"[{HAN}]", text)
+    return all(_encodes(character, "shift_jis") for character in han) and not _sounds_chinese(text)
 
 
 def _encodes(character: str, encoding: str) -> bool:

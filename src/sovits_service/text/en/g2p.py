@@ -104,7 +104,8 @@ def read_word(token: str) -> Phonemes:
     if word.startswith("re-") and len(word) > 4:
         return ("R", "IY0", *read_word(word[3:]))
     pieces = [piece for piece in re.split("['\\-]", word) if piece]
-    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces):
+    has_letter = "'" not in word and len(pieces[0]) == 1  # K-pop
+    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces[has_letter:]):
         return tuple(sound for piece in pieces for sound in read_word(piece))
     letters = "".join(pieces)
     if letters != word and _is_known(letters):

@@ -283,7 +283,8 @@ def _is_initials_here(word: str, match: re.Match[str], shouted: bool) -> bool:
     before = match.string[max(0, match.start() - 5) : match.start()].lower()
     after = match.string[match.end() :][:20]
     if word == "IT":
-        return bool(_IT_NOUN.match(after)) or before.endswith((" in ", " an "))
+        is_alone = not re.search("[A-Za-z]", match.string[: match.start()] + match.string[match.end() :])
+        return is_alone or bool(_IT_NOUN.match(after)) or before.endswith((" in ", " an "))
     if word == "WHO":
         return before.endswith("the ")
     return False
