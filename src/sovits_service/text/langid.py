@@ -52,11 +52,12 @@ _CHINESE_HINTS = re.compile(
 _OPENING, _CLOSING = "「『“‘《〈【«", "」』”’》〉】»"
 _QUOTED = re.compile("「[^「」]*」|『[^『』]*』|“[^“”]*”|《[^《》]*》")
 _BETWEEN_KANA = re.compile(r"(?![和与與跟同或是的了在及又也都])[\u4e00-\u9fff]{1,2}")
-# Latin words that Japanese and Korean say in their own sounds: abbreviations, laughter, and what stands before a number.
+# Latin words that Japanese and Korean say in their own sounds: abbreviations, laughter, what stands before a number.
 _OWN_LATIN = {
     "ja": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|[wｗ]{2,}|Wi-?Fi|[Vv]er\.?|No\.|Vol\.|[A-Z]-?pop"),
     "ko": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|Wi-?Fi|No\.|[A-Z]-?pop"),
 }
+_UNIT_BETWEEN_NUMBERS = re.compile(r"(?:[kcm]?m|[km]?g|[km]?[Ll])\s?")  # 1m75cm
 _MARKS_AT_END = " ,!?，。！？、;；:：…「」『』“”()（）・~～\n"
 _SHORT_NAME = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}-?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
 
@@ -234,6 +235,9 @@ def _settle_latin(runs: list[Run], base: str) -> list[Run]:
         elif near and all(language in (near[0], "num") for language in around):
             language = near[0]
         else:
+            continue
+        if i and merged[i - 1].text[-1].isdigit() and _UNIT_BETWEEN_NUMBERS.fullmatch(run.text):
+            run.language = language
             continue
         word = run.text.strip(_MARKS_AT_END)
         if around and (_OWN_LATIN[language].fullmatch(word) or _OWN_LATIN[language].fullmatch(word + ".")):

@@ -44,6 +44,12 @@ _CLASSES = re.compile(r"(?<=[168])組(?![織合みん])")
 _BOX = re.compile(r"(?<!\d)1箱")
 _TENTHS = re.compile(r"(\d割\d)分")
 _WEEKDAYS = re.compile(r"(?<![一-鿿])([月火水木金土日])\s?[~〜～-]\s?([月火水木金土日])(?![一-鿿])")
+_FIRST_DAY = re.compile(r"(?<!\d)1日(?=\s?(?:から|[~〜～-])\s?\d{1,2}日(?!間))")
+_SOME_DAYS = re.compile(r"(?<![\d、])([2-7])、([3-8])日(?!間?[目ま]|曜)")
+_DAYS_SAID = {"23": "ニサンニチ", "34": "サンヨッカ", "45": "シゴニチ", "56": "ゴロクニチ", "78": "シチハチニチ"}
+_ROOM = re.compile(r"(?<![\d.,-])\d{3,4}(?=号室)")
+_CODE = re.compile(r"((?:番号|コード|暗証番号|パスワード|ＩＤ|ID)(?:は|が|:|：)?\s?)(\d{4,})(?![\d,.-])")
+_MIDNIGHT = re.compile(r"(?<![\d.])0時(?!間)")
 _FROM = re.compile(r"(?<=[一-鿿])[~〜～](?=[一-鿿])")
 _VERSION = re.compile(r"(?<![A-Za-z])[Vv]er\.\s?(?=\d)")
 _TIMES = re.compile(r"(?<=[\dァ-ヶー²³])\s?×\s?(?=\d)")
@@ -59,10 +65,12 @@ _FLOOR = re.compile(r"(?<![A-Za-z\d])(B?)(\d{1,2})F(?![A-Za-z\d])")
 _PLUS = re.compile(r"(?<![\dA-Za-z])\+(?=\d)")
 _EQUALS = re.compile(r"(?<=[\dA-Za-z一-鿿ァ-ヶー])\s?=\s?(?=[\d¥$A-Za-z])")
 _HALF_DAY = re.compile(r"(午前|午後)?\s?(?<![\d.:])(1[0-2]|0?[1-9])\s?([AaPp])\.?[Mm](?![A-Za-z])\.?")
+_BEST = re.compile(r"(?<![A-Za-z])No\.\s?1(?![\d.])", re.IGNORECASE)
 _LABEL = re.compile(r"(?<![A-Za-z])(No|Vol)\.\s?(?=\d)", re.IGNORECASE)
 _RATIO = re.compile(r"(?<![\d:：.])(\d+)\s?[:：]\s?(\d+)(?![\d:：])")
 _SCORE = re.compile(
-    r"(?<![\d-])(\d{1,3})\s?-\s?(\d{1,3})(?=\s?(?:で(?:勝|負|敗|引|快勝|辛勝)|の(?:勝利|敗北|引き分け)))"
+    r"(?<![\d-])(\d{1,3})\s?-\s?(\d{1,3})"
+    r"(?=\s?(?:で[^、。\d]{0,10}(?:勝|負|敗|引き?分|快勝|辛勝|制|破|下し)|の(?:勝利|敗北|引き分け)))"
 )
 _FRACTION = re.compile(r"(?<![\d/.])(\d+)/(\d+)(?![\d/])")
 _PHONE = re.compile(
@@ -192,10 +200,16 @@ _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_POSTCODE, lambda match: f"郵便番号{digit_by_digit(match[1])}の{digit_by_digit(match[2])}"),
     (_KANJI_DIGITS, lambda match: match[0].translate(_KANJI_VALUES)),
     (_HALF_DAY, lambda match: f"{match[1] or ('午前' if match[3] in 'aA' else '午後')}{int(match[2])}時"),
+    (_BEST, lambda match: "ナンバーワン"),
     (_LABEL, lambda match: {"no": "ナンバー", "vol": "ボリューム"}[match[1].lower()]),
     (_FLOOR, lambda match: f"{'地下' if match[1] else ''}{match[2]}階"),
     (_VERSION, lambda match: "バージョン"),
     (_WEEKDAYS, lambda match: f"{match[1]}曜から{match[2]}曜"),
+    (_FIRST_DAY, lambda match: "ツイタチ"),
+    (_SOME_DAYS, lambda match: _DAYS_SAID.get(match[1] + match[2], match[0])),
+    (_ROOM, lambda match: digit_by_digit(match[0])),
+    (_CODE, lambda match: match[1] + digit_by_digit(match[2])),
+    (_MIDNIGHT, lambda match: "零時"),
     (_FROM, lambda match: "から"),
     (_DATE, lambda match: f"{match[1]}年{int(match[3])}月{int(match[4])}日"),
     (_SHORT_DATE, lambda match: f"{int(match[1])}月{int(match[2])}日"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.chunking import chunks
+from sovits_service.text.ja.homographs import settle_homographs
 from sovits_service.text.ja.labels import phonemes_with_pitch
 from sovits_service.text.ja.normalize import normalize
 from sovits_service.text.reading import Reading
@@ -23,6 +24,7 @@ _NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 _MISSING = "Japanese text needs the extra ja, on Python 3.11 to 3.13: pip install 'sovits-service[ja]'"
 # OpenJTalk copies a text into a buffer of fixed size and crashes beyond it (8192 bytes).
 _STRETCH_CHARACTERS = 150
+_CONTEXT_CHARACTERS = 24
 _REPEATED_MARKS = re.compile(r"([!?…,.\-])[!?…,.\-]+")
 # What is read, a decimal point included; everything else is a mark between two stretches.
 _STRETCH = re.compile(r"(?:[A-Za-z\d々〆\u3040-\u30ff\u31f0-\u31ff\u4e00-\u9fff\u3400-\u4dbf]|(?<=\d)\.(?=\d))+")
@@ -70,13 +72,15 @@ class JapaneseReader:
             for stretch in _STRETCH.finditer(norm.text):
                 _add_marks(phonemes, norm[position : stretch.start()], dropped)
                 position = stretch.end()
+                before = norm.text[max(stretch.start() - _CONTEXT_CHARACTERS, 0) : stretch.start()]
+                after = norm.text[position : position + _CONTEXT_CHARACTERS]
                 for piece in chunks(norm[stretch.start() : position], _STRETCH_CHARACTERS):
-                    phonemes += self._pronounce(piece, dropped)
+                    phonemes += self._pronounce(piece, before, after, dropped)
             _add_marks(phonemes, norm[position:], dropped)
         names = tuple(name if name in known else UNKNOWN for name, _ in phonemes)
         return Reading("".join(spoken), names, None, tuple(span for _, span in phonemes), tuple(dropped))
 
-    def _pronounce(self, text: Spoken, dropped: list[Span]) -> list[tuple[str, Span]]:
+    def _pronounce(self, text: Spoken, before: str, after: str, dropped: list[Span]) -> list[tuple[str, Span]]:
         text = text.translate(_SMALL_KANA)
         text = text[len(text) - len(text.text.lstrip("ー")) :]  # nothing to lengthen
         if not text:
@@ -85,7 +89,7 @@ class JapaneseReader:
             if self._openjtalk is None:
                 self._openjtalk = _load_openjtalk()
             text = text.sub(_LATIN, lambda match: self._known_spelling(match[0]))
-            words = self._openjtalk.run_frontend(text.text)
+            words = settle_homographs(self._openjtalk.run_frontend(text.text), before, after)
             places = _places([word["string"] for word in words], text)
             for word, place in zip(words, places, strict=True):
                 if word["pron"] == "、":
