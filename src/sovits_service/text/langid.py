@@ -25,6 +25,7 @@ _TOKEN = rf"""
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
     |(?P<money>(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
+    |(?P<floor>(?<![A-Za-z{DIGIT}/])[0-9]{{1,3}}/F(?![A-Za-z]))
     |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
         (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
@@ -56,6 +57,7 @@ _BETWEEN_KANA = re.compile(r"(?![和与與跟同或是的了在及又也都])[\u
 _OWN_LATIN = {
     "ja": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|[wｗ]{2,}|Wi-?Fi|[Vv]er\.?|No\.|Vol\.|[A-Z]-?pop"),
     "ko": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|Wi-?Fi|No\.|[A-Z]-?pop"),
+    "yue": re.compile("[Hh]ea"),
 }
 _UNIT_BETWEEN_NUMBERS = re.compile(r"(?:[kcm]?m|[km]?g|[km]?[Ll])\s?")  # 1m75cm
 _MARKS_AT_END = " ,!?，。！？、;；:：…「」『』“”()（）・~～\n"
@@ -129,7 +131,7 @@ def _tokens(text: str) -> list[Run]:
     tokens: list[Run] = []
     for match in _token_pattern().finditer(text):
         kind = match.lastgroup or "mark"
-        kind = {"link": "en", "formula": "num", "money": "num", "notation": "zh"}.get(kind, kind)
+        kind = {"link": "en", "formula": "num", "money": "num", "floor": "num", "notation": "zh"}.get(kind, kind)
         if kind == "mark" and tokens:
             tokens[-1].text += match.group()
         else:
@@ -232,6 +234,8 @@ def _settle_latin(runs: list[Run], base: str) -> list[Run]:
         near = [language for language in around if language in _OWN_LATIN]
         if base in _OWN_LATIN:
             language = base
+        elif base == "auto_yue" and "zh" in around:
+            language = "yue"
         elif near and all(language in (near[0], "num") for language in around):
             language = near[0]
         else:
@@ -241,7 +245,7 @@ def _settle_latin(runs: list[Run], base: str) -> list[Run]:
             continue
         word = run.text.strip(_MARKS_AT_END)
         if around and (_OWN_LATIN[language].fullmatch(word) or _OWN_LATIN[language].fullmatch(word + ".")):
-            run.language = language
+            run.language = "zh" if base == "auto_yue" and language == "yue" else language
     return merged
 
 

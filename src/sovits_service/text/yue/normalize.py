@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.yue.numerals import cardinal, digit_by_digit, number
-from sovits_service.text.yue.tables import CURRENCIES, GREEK, LETTER_NAMES, MEASURES, SIGNS, UNITS
+from sovits_service.text.yue.tables import CURRENCIES, GREEK, LATIN_WORDS, LETTER_NAMES, MEASURES, SIGNS, UNITS
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _FOLDED: dict[int, str] = {
@@ -73,7 +73,10 @@ _SPEED = re.compile(rf"(?:時速|时速)?({_NUMBER})\s?(?:km/h|kph)(?![A-Za-z])"
 _FAHRENHEIT = re.compile(rf"({_NUMBER})\s?°F")
 _SQUARE = re.compile(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])")
 _WITH_UNIT = re.compile(rf"(?<![A-Za-z\d.])({_NUMBER})\s?({_UNIT})(?![A-Za-z²³])(/[一-鿿])?")
-_PAIR = re.compile(rf"(?<![\d.,第])2(?=\s?(?:{_MEASURE}))(?!\s?(?:樓|楼|號|号|月份|日前|點五))")
+_PAIR = re.compile(rf"(?<![\d.第])2(?=\s?(?:{_MEASURE}))(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點五))")
+_FLOOR = re.compile(r"(?<![\dA-Za-z/])(\d{1,3})/F(?![A-Za-z])")
+_ROUTE = re.compile(r"((?:巴士|小巴|電車|专线|專線|搭|坐)[^\d,.!?，。]{0,4})(\d{3})(?=[A-Z]?[號号])")
+_HEA = re.compile(r"(?<![A-Za-z])hea(?![A-Za-z])", re.IGNORECASE)
 _ORDINAL_DAY = re.compile(r"(月)\s?2(?=\s?日)")
 _PLAIN = re.compile(_NUMBER)
 _SIGN_WORDS = {**GREEK, "&": "同", "№": "號", "℃": "度", "±": "正負", "√": "開方", "²": "平方", "³": "立方", "×": "乘"}
@@ -189,6 +192,9 @@ def _with_unit(match: re.Match[str]) -> str:
 
 
 _PASSES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (_HEA, lambda match: LATIN_WORDS[match[0].lower()]),
+    (_FLOOR, lambda match: f"{cardinal(match[1])}樓"),
+    (_ROUTE, lambda match: match[1] + digit_by_digit(match[2])),
     (_DATE, lambda match: f"{digit_by_digit(match[1])}年{cardinal(match[3])}月{cardinal(match[4])}日"),
     (_DAY_FIRST, lambda match: f"{digit_by_digit(match[3])}年{cardinal(match[2])}月{cardinal(match[1])}日"),
     (_STORE, lambda match: "七十一"),

@@ -13,6 +13,7 @@ from sovits_service.text.chunking import chunks
 from sovits_service.text.reading import Reading
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
+from sovits_service.text.yue.contexts import settle_readings
 from sovits_service.text.yue.normalize import is_han, normalize
 from sovits_service.text.yue.tables import CORRECTIONS, FULL_FORMS, INITIALS, LETTER_NAMES
 from sovits_service.types import SymbolSet
@@ -71,6 +72,7 @@ class CantoneseReader:
             for i, char in enumerate(text):
                 if char in FULL_FORMS and syllables[i] == _alone(char):  # within a known word it is right
                     syllables[i] = full[i]
+        settle_readings(text, syllables)
         for match in self._words.finditer(text):
             for offset, syllable in enumerate(self._readings[match[0]]):
                 syllables[match.start() + offset] = (syllable,)
