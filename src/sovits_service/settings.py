@@ -330,6 +330,7 @@ class DialectSettings(BaseModel):
         api_v1: of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
         sillytavern: of its providers for GPT-SoVITS, which speak at `/` too: their names of voices, and `/speakers`.
         openai: `/v1/audio/speech`, `/v1/models`, `/v1/audio/voices`.
+        elevenlabs: `/v1/text-to-speech/{voice_id}`, `/v1/voices`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -337,6 +338,7 @@ class DialectSettings(BaseModel):
     api_v1: bool = True
     sillytavern: bool = True
     openai: bool = True
+    elevenlabs: bool = True
 
 
 class ServiceSettings(BaseSettings):

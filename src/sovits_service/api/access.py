@@ -20,11 +20,11 @@ from sovits_service.settings import KeyScope, ServiceSettings
 
 
 def presented_key(request: Request) -> str | None:
-    """The key of `Authorization: Bearer ...` or `X-API-Key`."""
+    """The key of `Authorization: Bearer ...`, `X-API-Key`, or ElevenLabs' `xi-api-key`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return request.headers.get("x-api-key") or None
+    return request.headers.get("x-api-key") or request.headers.get("xi-api-key") or None
 
 
 class AccessControl:

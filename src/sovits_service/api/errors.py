@@ -66,6 +66,13 @@ STATUS: Mapping[type[BaseException], int] = {
 _SPEECH_PATHS = ("/tts", "/v1/audio/speech", "/")
 _API_V1_PATHS = ("/", "/change_refer", "/set_model")
 _OPENAI_PREFIX = "/v1/"
+_ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/voices", "/v2/voices")
+_ELEVENLABS_KINDS: Mapping[int, str] = {
+    401: "invalid_api_key",
+    404: "not_found",
+    429: "too_many_requests",
+    503: "system_busy",
+}
 _OPENAI_TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _LINGER_BYTES, _LINGER_S = 8 * 1024 * 1024, 5.0
 _INTERNAL = "internal error; the log has more under this request id"
@@ -106,7 +113,7 @@ def _route_path(request: Request) -> str:
 
 def status_of(error: BaseException, path: str) -> int:
     """The status of an error. For speech, a reference that is no audio is a field like any other: 400."""
-    if isinstance(error, UnsupportedAudioError) and path in _SPEECH_PATHS:
+    if isinstance(error, UnsupportedAudioError) and (path in _SPEECH_PATHS or path.startswith(_ELEVENLABS_PREFIXES)):
         return 400
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
@@ -138,6 +145,9 @@ def _shape(path: str, status: int, content: Mapping[str, str]) -> dict[str, Any]
     message = ": ".join(content[key] for key in ("message", "Exception") if key in content)
     if path in _API_V1_PATHS:
         return {"code": status, "message": message}
+    if path.startswith(_ELEVENLABS_PREFIXES):
+        kind = _ELEVENLABS_KINDS.get(status, "invalid_request" if status < 500 else "internal_error")
+        return {"detail": {"status": kind, "message": message}}
     if not path.startswith(_OPENAI_PREFIX):
         return dict(content)
     kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")

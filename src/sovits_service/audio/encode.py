@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 import av
@@ -66,6 +66,11 @@ _CODECS: Mapping[str, _Codec] = {
     ),
     # A page a second is the muxer's habit; 100 ms keep the first sound early at 1 % more bytes.
     "opus": _Codec("ogg", "libopus", "flt", (48000,), 64_000, streaming={"page_duration": "100000"}),
+}
+# Of telephony, for clients that name a rate; no media types of the service's own.
+_TELEPHONY: Mapping[str, _Codec] = {
+    "mulaw": _Codec("mulaw", "pcm_mulaw", "s16"),
+    "alaw": _Codec("alaw", "pcm_alaw", "s16"),
 }
 MEDIA_TYPES = ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus", "m4a")
 # Browsers and players know these by such names alone; api_v2 has neither, so that no client expects another.
@@ -153,6 +158,20 @@ def pcm_stream_encoder(sample_rate_hz: int, output_rate_hz: int) -> StreamEncode
     return _ResampledPcmStream(sample_rate_hz, output_rate_hz)
 
 
+def rated_encoder(kind: str, sample_rate_hz: int, output_rate_hz: int, bit_rate: int | None = None) -> StreamEncoder:
+    """The encoder of a stream whose rate, and where it has one, bit rate the client names.
+
+    Args:
+        kind: `wav`, `raw`, `mp3`, `opus`, `mulaw` or `alaw`.
+        sample_rate_hz: of the samples.
+        output_rate_hz: of the sound in the stream; one that the format has.
+    """
+    if kind in ("wav", "raw"):
+        return _ResampledPcmStream(sample_rate_hz, output_rate_hz, with_header=kind == "wav")
+    codec = _TELEPHONY.get(kind) or _CODECS[kind]
+    return _CodecStream(sample_rate_hz, replace(codec, rates_hz=(output_rate_hz,), bit_rate=bit_rate or codec.bit_rate))
+
+
 class _PcmStream:
     """16-bit PCM, for wav after a header of 44 bytes."""
 
@@ -172,14 +191,15 @@ class _PcmStream:
 
 
 class _ResampledPcmStream:
-    """16-bit PCM at another rate; the resampler goes on over the chunks."""
+    """16-bit PCM at another rate, for wav after a header of 44 bytes; the resampler goes on over the chunks."""
 
-    def __init__(self, sample_rate_hz: int, output_rate_hz: int) -> None:
+    def __init__(self, sample_rate_hz: int, output_rate_hz: int, *, with_header: bool = False) -> None:
         self.output_rate_hz = output_rate_hz
+        self._with_header = with_header
         self._resampler = soxr.ResampleStream(sample_rate_hz, output_rate_hz, 1, dtype="float32")
 
     def start(self) -> bytes:
-        return b""
+        return _wav_header(self.output_rate_hz, _UNKNOWN_SIZE) if self._with_header else b""
 
     def encode(self, samples: FloatArray) -> bytes:
         return _pcm16(self._resampler.resample_chunk(_finite(samples), last=False)).tobytes()

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sovits_service.api.deps import context_of, owner_of, read_fields, require_ready
+from sovits_service.api.dialects.elevenlabs import is_elevenlabs, models_for_elevenlabs
 from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
 from sovits_service.api.routes.voices import checked_details
 from sovits_service.api.say import understand
@@ -164,9 +165,12 @@ def _event(content: Mapping[str, object]) -> bytes:
 
 
 @router.get("/v1/models", include_in_schema=False)
-async def list_models(request: Request) -> dict[str, Any]:
-    """The one model, whatever weights it has."""
-    context_of(request).access.authorize(request, "synth")
+async def list_models(request: Request) -> Any:
+    """The one model, whatever weights it has; ElevenLabs' clients ask at the same address for another shape."""
+    context = context_of(request)
+    context.access.authorize(request, "synth")
+    if context.settings.dialects.elevenlabs and is_elevenlabs(request):
+        return models_for_elevenlabs(MODEL)
     return {"object": "list", "data": [_model()]}
 
 
