@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import uvicorn
 
 from sovits_service.api.app import create_app
 from sovits_service.api.connections import server_config
+from sovits_service.api.server import listen
 from sovits_service.settings import ServiceSettings
 from sovits_service.types import Voice
 from tests.api.fast_service import FastService
@@ -25,7 +25,7 @@ _GRACE_S = 1.0  # for answers that a test has not waited for
 async def serving(service: FastService, settings: ServiceSettings, **options: Any) -> AsyncIterator[str]:
     """Serves on a loopback port that the system picks; gives the base URL."""
     config = server_config(create_app(service, settings, **options), settings)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         config.load()
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)

@@ -68,8 +68,9 @@ _WITH_LINK = {
     "content": {**speech()["content"], "application/json": {"schema": LinkAnswer.model_json_schema()}},
 }
 SPEECH_ANSWERS: Answers = {200: _WITH_LINK, 304: _NOT_MODIFIED, **failures(400, 404, 413, 503, 504)}
+_OR_EVENTS = {**speech(), "content": {**speech()["content"], "text/event-stream": {"schema": {"type": "string"}}}}
 OPENAI_ANSWERS: Answers = {
-    200: speech(),
+    200: _OR_EVENTS,
     304: _NOT_MODIFIED,
     **failures(400, 404, 413, 503, 504, model=OpenAiErrorBody),
 }
@@ -134,8 +135,19 @@ def tts_parameters() -> dict[str, Any]:
 
 def json_body(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     """The `openapi_extra` of a route that reads a JSON object by itself."""
-    content = {"schema": schema, "example": example}
+    content = {"schema": _inline(schema, schema.get("$defs", {})), "example": example}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _inline(part: Any, definitions: dict[str, Any]) -> Any:
+    """A part of a schema with what it refers to in place of the references, which count from the whole document."""
+    if isinstance(part, list):
+        return [_inline(item, definitions) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _inline(definitions[part["$ref"].removeprefix("#/$defs/")], definitions)
+    return {key: _inline(value, definitions) for key, value in part.items() if key != "$defs"}
 
 
 def tts_body() -> dict[str, Any]:

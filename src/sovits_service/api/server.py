@@ -33,10 +33,14 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = error.strerror or "the address is not known"
         raise SettingsError(f"cannot listen on {host} port {port}: {reason}; choose another with -a or -p") from None
+    # For all its connections. asyncio does so itself, but not where a socket was made without naming TCP, as this one;
+    # a part of an answer then waits until the client has acknowledged the one before, which takes it up to 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class DrainingServer(uvicorn.Server):
