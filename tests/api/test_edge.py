@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from sovits_service.api.server import listen
 from sovits_service.settings import ServiceSettings
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService
@@ -28,6 +30,13 @@ async def read_metrics(client: httpx.AsyncClient) -> dict[str, float]:
         sample.name + "".join(f" {value}" for _, value in sorted(sample.labels.items())): sample.value
         for sample in samples
     }
+
+
+def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_the_one_before() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_request_id_goes_in_and_out(client: httpx.AsyncClient) -> None:

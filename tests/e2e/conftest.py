@@ -62,6 +62,11 @@ class Served:
         self.log.wait_for(r"\] ready\b", since=self._listening_at)
         assert httpx.get(f"{self.url}/ready", timeout=60).status_code == 200
 
+    def processor_s(self) -> float:
+        """The processor time that it has taken, in steps of a hundredth of a second."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> int:
         """SIGTERM; the exit code."""
         if self.process.poll() is None:

@@ -68,7 +68,8 @@ _WITH_LINK = {
     "content": {**speech()["content"], "application/json": {"schema": LinkAnswer.model_json_schema()}},
 }
 SPEECH_ANSWERS: Answers = {200: _WITH_LINK, 304: _NOT_MODIFIED, **failures(400, 404, 413, 503, 504)}
-_OR_EVENTS = {**speech(), "content": {**speech()["content"], "text/event-stream": {"schema": {"type": "string"}}}}
+_EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+_OR_EVENTS = {**speech(), "content": {**speech()["content"], "text/event-stream": {"schema": _EVENT}}}
 OPENAI_ANSWERS: Answers = {
     200: _OR_EVENTS,
     304: _NOT_MODIFIED,

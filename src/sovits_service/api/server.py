@@ -37,8 +37,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or "the address is not known"
         raise SettingsError(f"cannot listen on {host} port {port}: {reason}; choose another with -a or -p") from None
-    # For all its connections. asyncio does so itself, but not where a socket was made without naming TCP, as this one;
-    # a part of an answer then waits until the client has acknowledged the one before, which takes it up to 40 ms.
+    # For all its connections, as uvloop does by itself, and asyncio only for a socket that was made for TCP by name.
+    # Otherwise a part of an answer waits until the client acknowledges the one before it, which takes 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
