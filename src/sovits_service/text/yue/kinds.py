@@ -69,7 +69,7 @@ def say(value: Value, place: Place) -> str | None:
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
             if value.unit:
                 return f"{number(top)},{number(bottom)}{unit_names('yue')[value.unit]}"
-            return f"{'負' if sign else ''}{cardinal(whole) + '又' if whole else ''}{cardinal(bottom)}分之{number(top)}"
+            return f"{'負' if sign else ''}{cardinal(whole) + '又' if whole else ''}{number(bottom)}分之{number(top)}"
         case Power(number=factor, exponent=exponent):
             times = "" if factor.digits == "1" else number(factor.digits) + "乘"
             return f"{times}十嘅{_signed(exponent)}次方"
@@ -207,6 +207,7 @@ def _finder() -> Finder:
         no_sign_after=r"A-Za-z\d)",
         per=_PER,
         apart_units=alternatives(unit_names("yue")),
+        unit_end=r"(?![A-Za-z²³])",
         own=_OWN,
     )
     return Finder(habits, say)

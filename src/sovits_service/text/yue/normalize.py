@@ -81,7 +81,7 @@ def _fold(char: str) -> str:
         value = unicodedata.numeric(char, None)
         return f"{value:.0f}" if value is not None and not plain.isdecimal() else plain
     if char in "¼½¾⅓⅔⅛":
-        return unicodedata.normalize("NFKC", char).replace("⁄", "/")
+        return " " + unicodedata.normalize("NFKC", char).replace("⁄", "/")
     if char.isdecimal():
         return str(unicodedata.decimal(char))
     if char == "\n" or not unicodedata.category(char).startswith(("C", "M")):
