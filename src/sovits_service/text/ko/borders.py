@@ -180,9 +180,13 @@ def _read_numerals(syllables: list[str], text: str) -> None:
     """Six after another numeral: 십육 [심뉵], 천육백 [천뉵빽], 칠육오 [칠류고]; counters after ㄹ: 제일조 [제일쪼]."""
     for place in range(1, len(text)):
         before, earlier = text[place - 1], text[place - 2 : place - 1]
-        if text[place] == "육" and before in NUMERALS and split(before).coda:
+        if (
+            text[place] == "육"
+            and (before in NUMERALS or (before == "점" and earlier in NUMERALS))
+            and split(before).coda
+        ):
             is_among_digits = earlier in NUMERALS or text[place + 1 : place + 2] in NUMERALS
-            if before in "십백천만억조" or (earlier and is_among_digits):
+            if before in "십백천만억조점" or (earlier and is_among_digits):
                 _set_onset(syllables, place, "ㄴ")
         elif (
             text[place] in TENSED_COUNTERS
