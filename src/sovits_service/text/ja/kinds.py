@@ -184,7 +184,7 @@ def _finder() -> Finder:
         between=r"\s?[-~～〜–—]\s?",
         per=_PER,
         apart_units=alternatives(unit_names("ja")),
-        unit_end=r"(?![A-Za-z²³])",  # 1m75cm
+        unit_end=r"(?![A-Za-z²³]|(?<=\d)\d)",  # 1m75cm
         own=_OWN,
     )
     return Finder(habits, say)

@@ -34,7 +34,7 @@ _CALLED = re.compile(
     r"|(?:打|報|报|call\s?)$"
 )
 _HALF_DAY = re.compile(r"(?:朝早|朝頭早|上[晝昼午]|下[晝昼午]|晏晝|晏昼|夜晚|晚上|今晚|凌晨)\s?$")
-_PAIRED = re.compile(rf"\s?(?:{alternatives(MEASURES)})(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點五))")
+_PAIRED = re.compile(rf"(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點五))\s?(?:{alternatives(MEASURES)})")
 _ROUTE = re.compile(r"(?:巴士|小巴|電車|专线|專線|搭|坐)[^\d,.!?，。]{0,4}$")
 _POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
 
