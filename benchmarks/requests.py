@@ -14,7 +14,7 @@ import uvicorn
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
 from sovits_service.api.connections import server_config
-from sovits_service.engine import semantic_runner
+from sovits_service.engine import decode_state, semantic_runner
 from sovits_service.engine.sequence import Sequence
 from sovits_service.service import SpeechService
 from sovits_service.settings import ServiceSettings
@@ -32,7 +32,7 @@ def fix_token_counts() -> None:
         return TOKENS_PER_CHARACTER * len(sequence.segment.norm_text)
 
     semantic_runner.SemanticRunner._new_token_limit = limit  # type: ignore[method-assign]
-    semantic_runner.MIN_NEW_TOKENS = 10**9
+    decode_state.MIN_NEW_TOKENS = 10**9
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from sovits_service.audio.load import decode_reference, measure_reference, validate_reference
 from sovits_service.errors import SettingsError, SovitsError
-from sovits_service.model_store import choose_backend, choose_device
+from sovits_service.model_store import can_compute_half, choose_backend, choose_device
 from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
@@ -29,7 +29,6 @@ Level = Literal["ok", "warn", "FAIL"]
 
 _PYTHONS = ((3, 11), (3, 14))
 _SAFE_TORCH = (2, 10)  # older ones have known holes in weights_only loading
-_FP16_CAPABILITY = (7, 0)  # older cards compute float16 slower than float32, or wrongly
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,8 @@ def _cuda(tts: TtsSettings) -> Iterator[Finding]:
         yield Finding("warn", "device", "CPU is configured though there is a CUDA device", "set device: auto")
     elif not tts.is_half:
         yield Finding("ok", "FP16", "off: float32 on CUDA, about half as fast")
-    elif capability < _FP16_CAPABILITY:
-        yield Finding("warn", "FP16", f"capability {capability[0]}.{capability[1]} is old for it", "set is_half: false")
+    elif not can_compute_half(torch.device("cuda")):
+        yield Finding("warn", "FP16", "slow or wrong on this card: float32 is used", "set is_half: false")
     else:
         yield Finding("ok", "FP16", "on")
 

@@ -116,6 +116,8 @@ class ModelStore:
         self._vits_path = tts.vits_weights_path
         self._current: Model | None = None
         self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half and settings.precision != "float32")
+        if self._device.type == "cuda":
+            set_up_cuda()
         if not os.environ.get("OMP_NUM_THREADS") or settings.threads:
             torch.set_num_threads(settings.threads or stage_threads(available_cores()))
         backend, precision = choose_backend(settings, self._device, self._dtype)
@@ -210,6 +212,7 @@ class ModelStore:
         key = (WeightsFile.at(gpt_path), WeightsFile.at(vits_path))
         model = self._resident.get(key)
         if model is None:
+            self._evict(self._settings.max_models - 1, keep=self._current)  # before the new one takes its memory
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
             _require_fit(gpt, vits)
             weights_hash = f"{hash_files(gpt_path, vits_path)}-{gpt.backend}-{gpt.precision}"
@@ -222,12 +225,17 @@ class ModelStore:
                 precision=gpt.precision,
             )
             self._resident[key] = model
-            while len(self._resident) > self._settings.max_models:
-                self._resident.popitem(last=False)
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._evict(self._settings.max_models, keep=model)
         self._resident.move_to_end(key)
         return model
+
+    def _evict(self, count: int, keep: Model | None) -> None:
+        """Forget the longest unused models but `keep` until at most `count` are left."""
+        for key in list(self._resident):
+            if len(self._resident) > count and self._resident[key] is not keep:
+                del self._resident[key]
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _load_gpt(self, file: WeightsFile) -> SemanticModel:
         gpt = self._gpts.get(file)
@@ -344,7 +352,26 @@ def choose_device(device: str, *, is_half: bool) -> tuple[torch.device, torch.dt
     if wanted.type == "cpu" and is_half:
         log.warning("no_half_on_cpu", advice="is_half: true is for CUDA; going on in float32 on the CPU")
         return wanted, torch.float32
+    if wanted.type == "cuda" and is_half and not can_compute_half(wanted):
+        log.warning("no_half_on_this_card", advice="float16 is slow or wrong on it; going on in float32")
+        return wanted, torch.float32
     return wanted, torch.float16 if is_half else torch.float32
+
+
+def can_compute_half(device: torch.device) -> bool:
+    """Whether a CUDA card computes float16 rightly and faster than float32.
+
+    Cards before Volta (capability 7.0) are slower in it; the GTX 16 series, which has no tensor cores, gives NaN where
+    others do not.
+    """
+    is_gtx_16 = "GTX 16" in torch.cuda.get_device_name(device)
+    return torch.cuda.get_device_capability(device) >= (7, 0) and not is_gtx_16
+
+
+def set_up_cuda() -> None:
+    """Process-wide choices of torch for CUDA: float32 is float32, and attention needs no new plan for each shape."""
+    torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions
+    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for each shape on Hopper and later
 
 
 def choose_backend(settings: ServiceSettings, device: torch.device, dtype: torch.dtype) -> tuple[Backend, Precision]:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -178,6 +179,29 @@ async def test_a_non_finite_output_is_an_error_and_leaves_nothing_behind(engine,
             await collect(speak(engine, lane, [segment(1)], voice(1), options()))
     again = joined(await collect(speak(engine, lane, [segment(7)], voice(1), options(seed=9))))
     np.testing.assert_array_equal(again, clean)
+
+
+async def test_content_features_that_are_not_finite_are_an_error(engine, lane, hubert, monkeypatch):
+    # As a half precision HuBERT overflows: its tokens would all be entry 0, and the style would stay finite.
+    monkeypatch.setattr(lane._prompts, "_hubert", lambda samples: torch.full_like(hubert(samples), torch.nan))
+    with pytest.raises(SynthesisError, match="non-finite"):
+        await collect(speak(engine, lane, [segment(1)], voice(1), options()))
+    monkeypatch.undo()
+    assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), options()))))
+
+
+async def test_an_idle_engine_keeps_no_lane_alive(engine, make_lane):
+    lane, is_gone, loop = make_lane(engine), asyncio.Event(), asyncio.get_running_loop()
+    await collect(speak(engine, lane, [segment(1)], voice(1), options()))
+    gc.collect()
+    gc.disable()
+    try:
+        watched = weakref.ref(lane, lambda _: loop.call_soon_threadsafe(is_gone.set))
+        del lane
+        await asyncio.wait_for(is_gone.wait(), 30)
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_passed_deadline_ends_a_request_with_an_error(engine, lane):

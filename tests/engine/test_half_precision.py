@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sovits_service.engine import cfm_decoder, prompt_encoder, semantic_runner, wave_decoder
+from sovits_service.engine import cfm_decoder, device_queue, prompt_encoder, wave_decoder
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.decode_graph import DecodeGraphs
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
@@ -38,7 +37,7 @@ def fake_device(monkeypatch):
             return np.tile(np.array([7, 0, 1]), (tensor.shape[0], 1))
         return np.zeros(tuple(tensor.shape), np.float32)
 
-    for module in (semantic_runner, wave_decoder, cfm_decoder, prompt_encoder):
+    for module in (device_queue, wave_decoder, cfm_decoder, prompt_encoder):
         monkeypatch.setattr(module, "to_host", to_host)
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield read_back
@@ -113,7 +112,7 @@ def run_all(runner, features, prompts, decoder, **kwargs):
     bert = features.features([job.prompt_segment, sequence.segment])
     runner.prefill(sequence, bert, prompts.prompt_tokens(prompt, job.prompt_segment))
     for _ in range(20):
-        assert runner.step([sequence], 2) == []
+        assert runner.step([sequence], 2).broken == []
     stream = decoder.open(sequence, prompt)
     stream.feed(sequence.tokens, is_final=True)
     samples = decoder.advance([stream])[0]
@@ -175,46 +174,3 @@ def test_half_precision_stays_near_float32(gpt, vits, dtype, bound):
     actual = outputs(copy.deepcopy(gpt).to(dtype), copy.deepcopy(vits).to(dtype), dtype)
     for half, full in zip(actual, expected, strict=True):
         assert (half - full).abs().max() / full.abs().max() < bound
-
-
-def test_without_cuda_the_decode_step_runs_as_it_is():
-    calls = []
-    graphs = DecodeGraphs(lambda bound: calls.append(bound) or torch.ones(1), torch.device("cpu"))
-    assert not graphs.is_enabled
-    graphs(64)
-    graphs(64)
-    assert calls == [64, 64]
-
-
-def test_a_capture_that_fails_falls_back_to_the_plain_step_for_good(monkeypatch):
-    calls, attempts = [], []
-    graphs = DecodeGraphs(lambda bound: calls.append(bound) or torch.ones(1), torch.device("cuda"))
-    assert graphs.is_enabled
-
-    def capture(bound):
-        attempts.append(bound)
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    monkeypatch.setattr(graphs, "_capture", capture)
-    for _ in range(3):
-        graphs(256)
-    assert calls == [256, 256, 256]
-    assert attempts == [256]
-    assert not graphs.is_enabled
-
-
-def test_on_cuda_a_captured_step_is_replayed_for_its_bound_alone(monkeypatch):
-    class Graph:
-        replays = 0
-
-        def replay(self):
-            self.replays += 1
-
-    captured = {}
-    graphs = DecodeGraphs(lambda bound: torch.ones(1), torch.device("cuda"))
-    monkeypatch.setattr(
-        graphs, "_capture", lambda bound: captured.setdefault(bound, (Graph(), torch.full((1,), bound)))
-    )
-    outputs = [graphs(bound).item() for bound in (256, 256, 512, 256)]
-    assert outputs == [256, 256, 512, 256]
-    assert {bound: graph.replays for bound, (graph, _) in captured.items()} == {256: 3, 512: 1}

@@ -12,8 +12,9 @@ import torch
 import yaml
 from structlog.testing import capture_logs
 
+from sovits_service import model_store
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.model_store import choose_backend
+from sovits_service.model_store import choose_backend, choose_device, set_up_cuda
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects import LocalObjects
@@ -140,6 +141,21 @@ async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights)
     assert first not in service._models._resident.values()
 
 
+async def test_room_is_made_before_a_new_model_is_built(service, weights, monkeypatch):
+    for name in ("b.pth", "c.pth"):
+        write_sovits(weights / name, seed=ord(name[0]))
+    await service.set_sovits_weights("b.pth")
+    resident, build = [], model_store.build_sovits
+
+    def counted(*args, **keys):
+        resident.append([model is service._models.current for model in service._models._resident.values()])
+        return build(*args, **keys)
+
+    monkeypatch.setattr(model_store, "build_sovits", counted)
+    await service.set_sovits_weights("c.pth")
+    assert resident == [[True]], "the current model stays until the new one has been built, no other does"
+
+
 async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):
     write_sovits(weights / "x.pth", seed=1)
     await service.set_sovits_weights("x.pth")
@@ -181,43 +197,59 @@ async def test_a_missing_configured_file_stops_the_start_and_is_named(tmp_path, 
         await service.start()
 
 
+def put_card(monkeypatch, name="NVIDIA GeForce RTX 4090", capability=(8, 9)) -> None:
+    """A CUDA card, as far as torch says."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+
+
 @pytest.mark.parametrize(("device", "is_half"), [("cuda", True), ("cuda:1", False), ("cpu", True)])
 def test_without_cuda_it_warns_once_and_runs_in_float32_on_the_cpu(device, is_half, capsys, monkeypatch):
-    import structlog
-    import torch
-
-    from sovits_service.model_store import choose_device
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         assert choose_device(device, is_half=is_half) == (torch.device("cpu"), torch.float32)
     assert [entry["log_level"] for entry in logs] == ["warning"]
 
 
 @pytest.mark.parametrize("is_half", [True, False])
 def test_auto_takes_what_is_there_without_a_word(is_half, monkeypatch):
-    import structlog
-    import torch
-
-    from sovits_service.model_store import choose_device
-
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert choose_device("auto", is_half=is_half) == (torch.device("cpu"), torch.float32)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        put_card(monkeypatch)
         dtype = torch.float16 if is_half else torch.float32
         assert choose_device("auto", is_half=is_half) == (torch.device("cuda"), dtype)
     assert logs == []
 
 
 def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch):
-    import torch
-
-    from sovits_service.model_store import choose_device
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    put_card(monkeypatch)
     assert choose_device("cuda", is_half=True) == (torch.device("cuda"), torch.float16)
     assert choose_device("cuda", is_half=False) == (torch.device("cuda"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"), [("NVIDIA GeForce GTX 1660 Ti", (7, 5)), ("NVIDIA GeForce GTX 1080", (6, 1))]
+)
+def test_a_card_without_usable_half_precision_runs_in_float32_and_says_so(name, capability, monkeypatch):
+    put_card(monkeypatch, name, capability)
+    with capture_logs() as logs:
+        assert choose_device("cuda:1", is_half=True) == (torch.device("cuda:1"), torch.float32)
+    assert [entry["event"] for entry in logs] == ["no_half_on_this_card"]
+    assert choose_device("cuda:1", is_half=False) == (torch.device("cuda:1"), torch.float32)
+
+
+def test_float32_on_cuda_is_float32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        set_up_cuda()
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(was_enabled)
 
 
 async def test_a_first_voice_that_cannot_speak_does_not_keep_the_service_from_starting(settings, tmp_path):

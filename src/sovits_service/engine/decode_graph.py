@@ -1,60 +1,58 @@
-"""The decode step as CUDA graphs where there is CUDA, as a plain call elsewhere."""
+"""The decode step as captured graphs, one for each shape, where the device has such; as a plain call elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 
-import structlog
 import torch
 
-log = structlog.get_logger(__name__)
+from sovits_service.engine.device_queue import DeviceQueue
+
+_log = logging.getLogger(__name__)
+_SMALLEST_BOUND = 256
 
 
 class DecodeGraphs:
-    """Captures a step once for each bound and replays it: a decode step is hundreds of small kernels.
+    """Captures a step for all its shapes at once and replays it: a decode step is hundreds of small kernels.
 
-    The step must read and write static tensors only, and return the same static tensor each time.
+    Made before any sequence runs: capturing runs the step, which must change nothing that counts then.
 
     Args:
-        step: the step; its argument is the bound, a static shape.
-        device: graphs are used on CUDA alone.
-        is_enabled: off runs the step as it is on CUDA too.
+        step: takes how many rows it spans and how far it looks, which are static; returns a static tensor for each.
+        queue: of the device.
+        shapes: all pairs that will be asked for; empty for a step that is called as it is.
     """
 
-    def __init__(self, step: Callable[[int], torch.Tensor], device: torch.device, *, is_enabled: bool = True) -> None:
+    def __init__(
+        self, step: Callable[[int, int], torch.Tensor], queue: DeviceQueue, shapes: Iterable[tuple[int, int]]
+    ) -> None:
         self._step = step
-        self._device = device
-        self._is_enabled = is_enabled and device.type == "cuda"
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
+        self._replays: dict[tuple[int, int], Callable[[], torch.Tensor]] = {}
+        try:
+            for rows, bound in shapes:
+                self._replays[rows, bound] = queue.capture(lambda rows=rows, bound=bound: step(rows, bound))  # type: ignore[misc]
+        except RuntimeError as error:
+            self._replays.clear()
+            _log.warning("CUDA graphs are off, decoding will be slower: %s", error)
 
     @property
     def is_enabled(self) -> bool:
-        return self._is_enabled
+        return bool(self._replays)
 
-    def __call__(self, bound: int) -> torch.Tensor:
-        if not self._is_enabled:
-            return self._step(bound)
-        if bound not in self._graphs:
-            try:
-                self._graphs[bound] = self._capture(bound)
-            except RuntimeError as error:
-                self._is_enabled = False
-                self._graphs.clear()
-                log.warning("cuda_graphs_off", reason=error.__class__.__name__)
-                return self._step(bound)
-        graph, output = self._graphs[bound]
-        graph.replay()
-        return output
+    def __call__(self, rows: int, bound: int) -> torch.Tensor:
+        replay = self._replays.get((rows, bound))
+        return self._step(rows, bound) if replay is None else replay()
 
-    def _capture(self, bound: int) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
-        # A warm-up on a side stream, as capture demands: libraries set themselves up at their first call.
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            self._step(bound)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads go on with their own work on the device meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            output = self._step(bound)
-        return graph, output
+
+def graph_bounds(capacity_tokens: int) -> list[int]:
+    """How far a captured step may look: powers of two up to the capacity."""
+    bounds = [_SMALLEST_BOUND]
+    while bounds[-1] < capacity_tokens:
+        bounds.append(2 * bounds[-1])
+    return [min(bound, capacity_tokens) for bound in bounds]
+
+
+def fitting(sizes: Iterable[int], needed: int) -> int:
+    """The smallest size that is enough."""
+    return min(size for size in sizes if size >= needed)

@@ -222,13 +222,7 @@ class Engine:
                 self._wake.clear()
                 self._take_inbox()
                 self._settle()
-                has_worked = False
-                for lane in list(self._lanes):
-                    has_worked |= self._step(lane)
-                    if lane.is_idle:
-                        self._lanes.remove(lane)
-                self._lanes = self._lanes[1:] + self._lanes[:1]  # each is the first to find a stage free in turn
-                if not has_worked:
+                if not self._step_all():
                     self._wake.wait()
         except BaseException as error:
             log.critical("engine_loop_ended", exc_info=error)
@@ -260,6 +254,16 @@ class Engine:
             outcome = stage.take()
             if outcome is not None:
                 self._guard(outcome.owner, outcome.settle)
+
+    def _step_all(self) -> bool:
+        """A step of every lane; returns whether there may be more to do at once. An idle loop holds no lane."""
+        has_worked = False
+        for lane in list(self._lanes):
+            has_worked |= self._step(lane)
+            if lane.is_idle:
+                self._lanes.remove(lane)
+        self._lanes = self._lanes[1:] + self._lanes[:1]  # each is the first to find a stage free in turn
+        return has_worked
 
     def _step(self, lane: Lane) -> bool:
         return bool(self._guard(lane, lambda: lane.step(self._stages)))

@@ -151,7 +151,7 @@ class Lane:
             with self._failing(jobs):
                 finish(result)
 
-        stage.submit(Task(self, run, guarded, lambda error: self.fail(jobs, error)))
+        stage.submit(Task(self, lambda: self._runner.queue.beside(run), guarded, lambda error: self.fail(jobs, error)))
 
     @contextlib.contextmanager
     def _failing(self, jobs: Row[Job]) -> Iterator[None]:
@@ -172,6 +172,8 @@ class Lane:
     def _remove(self, job: Job) -> None:
         for sequence in job.running.values():
             self._speech.pop(sequence, None)
+            if sequence.slot is not None:
+                self._runner.release(sequence.slot)
         self._scheduler.remove(job)
         self._departed.append(job)
 
@@ -237,11 +239,11 @@ class Lane:
         running = [sequence for sequence in self._scheduler.running if not sequence.is_finished]
         if running:
             with self._failing([sequence.job for sequence in running]):
-                broken = self._runner.step(running, self._scheduler.batch_rows)
+                drawn = self._runner.step(running, self._scheduler.batch_rows)
                 self.counters.decode_steps += 1
-                self.counters.tokens += len(running)
-                if broken:
-                    jobs = [sequence.job for sequence in broken]
+                self.counters.tokens += drawn.tokens
+                if drawn.broken:
+                    jobs = [sequence.job for sequence in drawn.broken]
                     self.fail(jobs, SynthesisError("the GPT gave a non-finite output for this request"))
         for sequence in self._scheduler.running:
             if sequence.is_finished:

@@ -74,7 +74,8 @@ class PromptEncoder:
     @torch.inference_mode()
     def _encode(self, references: Row[ReferenceAudio]) -> VoicePrompt:
         config = self._vits.config
-        tokens = self._vits.extract_codes(self._hubert(self._samples(references[0], SAMPLE_RATE_HZ).to(self._dtype)))[0]
+        content = self._hubert(self._samples(references[0], SAMPLE_RATE_HZ).to(self._dtype))
+        tokens = self._vits.extract_codes(content)[0]
         spectra = [self._spectrum(reference) for reference in references]
         speakers = None
         if self._speaker is not None and config.speaker_embedding_channels:
@@ -83,8 +84,9 @@ class PromptEncoder:
                 for reference in references
             ]
         style = self._vits.style_embedding(spectra, speakers)
-        if not np.isfinite(to_host(style.float())).all():
-            raise SynthesisError("the reference gave a non-finite style; try another clip")
+        # The content too: in half precision HuBERT can overflow, and the codebook entry nearest to NaN is entry 0.
+        if not np.isfinite(to_host(torch.cat([content.flatten(), style.flatten()]).float())).all():
+            raise SynthesisError("the reference gave non-finite features; try another clip")
         return VoicePrompt(tokens, style, self._mel(references[0]))
 
     def _spectrum(self, reference: ReferenceAudio) -> torch.Tensor:

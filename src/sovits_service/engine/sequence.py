@@ -45,15 +45,17 @@ class Sequence:
     Attributes:
         bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill.
         is_prepared: whether it waits for nothing but a slot.
+        prefix_length: phonemes and prompt tokens: what the cache holds before the first new token.
+        launched: tokens that the device was asked for, some of which the host may not have read yet.
     """
 
     job: Job
     index: int
     segment: Segment
     rng: np.random.Generator
-    prompt_length: int = 0  # tokens of the reference, before the new ones
-    prefix_length: int = 0  # phonemes and prompt tokens: what the cache holds before the first new token
+    prefix_length: int = 0
     max_new_tokens: int = 0
+    launched: int = 0
     tokens: list[int] = field(default_factory=list)
     slot: int | None = None
     bert: torch.Tensor | None = None

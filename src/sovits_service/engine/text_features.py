@@ -61,4 +61,6 @@ class TextFeatures:
             self._bytes += self._remembered[run.norm_text].nbytes
         self._remembered.move_to_end(run.norm_text)
         characters = self._remembered[run.norm_text].to(self._device, self._dtype)
-        return characters.repeat_interleave(torch.tensor(run.word2ph).to(self._device), dim=0)
+        repeats = torch.tensor(run.word2ph).to(self._device)
+        # With the size given the host need not wait for the device to learn it.
+        return characters.repeat_interleave(repeats, dim=0, output_size=len(run.phoneme_ids))

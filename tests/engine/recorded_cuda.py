@@ -1,0 +1,143 @@
+"""`torch.cuda` for a machine without a GPU: streams that do their work at once, graphs that record it and replay it.
+
+A capture runs each operator to learn its outputs, then puts back what was written: on a GPU nothing runs in a capture.
+A replay runs the recorded operators on the recorded tensors, so what was not in the capture (a shape, a number of the
+host) stays as it was, as on a GPU.
+"""
+
+import contextlib
+import threading
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = []
+        self._before = {}  # storages that were there before the capture, as they were
+        self._made = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        written = [
+            value
+            for argument, value in zip(func._schema.arguments, args, strict=False)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        for tensor in written:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._made and storage.data_ptr() not in self._before:
+                self._before[storage.data_ptr()] = (storage, storage.clone())
+        output = func(*args, **(kwargs or {}))
+        outputs = list(output) if isinstance(output, (tuple, list)) else [output]
+        given = {value.untyped_storage().data_ptr() for value in args if isinstance(value, torch.Tensor)}
+        results = [value.untyped_storage().data_ptr() for value in outputs if isinstance(value, torch.Tensor)]
+        self._made |= {place for place in results if place not in given}
+        is_view = not written and any(place in given for place in results)
+        if not is_view:
+            self.calls.append((func, args, kwargs or {}, [] if written else outputs))
+        return output
+
+    def put_back(self) -> None:
+        for storage, before in self._before.values():
+            storage.copy_(before)
+
+
+class Graph:
+    def __init__(self, cuda) -> None:
+        self._cuda = cuda
+        self._recorder = None
+
+    def capture_begin(self, *, pool, capture_error_mode) -> None:
+        assert pool is self._cuda.pool
+        assert capture_error_mode == "thread_local", "another thread's allocation would void the capture"
+        assert self._cuda.current_stream != "default", "a capture needs a stream of its own"
+        self._cuda.captures += 1
+        if self._cuda.fail_captures:
+            raise RuntimeError("CUDA error: operation not permitted")
+        self._recorder = Recorder()
+        self._recorder.__enter__()
+
+    def capture_end(self) -> None:
+        self._recorder.__exit__(None, None, None)
+        self._recorder.put_back()
+
+    def replay(self) -> None:
+        assert self._cuda.current_stream != "default"
+        self._cuda.log.append("replay")
+        for func, args, kwargs, outputs in self._recorder.calls:
+            result = func(*args, **kwargs)
+            for old, new in zip(outputs, result if isinstance(result, (tuple, list)) else [result], strict=False):
+                if isinstance(old, torch.Tensor):
+                    old.copy_(new)
+
+
+class Stream:
+    def __init__(self, cuda, device) -> None:
+        self.cuda, self.device = cuda, device
+
+    def synchronize(self) -> None:
+        self.cuda.log.append("wait for stream")
+
+
+class Event:
+    def __init__(self, cuda) -> None:
+        self._cuda = cuda
+        self._is_recorded = False
+
+    def record(self, stream) -> None:
+        assert self._cuda.current_stream is stream
+        self._is_recorded = True
+        self._cuda.log.append("copied")
+
+    def synchronize(self) -> None:
+        assert self._is_recorded
+        self._cuda.log.append("read")
+
+
+class RecordedCuda:
+    """Stands for `torch.cuda` in a `CudaQueue`.
+
+    Attributes:
+        log: what was asked of the device, in order: replay, copied, read, wait for stream.
+        streams: that were made.
+        current_stream: of this thread; "default" outside of all blocks.
+    """
+
+    def __init__(self, *, fail_captures: bool = False) -> None:
+        self.fail_captures = fail_captures
+        self.log, self.streams, self.captures = [], [], 0
+        self._threads = threading.local()
+        self.pool = object()
+
+    @property
+    def current_stream(self):
+        return getattr(self._threads, "stream", "default")
+
+    def Stream(self, device):
+        self.streams.append(Stream(self, device))
+        return self.streams[-1]
+
+    def Event(self):
+        return Event(self)
+
+    def CUDAGraph(self):
+        return Graph(self)
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        before, self._threads.stream = self.current_stream, stream
+        try:
+            yield
+        finally:
+            self._threads.stream = before
+
+    def graph_pool_handle(self):
+        return self.pool
+
+    @staticmethod
+    def pinned(tensor):
+        return tensor.clone()

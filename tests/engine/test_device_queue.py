@@ -1,0 +1,261 @@
+"""The decode loop of a CUDA device, on a stand-in that records and replays: same tokens, and nobody waits for it."""
+
+import gc
+import logging
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from sovits_service.engine.device_queue import CudaQueue, HostQueue
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.sequence import Job
+
+from .conftest import CPU, collect, joined, options, segment, voice
+from .recorded_cuda import RecordedCuda
+
+CAPACITY = 600  # graphs for 256, 512 and 600
+
+
+def new_sequence(seed, slot, *, max_new_tokens=300):
+    job = Job([segment(seed)], segment(100 + seed), [voice(1)], options(seed, max_new_tokens=max_new_tokens), 8, None)
+    sequence = job.start_next()
+    sequence.slot = slot
+    return sequence
+
+
+def prefill(runner, sequence, prompt_length=20):
+    prompt = torch.arange(prompt_length) % 60
+    length = len(sequence.segment.phoneme_ids) + len(sequence.job.prompt_segment.phoneme_ids)
+    runner.prefill(sequence, torch.zeros(length, 1024), prompt)
+
+
+def spoken(runner):
+    """Tokens of sequences that join at different steps, reach over two bounds, end, and leave their slots to others."""
+    plan = {0: (1, 0, 300), 3: (2, 1, 40), 7: (3, 2, 260), 60: (4, 1, 250)}
+    running, everyone = [], []
+    for turn in range(400):
+        if turn in plan:
+            seed, slot, limit = plan[turn]
+            sequence = new_sequence(seed, slot, max_new_tokens=limit)
+            prefill(runner, sequence)
+            running.append(sequence)
+            everyone.append(sequence)
+        runner.step(running, 3)
+        for sequence in [s for s in running if s.is_finished]:
+            sequence.slot = None
+            running.remove(sequence)
+    assert not running
+    return [sequence.tokens for sequence in everyone]
+
+
+@pytest.fixture(scope="module")
+def plain(gpt):
+    return spoken(SemanticRunner(gpt, 4, CAPACITY, queue=HostQueue(CPU)))
+
+
+def test_a_host_that_is_a_step_behind_a_replayed_graph_draws_the_same_tokens(gpt, plain):
+    cuda = RecordedCuda()
+    assert spoken(SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))) == plain
+    assert max(map(len, plain)) + 44 > 256, "no sequence reached over the first bound"
+    assert cuda.captures == 3
+    assert cuda.log.count("replay") >= 274
+
+
+def test_without_graphs_too(gpt, plain):
+    cuda = RecordedCuda()
+    assert spoken(SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda), use_graphs=False)) == plain
+    assert "replay" not in cuda.log
+
+
+def test_a_capture_that_fails_costs_speed_alone(gpt, plain, caplog):
+    cuda = RecordedCuda(fail_captures=True)
+    with caplog.at_level(logging.WARNING):
+        runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
+    assert "operation not permitted" in caplog.text
+    assert cuda.current_stream == "default", "the thread was left on the stream of the capture"
+    assert spoken(runner) == plain
+    assert cuda.captures == 1
+
+
+def test_a_step_that_reads_the_device_cannot_be_captured(caplog):
+    cuda = RecordedCuda()
+    queue = CudaQueue(CPU, cuda)
+    state = torch.zeros(3)
+
+    def step():
+        state.add_(1)
+        return state * float(state[0].item())
+
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+        queue.capture(step)
+    assert cuda.current_stream == "default"
+
+
+def test_all_graphs_are_there_before_a_sequence_runs_and_leave_no_trace(gpt):
+    cuda = RecordedCuda()
+    runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
+    assert cuda.captures == 3
+    state = runner._state
+    assert not state.is_active.any()
+    assert not state.seen.any()
+    assert not state.drawn.any()
+    spoken(runner)
+    assert cuda.captures == 3
+
+
+def test_the_next_step_is_launched_before_the_last_one_is_read(gpt):
+    cuda = RecordedCuda()
+    runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
+    sequence = new_sequence(1, 0)
+    prefill(runner, sequence)
+    cuda.log.clear()
+    for _ in range(20):
+        runner.step([sequence], 1)
+    # The first step's turn reads the prefill's token, each later turn the token of the step before.
+    assert cuda.log == ["replay", "copied", "read"] * 20
+    assert len(sequence.tokens) == 20
+    assert sequence.launched == 21
+
+
+class Launches(torch.utils._python_dispatch.TorchDispatchMode):
+    """The operators that the host asks for, those within a replay left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_is_one_launch_and_one_copy(gpt, monkeypatch):
+    from . import recorded_cuda
+
+    runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()))
+    sequence = new_sequence(1, 0)
+    prefill(runner, sequence)
+    runner.step([sequence], 1)
+    replays = []
+    monkeypatch.setattr(recorded_cuda.Graph, "replay", lambda graph: replays.append(graph))
+    with Launches() as launches:
+        runner.step([sequence], 1)
+    assert len(replays) == 1
+    # The copy goes into new room on the host, which the stand-in clones to have it pinned; NumPy's view of it is free.
+    on_host = ("empty", "clone", "detach", "resolve", "to.")
+    assert [name for name in launches.names if not name.startswith(tuple(f"aten::{n}" for n in on_host))] == [
+        "aten::copy_"
+    ]
+
+
+def test_a_sequence_that_ends_costs_no_other_its_tokens(gpt):
+    """One that has ended is in the next step already: its row is computed and thrown away."""
+    runner = SemanticRunner(gpt, 2, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()))
+    first, second = new_sequence(1, 0, max_new_tokens=5), new_sequence(2, 1, max_new_tokens=30)
+    prefill(runner, first)
+    prefill(runner, second)
+    running = [first, second]
+    while running:
+        runner.step(running, 2)
+        running = [sequence for sequence in running if not sequence.is_finished]
+    assert (len(first.tokens), len(second.tokens)) == (5, 30)
+
+
+def test_a_sequence_that_loses_its_slot_leaves_nothing_to_its_successor(gpt):
+    def tokens(queue, *, interrupted):
+        runner = SemanticRunner(gpt, 2, CAPACITY, queue=queue)
+        if interrupted:
+            gone = new_sequence(9, 0)
+            prefill(runner, gone)
+            for _ in range(10):
+                runner.step([gone], 1)
+            runner.release(0)
+            gone.slot = None
+        sequence = new_sequence(1, 0, max_new_tokens=40)
+        prefill(runner, sequence)
+        while not sequence.is_finished:
+            runner.step([sequence], 1)
+        if interrupted:
+            assert len(gone.tokens) < 11, "the step that was on its way when it left is nobody's"
+        return sequence.tokens
+
+    expected = tokens(HostQueue(CPU), interrupted=False)
+    assert tokens(CudaQueue(CPU, RecordedCuda()), interrupted=True) == expected
+
+
+@pytest.mark.parametrize("use_graphs", [True, False])
+def test_only_the_row_that_is_not_finite_breaks(gpt, use_graphs):
+    runner = SemanticRunner(gpt, 2, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()), use_graphs=use_graphs)
+    good, bad = new_sequence(1, 0, max_new_tokens=30), new_sequence(2, 1, max_new_tokens=30)
+    prefill(runner, good)
+    length = len(bad.segment.phoneme_ids) * 2
+    runner.prefill(bad, torch.full((length, 1024), torch.nan), torch.arange(20))
+    broken = [s for _ in range(5) for s in runner.step([s for s in (good, bad) if s.slot is not None], 2).broken]
+    assert broken == [bad] * len(broken)
+    assert broken
+    runner.clear(1)
+    bad.slot = None
+    while not good.is_finished:
+        assert not runner.step([good], 1).broken
+    assert len(good.tokens) == 30
+
+
+async def test_a_whole_engine_speaks_the_same(engine, make_lane, gpt, vits, hubert):
+    from sovits_service.engine.lane import Lane
+    from sovits_service.engine.prompt_encoder import PromptEncoder
+    from sovits_service.engine.text_features import TextFeatures
+    from sovits_service.engine.wave_decoder import VitsWaveDecoder
+
+    from .conftest import VITS
+    from .test_engine import speak
+
+    def said(lane, mode):
+        return speak(
+            engine, lane, [segment(1), segment(2)], voice(1), options(5, streaming_mode=mode), prompt=segment(3)
+        )
+
+    cuda = RecordedCuda()
+    on_cuda = Lane(
+        SemanticRunner(gpt, 4, 400, queue=CudaQueue(torch.device("cpu"), cuda)),
+        TextFeatures(None, CPU, torch.float32),
+        PromptEncoder(vits, hubert, None),
+        VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40),
+        engine.counters,
+    )
+    for mode in (0, 3):
+        expected = joined(await collect(said(make_lane(engine), mode)))
+        actual = joined(await collect(said(on_cuda, mode)))
+        assert np.array_equal(actual, expected)
+    # The loop's stream, and one for each thread that works beside it.
+    assert len(cuda.streams) >= 4
+
+
+def test_streams_are_made_on_the_configured_device():
+    cuda = RecordedCuda()
+    queue = CudaQueue(torch.device("cuda:1"), cuda)
+    queue.beside(lambda: None)
+    assert [stream.device for stream in cuda.streams] == [torch.device("cuda:1")] * 2
+
+
+def test_what_works_beside_has_its_result_before_it_hands_it_over():
+    cuda = RecordedCuda()
+    queue = CudaQueue(CPU, cuda)
+    assert queue.beside(lambda: cuda.log.append("work") or 7) == 7
+    assert cuda.log == ["work", "wait for stream"]
+    with pytest.raises(ValueError, match="broken"):
+        queue.beside(lambda: (_ for _ in ()).throw(ValueError("broken")))
+    assert cuda.current_stream == "default"
+
+
+def test_a_runner_frees_its_caches_at_once(gpt):
+    gc.collect()
+    gc.disable()
+    try:
+        runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()))
+        cache = weakref.ref(runner.slots.cache)
+        del runner
+        assert cache() is None, "something in the runner holds the runner"
+    finally:
+        gc.enable()
