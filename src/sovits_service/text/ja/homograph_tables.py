@@ -13,7 +13,7 @@ class Homograph:
     Attributes:
         said: katakana as it sounds; None leaves the word as it is, and ends the search.
         accent: mora of the accent's kernel in its phrase, 0 for none; None where the word does not begin a phrase.
-        before: found up to the word; after: found right behind it; near: found anywhere around it.
+        before: found up to the word; after: found right behind it; near: found anywhere between the marks around it.
         instead_of: what OpenJTalk may have said; anything where it is empty.
     """
 
@@ -40,12 +40,10 @@ _FOOD = (
 )
 _LONELY = "道|通り|路地|場所|山|森|部屋|町|街|家|公園|夜|寺|神社|海岸|廊下|校舎|ビル|静か|暗|寂し|路|駅"
 _CONTAINER = (
-    " "
     "箱|瓶|ビン|器|皿|コップ|グラス|財布|バッグ|袋|缶|部屋|椅子|ペットボトル|容器|鞄|かばん|ポケット|引き出し|冷蔵庫|胃|弁当|"
     "バケツ|リスト|文字|配列|ファイル|棺|籠|カゴ|段ボール|状態|タンク|電池"
 )
 _PERSONS = (
-    " "
     "年寄り|初めて|はじめて|担当|一般|高齢|外国|関係|会員|女性|男性|妊娠中|お連れ|希望|お持ち|既婚|未婚|独身|家族|遺族|地元|近所|"
     "先輩|上司|車椅子|車いす|多く|大勢|すべて|全て|全員|別|ほか|他|次|土地|在住|出身|お住まい|お勤め|経験|素人|プロ|"
     "[者員人生客歳代様]|以上|以下|未満|さん|連れ|持ち|対象|以外"

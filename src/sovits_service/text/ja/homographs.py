@@ -20,14 +20,15 @@ def settle_homographs(words: list[dict[str, Any]], before: str = "", after: str 
         Words in order, whose strings joined are those of before.
     """
     words = _join_compounds(words, before)
-    text = "".join((before, *(word["string"] for word in words), after))
+    stretch = "".join(word["string"] for word in words)
+    text = before + stretch + after
     settled = []
     start = len(before)
     for word in words:
         surface = word["string"]
         end = start + len(surface)
         for rule in HOMOGRAPHS.get(surface, ()):
-            if _applies(rule, text, start, end, word["pron"]):
+            if _applies(rule, text, start, end, word["pron"], stretch):
                 word = word if rule.said is None else _read(word, rule.said, rule.accent)
                 break
         settled.append(word)
@@ -35,12 +36,12 @@ def settle_homographs(words: list[dict[str, Any]], before: str = "", after: str 
     return settled
 
 
-def _applies(rule: Homograph, text: str, start: int, end: int, pronounced: str) -> bool:
+def _applies(rule: Homograph, text: str, start: int, end: int, pronounced: str, near: str) -> bool:
     return (
         (not rule.instead_of or pronounced in rule.instead_of)
         and (rule.before is None or rule.before.search(text[max(start - 24, 0) : start]) is not None)
         and (rule.after is None or rule.after.match(text[end : end + 24]) is not None)
-        and (rule.near is None or rule.near.search(text) is not None)
+        and (rule.near is None or rule.near.search(near) is not None)
     )
 
 
@@ -54,7 +55,7 @@ def _join_compounds(words: list[dict[str, Any]], before_all: str) -> list[dict[s
             before = before_all + "".join(word["string"] for word in words[max(place - 3, 0) : place])
             following = words[place + len(parts) : place + len(parts) + 3]
             after = "".join(word["string"] for word in following)
-            if _applies(rule, before + after, len(before), len(before), "") and rule.said:
+            if _applies(rule, before + after, len(before), len(before), "", "") and rule.said:
                 whole = {**words[place], "string": "".join(parts), "pos": "名詞", "pos_group1": "一般"}
                 joined.append(_read(whole, rule.said, rule.accent))
                 place += len(parts)
