@@ -18,7 +18,7 @@ from sovits_service.text.reading import Reader, Reading
 from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
-from sovits_service.text.written import plain_markup, plain_money
+from sovits_service.text.written import plain_markup
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _runs(text: Spoken, mode: str, japanese: bool) -> list[tuple[str, Spoken]]:
                 piece = piece.sub(_WIDE_PAUSE_AT_END, "")
             elif after.language in ("zh", "yue"):  # 5G/4G网络
                 piece = piece.sub(_SLASH_AT_END, " ")
-        runs.append((run.language, piece if run.language == "en" else plain_money(piece)))
+        runs.append((run.language, piece))
     return runs
 
 

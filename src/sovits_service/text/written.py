@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from decimal import Decimal
 
 from sovits_service.text.spoken import Spoken
 
@@ -21,8 +20,6 @@ _MARKUP = (
 )
 _EUROPEAN = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d,]|\.\d)")
 _RATIO_OF_THOUSANDS = re.compile(r"(?<=\d[:：])(\d{1,3}(?:,\d{3})+)(?![\d,])")
-_LARGE_MONEY = re.compile(r"(?<=[$€£¥￥₩₹])(\s?)(\d{1,6}(?:\.\d{1,3})?)\s?(bn|mn|tn|[BMKkT])(?![A-Za-z])")
-_ZEROS = {"k": 3, "K": 3, "M": 6, "mn": 6, "B": 9, "bn": 9, "T": 12, "tn": 12}
 
 
 def plain_markup(text: Spoken) -> Spoken:
@@ -33,8 +30,3 @@ def plain_markup(text: Spoken) -> Spoken:
         text = text.sub(pattern, kept)
     text = text.sub(_EUROPEAN, lambda match: f"{match[1].replace('.', ',')}.{match[2]}")
     return text.sub(_RATIO_OF_THOUSANDS, lambda match: match[1].replace(",", ""))
-
-
-def plain_money(text: Spoken) -> Spoken:
-    """`$3.5bn` in full, for the languages that count in ten thousands."""
-    return text.sub(_LARGE_MONEY, lambda match: match[1] + f"{Decimal(match[2]).scaleb(_ZEROS[match[3]]):f}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from sovits_service.text.en.dates import read_dates
-from sovits_service.text.en.figures import read_figures
-from sovits_service.text.en.quantities import read_quantities
+from sovits_service.text.en import kinds
+from sovits_service.text.en.dates import read_words, read_zones
 from sovits_service.text.en.spellings import read_abbreviations, read_capitals, read_roman_numerals
 from sovits_service.text.en.typography import plain_text, strip_accents
 from sovits_service.text.en.web import read_addresses
@@ -16,7 +15,66 @@ from sovits_service.text.spoken import Span, Spoken
 MAX_PIECE_CHARACTERS = 1000  # patterns look ahead and back; in pieces of this size their time stays linear in the text
 
 _PIECE = re.compile(rf".{{1,{MAX_PIECE_CHARACTERS}}}(?=\s|$)|.{{1,{MAX_PIECE_CHARACTERS}}}", re.DOTALL)
+_COMPASS_POINTS = {"N": "north", "S": "south", "E": "east", "W": "west"}
+_SHORT_BEFORE_FIGURES = {
+    "apt": "apartment", "p": "page", "pg": "page", "pp": "pages", "ch": "chapter", "chap": "chapter",
+    "sec": "section", "eq": "equation", "rm": "room", "fig": "figure", "vol": "volume", "ste": "suite",
+}  # fmt: skip
+_BEFORE_FIGURES = (
+    (re.compile(r"\bRs\.? ?(?=\d)"), "₹"),
+    (re.compile(r"(?<=\d )([A-Z])s\b"), r"\1's"),
+    (
+        re.compile(rf"\b({'|'.join(_SHORT_BEFORE_FIGURES)})\. ?(?=[#(]?\d)", re.IGNORECASE),
+        lambda m: f"{_short_before_figure(m[1])} ",
+    ),
+    (re.compile(r"(?<![A-Za-z])([a-z])([a-z])\^"), lambda m: f"{m[1].upper()} {m[2].upper()}^"),
+    (re.compile(r"(?<=[\d ])sq\.? (?=(?:ft|m|km|mi|in|yd|cm|mm)\b)"), "sq"),
+    (re.compile(r"(?<=[\d ])cu\.? (?=(?:ft|m|km|cm|mm)\b)"), "cu"),
+    (re.compile(r"(?<=\d)( ?)fl\. ?oz\b"), r"\1floz"),
+    (re.compile(r"(?<=\d)( ?)(tb?sp)s\b"), r"\1\2"),
+    (re.compile(r"(?<=\d) in\.? (?=(?:wide|long|tall|deep|high|thick|by|x)\b)"), " inches "),
+    (re.compile(r"(?<=\b1) in\.(?=,|\s*$)"), lambda m: " inch" + ("" if m.string[m.end() :].strip() else ".")),
+    (re.compile(r"(?<=\d) in\.(?=,|\s*$)"), lambda m: " inches" + ("" if m.string[m.end() :].strip() else ".")),
+    (
+        re.compile(
+            r"(?<=\d )([NSEW])\. ?(?=\d|[A-Z][a-z])"
+            r"|(?<![\w.])([NSEW])\. (?=(?:Carolina|Dakota|Virginia|Korea|America)\b)"
+        ),
+        lambda m: f"{_COMPASS_POINTS[m[1] or m[2]].capitalize()} ",
+    ),
+    (re.compile(r"(?<=[Pp]ress )\*|(?<=[Dd]ial )\*"), "star"),
+    (re.compile(r"(?<=\s)#(?=[\s.,!?]|$)"), "pound"),
+    (
+        re.compile(r"\b([Ss]cene|[Aa]ct|[Cc]hapter|[Pp]art|[Vv]olume|[Pp]ages?) ([ivx]{1,5})\b"),
+        lambda m: f"{m[1]} {m[2].upper()}",
+    ),
+    (re.compile(r"(?<=\d)° ?([NSEW])(?!\w)"), lambda m: f"° {_COMPASS_POINTS[m[1]]}"),
+    (re.compile(r"(?<=[\d)]) ?[×*·] ?(?=\()|(?<=\)) ?[x×*·] ?(?=[\d(])|(?<=\d%) [*] (?=\d)"), " times "),
+)
+
+
+def _short_before_figure(word: str) -> str:
+    said = _SHORT_BEFORE_FIGURES[word.lower()]
+    return said.capitalize() if word[0].isupper() else said
+
+
 _WORD_SIGNS = (
+    (re.compile(r"\s?%"), " percent"),
+    (re.compile(r"(?<=[\w)])\^\(?(?:2|two)\)?(?!\w)"), " squared"),
+    (re.compile(r"(?<=[\w)])\^\(?(?:3|three)\)?(?!\w)"), " cubed"),
+    (re.compile(r"(?<=[\w)])\^\(?([a-z-]+)\)?"), r" to the power of \1"),
+    (re.compile(r" ?× ?"), " times "),
+    (re.compile(r" ?÷ ?"), " divided by "),
+    (re.compile(r"(?<=[A-Za-z)]) \+ (?=[\w(])"), " plus "),
+    (re.compile(r" ?== ?| ?(?<![=<>!])=(?![=>]) ?"), " equals "),
+    (re.compile(r" ?!= ?"), " does not equal "),
+    (re.compile(r" ?<= ?(?=\w)"), " is at most "),
+    (re.compile(r" ?>= ?(?=\w)"), " is at least "),
+    (re.compile(r" ?[-=]+> ?"), " to "),
+    (re.compile(r"(?<=[\w)]) ?< ?(?=[\w(])"), " is less than "),
+    (re.compile(r"(?<=[\w)])>(?=[\w(])"), " is greater than "),
+    (re.compile(r"(?<=\w) > (?=[A-Z])"), ", "),  # Settings > General
+    (re.compile(r"(?<=[\w)]) > (?=[\w(])"), " is greater than "),
     (re.compile(r"(?<![A-Za-z])([A-GJ-Z])#(?!\w)"), r"\1 sharp"),
     (re.compile(r"\b([A-Za-z])\+\+"), r"\1 plus plus"),
     (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
@@ -57,11 +115,11 @@ def normalize(text: Spoken, mark_words: Callable[[Spoken], Spoken] = lambda text
 
 def _normalize_piece(text: Spoken, dropped: list[Span]) -> Spoken:
     text = read_addresses(text)
-    text = read_dates(text)
-    text = read_quantities(text)
+    for pattern, words in _BEFORE_FIGURES:
+        text = text.sub(pattern, words)
+    text = read_zones(kinds.read(read_words(text)))
     text = read_abbreviations(text)
     text = read_roman_numerals(text)
-    text = read_figures(text)
     for pattern, words in _WORD_SIGNS:
         text = text.sub(pattern, words)
     text = read_capitals(strip_accents(text))

@@ -42,10 +42,15 @@ _SHORT_WORDS |= {word.capitalize(): full for word, full in _SHORT_WORDS.items() 
 _TITLE = re.compile(rf"\b({'|'.join(_TITLES)})(?:\. ?|\b(?= [A-Z][a-z]))")
 _DOCTOR = re.compile(r"\bDr\.? ?(?=[A-Z][a-z])")
 _DRIVE = re.compile(r"(?<=[a-z]) Dr\.?(?=[,;.]|$| [a-z])")
+_STARTERS = (
+    "The|It|He|She|They|We|You|This|That|These|In|On|At|But|And|So|If|When|There|A|An|I|My|Our|Then|What|Why|How|As|To|"
+    "For|Now|No|Yes|Please"
+)
+_BEGINS = rf" (?:{_STARTERS}) [a-z]"  # a sentence
 _STREET = re.compile(
     r"\b((?!(?:Mount|Mt|Port|Fort|Sault|Lake|East|West|North|South|Old|New|The|In|On|At|From|And|"
-    r"Of)\b)[A-Z][a-z]+|\d{1,3}(?:st|nd|rd|th)) "
-    r"(St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)(?:\.(?=,? ?\w)|\b)"
+    r"Of)\b)[A-Z][a-z]+|[a-z\-]*(?:st|nd|rd|th)|Junior) "
+    rf"(St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)(?:(\.)(?={_BEGINS})|\.(?=,? ?\w)|\b)"
 )
 _SAINT = re.compile(r"\bSt\.? (?=[A-Z][a-z])")
 _SHORT = re.compile(rf"\b({'|'.join(sorted(_SHORT_WORDS, key=len, reverse=True))})\.(?=(\s+[^\s])|[,;:)]|\s*$)")
@@ -71,6 +76,7 @@ _LATIN = (
     (re.compile(r"\b([Hh]e|[Hh]is|[Hh]im|[Ss]he|[Hh]ers?)/(s?he|hers?|his|him)\b"), r"\1 or \2"),
     (re.compile(r"(?<=[a-z])\(e?s\)"), "s"),
     (re.compile(r"(?<=[A-Z])/(?=[A-Z])"), " "),
+    (re.compile(r"\bJr\.(?= (?:Blvd|St|Ave|Way|Dr|Rd|Hwy|Pkwy)\b)"), "Junior"),
     (re.compile(r"\bCo\.,? Ltd\b\.?"), "Company Limited"),
     (re.compile(r"(?<=\d )([A-Z])s\b|\b(?!Ms\b)([B-HJ-TV-Z])s\b"), r"\1\2's"),
     (re.compile(r"(?<=[a-z]{3})/(?=(?:day|week|month|year|hour|minute|second|person|night)\b)"), " per "),
@@ -79,9 +85,7 @@ _LATIN = (
 )
 _INITIALS = re.compile(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,8})(?=('s)\b|[^A-Za-z]|$)")
 _INITIAL = re.compile(
-    r"\b([A-Z])\.(?= (?!(?:The|It|He|She|They|We|You|This|That|These|In|On|At|But|And|So|If|When|There|A|An|I|My|"
-    r"Our|Then|"
-    r"What|Why|How|As|To|For|Now|No|Yes)\b)[A-Z](?:[a-z]|\.))"
+    rf"(?<!\b[AP] )\b([A-Z])\.(?= (?:(?!(?:{_STARTERS})\b)[A-Z](?:[a-z]|\.)|(?!(?:and|or|but)\b)[a-z]{{3}}))"
 )
 _LETTERED = re.compile(
     r"\b(?:vitamin|plan|hepatitis|grade|type|class|group|section|part|figure|table|appendix|option|team|point|model|unit|gate|"
@@ -150,7 +154,7 @@ def read_abbreviations(text: Spoken) -> Spoken:
         text = text.sub(pattern, words)
     text = text.sub(_DOCTOR, "Doctor ")
     text = text.sub(_DRIVE, " Drive")
-    text = text.sub(_STREET, lambda m: f"{m[1]} {_STREETS[m[2]]}")
+    text = text.sub(_STREET, lambda m: f"{m[1]} {_STREETS[m[2]]}{m[3] or ''}")
     text = text.sub(_SAINT, "Saint ")
     text = text.sub(_TITLE, lambda m: f"{_TITLES[m[1]]} ")
     text = text.sub(_SHORT, _short_word)
@@ -212,7 +216,8 @@ def _roman(match: re.Match[str]) -> str:
 def _initial(match: re.Match[str]) -> str:
     """`George W. Bush`; but the letter after `Plan` or `Vitamin` ends its sentence."""
     before = match.string[max(0, match.start() - 12) : match.start()]
-    return match[0] if _LETTERED.search(before) else match[1]
+    is_name = match.string[match.end() + 1].islower()
+    return match[1] if is_name or not _LETTERED.search(before) else match[0]
 
 
 def _ends_phrase(match: re.Match[str]) -> bool:
@@ -276,17 +281,25 @@ _IT_NOUN = re.compile(
 )
 
 
+_SAYS = re.compile(r" (?:said|says|told|asked|confirmed|reported)\b")
+
+
 def _is_initials_here(word: str, match: re.Match[str], shouted: bool) -> bool:
     """`IT support`, `the WHO` and `the US` are initials, `do IT` and `WHO said` are words."""
-    if shouted:
-        return False
     before = match.string[max(0, match.start() - 5) : match.start()].lower()
     after = match.string[match.end() :][:20]
-    if word == "IT":
-        is_alone = not re.search("[A-Za-z]", match.string[: match.start()] + match.string[match.end() :])
-        return is_alone or bool(_IT_NOUN.match(after)) or before.endswith((" in ", " an "))
     if word == "WHO":
         return before.endswith("the ")
+    if shouted:
+        return False
+    if word == "IT":
+        is_alone = not re.search("[A-Za-z]", match.string[: match.start()] + match.string[match.end() :])
+        return (
+            is_alone
+            or bool(_IT_NOUN.match(after))
+            or before.endswith((" in ", " an "))
+            or _SAYS.match(after) is not None
+        )
     return False
 
 

@@ -68,11 +68,14 @@ def say(value: Value, place: Place) -> str | None:
             return "、".join(map(digit_by_digit, groups))
         case Digits(groups=groups, mark=mark):
             joint = {".": "ドット" if len(groups) == 4 else "点", ":": "対", "x": "かける", "/": "、"}.get(mark, "の")
+            if value.unit:
+                return joint.join(groups) + unit_names("ja")[value.unit]
             return joint.join(groups) if mark != " " else "、".join(map(digit_by_digit, groups))
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
-            if value.unit:
-                return f"{top}、{bottom}{unit_names('ja')[value.unit]}"
-            return f"{'マイナス' if sign else ''}{whole + 'と' if whole else ''}{bottom}ブンノ{top}"
+            unit = unit_names("ja").get(value.unit, "")
+            if value.unit == "mmHg":
+                return f"{top}、{bottom}{unit}"
+            return f"{'マイナス' if sign else ''}{whole + 'と' if whole else ''}{bottom}ブンノ{top}{unit}"
         case Power(number=number, exponent=exponent):
             times = "" if number.digits == "1" else number.digits + "かける"
             return f"{times}10の{exponent.replace('-', 'マイナス')}乗"

@@ -46,7 +46,7 @@ _PART = re.compile(rf"{NUMBER}%?|[A-Za-zα-ωΑ-Ω]|[{POWERS}⁻]+|\^-?\d+|\S")
 _HALF = r"(?:\s?([AaPp])(?:\.\s?[Mm](?:\.|\b)|[Mm])(?![A-Za-z]))"
 _TIME = r"(\d{1,3})[:：]([0-5]\d)(?:[:：]([0-5]\d)(?:[.,](\d{1,6}))?)?(?![\d:：]|\.\d)"
 _CLOCK = re.compile(rf"(?<![\d.:：]){_TIME}{_HALF}?")
-_HOUR = re.compile(rf"(?<![\d.:：])(1[0-2]|0?[1-9]){_HALF}")
+_HOUR = re.compile(rf"(?<![\d.:：])(\d{{1,2}}){_HALF}")
 _HOUR_RANGE = re.compile(rf"(?<![\d.:：-])(1[0-2]|0?[1-9])\s?[-–~～]\s?(1[0-2]|0?[1-9]){_HALF}")
 _YEAR_MONTH_DAY = re.compile(
     r"(?<!\d)(?<!\d\.)([12]\d{3})([-/.])\s?(0?[1-9]|1[0-2])\2\s?(0?[1-9]|[12]\d|3[01])(?!\d|[-/]\d|\.\d)"
@@ -63,8 +63,9 @@ _RATIO = re.compile(
 )
 _POWER = re.compile(r"(?<![A-Za-z\d.])(\d{1,12}(?:\.\d{1,12})?)[eE]\+?(-?\d{1,3})(?![A-Za-z\d.])")
 _FRACTION = re.compile(
-    rf"(?<![\d./])([-−])?(?:(\d{{1,6}})[ +](?=\d{{1,3}}/\d{{1,3}}(?!\d)))?({NUMBER})/(\d{{1,12}}(?:\.\d{{1,12}})?)"
-    r"(?![\d/]|[.,]\d)(?:\s?(mmHg)(?![A-Za-z]))?"
+    rf"(?<![\d./])([-−])?(?:(\d{{1,6}})(?:[ +]| and )(?=\d{{1,3}}/\d{{1,3}}(?!\d)))?({NUMBER})/"
+    r"(\d{1,12}(?:\.\d{1,12})?)"
+    r"(?![\d/]|[.,]\d)"
 )
 _SIZE = re.compile(
     rf"(?<![\dA-Za-z.])({NUMBER})\s?(?:×|\*|(?<=\d)[xX](?=\d)|\sx\s)\s?({NUMBER})"
@@ -94,18 +95,19 @@ class Finder:
         currency = alternatives(habits.currencies)
         signs = "".join(sorted({re.escape(sign[-1]) for sign in habits.currencies if not sign[-1].isalnum()}))
         self._anchor = re.compile(
-            rf"(?<![A-Za-z\d])[A-Za-z][A-Za-z/&]{{0,15}}[.$€£¥\-#:]?[ -]?(?=[{signs}]?\.?\d)"
-            rf"|[{signs}](?=\s?[-+]?[\d.])|[-+±~～〜–—≈<>#√](?=[ {signs}]?[\d.(])|\d|\.(?=\d)"
+            rf"(?<![A-Za-z\d])[A-Za-z][A-Za-z/&]{{0,15}}[.\-#:]?[ -]?(?=[{signs}]?\.?\d)"
+            rf"|[{signs}](?=\s?[-+]?[\d.])|[-+±~～〜–—≈<>#√'](?=[ {signs}]?[\d.(])|\((?=\d{{2,4}}\))|\d|\.(?=\d)"
         )
         sign = rf"((?<![{habits.no_sign_after}])[-+±])?"
         scale = rf"(?:\s?({habits.scales}))?({habits.more})?"
         unit = rf"(?:(?:\s?(?:{habits.apart_units})|(?:{habits.touching_units})){habits.unit_end})"
-        per = rf"(?:\s?/\s?({alternatives(habits.per)})(?![A-Za-z\d]))?" if habits.per else "()"
+        per = rf"(?:(?:\s?/\s?(?:a )?|\sper )({alternatives(habits.per)})(?![A-Za-z\d]))?" if habits.per else "()"
         letter = rf"(?:\s?({habits.money_scales}))?"
         self._money = re.compile(
             rf"{sign}(?<![A-Za-z])({currency})\s?([-+±])?({NUMBER}){letter}{scale}(?:\s?({currency})(?![A-Za-z]))?{per}"
         )
         self._money_after = re.compile(rf"{sign}({NUMBER}){letter}{scale}\s?({currency})(?![A-Za-z]){per}")
+        self._unit = re.compile(unit)
         self._amount = re.compile(rf"{sign}({NUMBER}){scale}({unit})?{per}")
         self._between = re.compile(habits.between)
 
@@ -137,6 +139,10 @@ class Finder:
         for value, end in self._values(text, start):
             if (said := self._say(value, Place(text, start, end))) is not None:
                 return end, said
+        for pattern, words in self._habits.last:
+            match = pattern.match(text, start)
+            if match and (said := words(match)) is not None:
+                return match.end(), said
         return None
 
     def _formula(self, match: re.Match[str]) -> str:
@@ -153,8 +159,8 @@ class Finder:
             _standards(text, start),
             _dates(text, start),
             self._clocks(text, start),
-            _groups(text, start),
-            _powers_and_fractions(text, start),
+            self._groups(text, start),
+            self._powers_and_fractions(text, start),
             self._amounts(text, start),
         )
 
@@ -176,6 +182,23 @@ class Finder:
             yield Range(first, last[0], between[0]), last[1]
         yield first, end
 
+    def _groups(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
+        for pattern, mark in _GROUPS:
+            if match := pattern.match(text, start):
+                numbers = _PLAIN if mark in ":x" else _NUMERAL
+                groups = tuple(number.replace(",", "") for number in numbers.findall(match[0]))
+                unit = self._unit.match(text, match.end()) if mark == "x" else None
+                yield Digits(groups, mark, unit[0].strip() if unit else ""), (unit or match).end()
+
+    def _powers_and_fractions(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
+        if match := _POWER.match(text, start):
+            yield Power(_number(match[1]), match[2]), match.end()
+        if match := _FRACTION.match(text, start):
+            sign, whole, top, bottom = match.groups()
+            unit = self._unit.match(text, match.end())
+            said = unit[0].strip() if unit else ""
+            yield Fraction(top.replace(",", ""), bottom, whole or "", sign or "", said), (unit or match).end()
+
     def _amounts(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
         """A range of two amounts, the first of them, and at last the bare number."""
         if found := self._amount_at(text, start):
@@ -189,16 +212,21 @@ class Finder:
     def _amount_at(self, text: str, start: int) -> tuple[Amount, int] | None:
         if match := self._money.match(text, start):
             sign, currency, inner, written, letter, scale, more, _, per = match.groups()
-            value = Amount(_number(written, sign or inner, letter), currency, True, scale or "", per or "", bool(more))
-        elif match := self._money_after.match(text, start):
+            return self._priced(written, sign or inner, letter, scale, more, currency, per), match.end()
+        if match := self._money_after.match(text, start):
             sign, written, letter, scale, more, currency, per = match.groups()
-            value = Amount(_number(written, sign, letter), currency, True, scale or "", per or "", bool(more))
-        elif match := self._amount.match(text, start):
+            return self._priced(written, sign, letter, scale, more, currency, per), match.end()
+        if match := self._amount.match(text, start):
             sign, written, scale, more, unit, per = match.groups()
             value = Amount(_number(written, sign), (unit or "").strip(), False, scale or "", per or "", bool(more))
-        else:
-            return None
-        return value, match.end()
+            return value, match.end()
+        return None
+
+    def _priced(self, written: str, sign: str | None, letter: str | None, *rest: str | None) -> Amount:
+        scale, more, currency, per = rest
+        word = self._habits.letter_scales.get(letter or "")
+        number = _number(written, sign, None if word else letter)
+        return Amount(number, currency or "", True, word or scale or "", per or "", bool(more))
 
 
 def _number(written: str, sign: str | None = None, letter: str | None = None) -> Number:
@@ -228,18 +256,3 @@ def _dates(text: str, start: int) -> Iterator[tuple[Value, int]]:
         if match := pattern.match(text, start):
             parts = dict(zip(written, (group for group in match.groups() if group.isdigit()), strict=True))
             yield Date(parts.get("y", ""), parts["m"], parts.get("d", ""), written), match.end()
-
-
-def _groups(text: str, start: int) -> Iterator[tuple[Value, int]]:
-    for pattern, mark in _GROUPS:
-        if match := pattern.match(text, start):
-            numbers = _PLAIN if mark in ":x" else _NUMERAL
-            yield Digits(tuple(number.replace(",", "") for number in numbers.findall(match[0])), mark), match.end()
-
-
-def _powers_and_fractions(text: str, start: int) -> Iterator[tuple[Value, int]]:
-    if match := _POWER.match(text, start):
-        yield Power(_number(match[1]), match[2]), match.end()
-    if match := _FRACTION.match(text, start):
-        sign, whole, top, bottom, unit = match.groups()
-        yield Fraction(top.replace(",", ""), bottom, whole or "", sign or "", unit or ""), match.end()

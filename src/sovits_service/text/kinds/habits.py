@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 OwnRule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
@@ -15,7 +15,7 @@ class Habits:
     """How amounts, telephones and ranges are written.
 
     Attributes:
-        currencies: signs, codes and words of currencies, and their names.
+        currencies: signs, codes and words of currencies.
         scales: a pattern of what multiplies a number (`万`, `million`).
         money_scales: a pattern of letters that do so behind a currency (`$5M`).
         telephones: the country's numbers; each group of a pattern is a group of digits, one called `plus` a country's.
@@ -26,10 +26,13 @@ class Habits:
         unit_end: what may not follow a unit.
         apart_units: a pattern of the units that may stand apart from their number.
         touching_units: a pattern of those that may not.
+        money_scales: a pattern of letters that multiply an amount of money.
+        letter_scales: the words of those letters; without one, the number is written out.
         own: rules of the language alone, tried before the common ones.
+        last: such rules for what the language has left to them.
     """
 
-    currencies: Mapping[str, str]
+    currencies: Iterable[str]
     scales: str
     telephones: tuple[re.Pattern[str], ...] = ()
     between: str = r"\s?[-~～–—]\s?"
@@ -40,4 +43,6 @@ class Habits:
     touching_units: str = r"(?!)"
     unit_end: str = r"(?![A-Za-z\d²³])"
     money_scales: str = r"(?:bn|mn|tn|[BMKkT])(?![A-Za-z])"
+    letter_scales: Mapping[str, str] = field(default_factory=dict)
     own: tuple[OwnRule, ...] = ()
+    last: tuple[OwnRule, ...] = ()

@@ -35,7 +35,8 @@ def unit_names(language: str) -> Mapping[str, str]:
                 names.setdefault(sign, name)
             base = cells[1].split()[0]
             for prefix in cells[0].strip("-"):
-                names.setdefault(prefix + base, prefixes[prefix] + name)
+                said = "/".join(prefixes[prefix] + part if part else "" for part in name.split("/"))
+                names.setdefault(prefix + base, said)
     square, cube = _SQUARE_AND_CUBE[language]
     for metre in _METRES:
         for power, signs in ((square, "²2"), (cube, "³3")):

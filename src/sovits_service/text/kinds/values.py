@@ -83,15 +83,16 @@ class Telephone:
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Groups of digits with one mark between them: `1.2.3`, `192.168.0.1`, `978-7-111`, `1/2/3`, `16:9`, `4:3:2`."""
+    """Groups of digits with one mark between them: `192.168.0.1`, `978-7-111`, `1/2/3`, `16:9`, `3x4` and a unit."""
 
     groups: tuple[str, ...]
     mark: str
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Fraction:
-    """`1/2`, with the whole number before it and its sign; two pressures where a unit follows (`120/80mmHg`)."""
+    """`1/2`, with the whole number before it and its sign; two pressures where the unit is (`120/80mmHg`)."""
 
     top: str
     bottom: str

@@ -96,15 +96,18 @@ def say(value: Value, place: Place) -> str | None:
             if mark == ":":
                 return " 대 ".join(map(number, groups))
             if mark in ".x":
-                return {".": "점", "x": " 곱하기 "}[mark].join(map(number, groups))
+                return {".": "점", "x": " 곱하기 "}[mark].join(map(number, groups)) + unit_names("ko").get(
+                    value.unit, ""
+                )
             return ("-" if mark in "- " else ", ").join(map(code if mark in "- " else sino, groups))
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
-            if value.unit:
-                return f"{number(top)}, {number(bottom)} {unit_names('ko')[value.unit]}"
+            unit = unit_names("ko").get(value.unit, "")
+            if value.unit == "mmHg":
+                return f"{number(top)}, {number(bottom)} {unit}"
             if re.match(r"\s?분기", place.after) and bottom == "4":
                 return f"{number(top)}사"
             said = _PAIRED.get((top, bottom)) or f"{number(bottom)}분의 {number(top)}"
-            return (_MINUS if sign else "") + (f"{sino(whole)}과 " if whole else "") + said
+            return (_MINUS if sign else "") + (f"{sino(whole)}과 " if whole else "") + said + unit
         case Power(number=factor, exponent=exponent):
             times = "" if factor.digits == "1" else f"{number(factor.digits)} 곱하기 "
             return f"{times}십의 {_signed(exponent)} 제곱"

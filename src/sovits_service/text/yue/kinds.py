@@ -63,13 +63,15 @@ def say(value: Value, place: Place) -> str | None:
             return {
                 ".": lambda: "點".join(map(cardinal, groups)),
                 ":": lambda: "比".join(map(number, groups)),
-                "x": lambda: "乘".join(map(number, groups)),
+                "x": lambda: "乘".join(map(number, groups)) + unit_names("yue").get(value.unit, ""),
                 "/": lambda: ",".join(map(number, groups)),
             }.get(mark, lambda: ",".join(map(digit_by_digit, groups)))()
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
-            if value.unit:
-                return f"{number(top)},{number(bottom)}{unit_names('yue')[value.unit]}"
-            return f"{'負' if sign else ''}{cardinal(whole) + '又' if whole else ''}{number(bottom)}分之{number(top)}"
+            unit = unit_names("yue").get(value.unit, "")
+            if value.unit == "mmHg":
+                return f"{number(top)},{number(bottom)}{unit}"
+            lead = ("負" if sign else "") + (f"{cardinal(whole)}又" if whole else "")
+            return f"{lead}{number(bottom)}分之{number(top)}{unit}"
         case Power(number=factor, exponent=exponent):
             times = "" if factor.digits == "1" else number(factor.digits) + "乘"
             return f"{times}十嘅{_signed(exponent)}次方"

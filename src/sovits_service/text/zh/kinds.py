@@ -156,7 +156,7 @@ def _groups(value: Digits, place: Place) -> str | None:
         case "/":
             return ",".join(map(read_cardinal, groups))
         case "x":
-            return "乘".join(map(read_number, groups))
+            return "乘".join(map(read_number, groups)) + unit_names("zh").get(value.unit, "")
         case _:
             return "比".join(map(read_number, groups))
 
@@ -167,10 +167,11 @@ def _fraction(value: Fraction, place: Place) -> str:
         return f"{_code(top)},{_code(bottom)}"
     if place.before.endswith("第"):
         return f"{read_cardinal(top)},{read_cardinal(bottom)}"
-    if value.unit or _BLOOD_PRESSURE.search(place.before):
-        return f"{read_number(top)},{read_number(bottom)}{unit_names('zh').get(value.unit, '')}"
+    unit = unit_names("zh").get(value.unit, "")
+    if value.unit == "mmHg" or _BLOOD_PRESSURE.search(place.before):
+        return f"{read_number(top)},{read_number(bottom)}{unit}"
     whole = f"{read_cardinal(value.whole)}又" if value.whole else ""
-    return f"{'负' if value.sign else ''}{whole}{read_number(bottom)}分之{read_number(top)}"
+    return f"{'负' if value.sign else ''}{whole}{read_number(bottom)}分之{read_number(top)}{unit}"
 
 
 def _formula(parts: tuple[str, ...]) -> str:

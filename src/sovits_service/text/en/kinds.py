@@ -1,0 +1,559 @@
+"""How English says numbers, amounts, clocks, telephones and figures of every kind (American, without "and")."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from sovits_service.text.en.currencies import CURRENCIES, EAST_ASIAN_SCALES, LETTER_SCALES, PER, SCALES
+from sovits_service.text.en.dates import DATE_RULES, MONTHS, clock, date, duration, is_day, stop, time_of_day
+from sovits_service.text.en.numbers import (
+    cardinal,
+    decimal,
+    ordinal,
+    ordinal_of_words,
+    plural,
+    spell_digits,
+    year,
+)
+from sovits_service.text.kinds.find import NUMBER, Finder
+from sovits_service.text.kinds.habits import Habits
+from sovits_service.text.kinds.units import alternatives, unit_names
+from sovits_service.text.kinds.values import (
+    Amount,
+    Clock,
+    Date,
+    Digits,
+    Formula,
+    Fraction,
+    Place,
+    Power,
+    Range,
+    Standard,
+    Telephone,
+    Value,
+)
+from sovits_service.text.spoken import Spoken
+
+CODE_DIGITS = 11  # a figure of so many digits without commas that counts nothing is a code, and said digit by digit
+
+_SIGNS = {"-": "negative ", "+": "plus ", "±": "plus or minus ", "": ""}
+_LETTER_UNITS = ("m", "g", "L", "l", "h", "s", "V", "W")
+_TOUCHING = (*_LETTER_UNITS, "us", "Pa", "in")
+_NOT_UNITS = frozenset((*_TOUCHING, "A", "N", "J", "B", "%p", "t", "ℓ", "K", "rad", "Gs"))
+_FAMOUS = {("24", "7"): "twenty-four seven", ("9", "11"): "nine eleven", ("20", "20"): "twenty twenty"}
+_OPERATORS = {
+    "+": "plus", "-": "minus", "×": "times", "*": "times", "x": "times", "X": "times", "÷": "divided by",
+    "/": "divided by", "=": "equals", "<": "is less than", ">": "is greater than", "≤": "is at most",
+    "≥": "is at least", "≠": "does not equal", "≈": "is about", "±": "plus or minus", "√": "the square root of",
+}  # fmt: skip
+_SINGULAR_NOUN = re.compile(
+    r" (?!(?:and|or|for|to|in|on|at|a|an|the|per|of|is|was|from|by|with|as|if|but|each|more|less|off|total|now|today|"
+    r"that|which|when|so|because|after|before|than|then|every|worth|into|plus|minus|will|would|could)\b)[A-Za-z]{2,}"
+)
+_ARTICLE = re.compile(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
+_TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
+_MANY = re.compile(r" (?:people|users|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
+_DECADE_BEFORE = re.compile(
+    r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]|\d0s (?:and|or|to|through) )$", re.IGNORECASE
+)
+_COUNTED = re.compile(
+    r" (?!(?:was|is|has|as|this|its|his|us|yes|does|plus|minus|across|always|perhaps|towards|besides|unless|less|"
+    r"news|thus)\b)"
+    r"(?:[a-z]+ing |[a-z]+ed |new |old |more |other |different |small |large )?(?:[a-z]{2,}s|people|men|women|"
+    r"children|feet|percent)\b"
+)
+_YEAR_BEFORE = re.compile(
+    r"\b(?:in|since|by|until|till|from|of|before|after|during|circa|year|early|late|mid|summer|spring|fall|autumn|"
+    rf"winter|and|to|class|the|{'|'.join(sorted(set(MONTHS.values())))}),? $",
+    re.IGNORECASE,
+)
+_MODEL_BEFORE = re.compile(r"\b[A-Z]{2,5} $")
+# Words that make the digits after them a code, said one by one
+_SPELT_AFTER = re.compile(
+    r"\b(?:code|pin|passcode|password|zip|id|otp|account|card|extension|ext\.?|tracking|serial|dial|call|phone|"
+    r"telephone|mobile|tel\.?|fax|text|ticket|isbn|license|invoice|order|confirmation|case|reference|routing|policy|"
+    r"ending in|ends in|last four(?: digits)?)(?:(?: (?:number|no\.?|code|is|at|on|me|was))*(?::? ?#? ?| ))$",
+    re.IGNORECASE,
+)
+# Words that make it a name, said in pairs: Room 305, Highway 101, Error 404
+_NAMED_AFTER = re.compile(
+    r"\b(?:room|rm\.?|suite|ste\.?|apt\.?|apartment|flat|highway|hwy\.?|interstate|route|flight|gate|error(?: code)?|"
+    r"status(?: code)?|http|bus|area code|boeing|airbus)(?: (?:is|was|of))? #?$",
+    re.IGNORECASE,
+)
+_MAILED_TO = re.compile(r"\b(?:send|ship|deliver|mail|sent|shipped|delivered)\b[^.!?]{0,12} to $", re.IGNORECASE)
+_PASSWORD = re.compile(r"\b(?:password|passcode|passphrase)(?: (?:is|was))?:? $", re.IGNORECASE)
+_CHARACTERS = {"$": "dollar", "#": "pound", "@": "at", "!": "exclamation mark", "%": "percent", "&": "and",
+               "*": "star", "_": "underscore", "-": "dash", "+": "plus"}  # fmt: skip
+_STATE = (
+    "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]"
+)
+_ALNUM_PIECE = re.compile(r"[A-Za-z]+|\d+|-")
+
+
+def read_number(number: str) -> str:
+    """A number with or without separators and decimals; leading zeros are said."""
+    whole, _, fraction = number.replace(",", "").partition(".")
+    if fraction:
+        return decimal(whole, fraction)
+    if len(whole) > 1 and whole.startswith("0"):
+        return spell_digits(whole)
+    return cardinal(whole)
+
+
+def say(value: Value, place: Place) -> str | None:
+    """The words of a value in its place; None where it is no such thing there."""
+    match value:
+        case Amount():
+            return _amount(value, place)
+        case Range(first=Amount() as first, last=Amount() as last, between=between):
+            return _range(first, last, between, place)
+        case Range(first=Clock() as first, last=Clock() as last):
+            low, high = _clock(first, place), _clock(last, place)
+            if first.minute == "" and not first.half:
+                low = cardinal(first.hour)
+            return f"{low} to {high}" if low and high else None
+        case Clock():
+            return _clock(value, place)
+        case Date():
+            return _date(value, place)
+        case Telephone(groups=groups, plus=plus):
+            return ("plus " if plus else "") + ", ".join(map(_phone_group, groups))
+        case Digits():
+            return _groups(value, place)
+        case Fraction():
+            return _fraction(value)
+        case Power(number=number, exponent=exponent):
+            power = f"negative {cardinal(exponent[1:])}" if exponent.startswith("-") else cardinal(exponent)
+            return f"{read_number(number.digits)} times ten to the power of {power}"
+        case Formula(parts=parts):
+            return _formula(parts, place)
+        case Standard(name=name, number=number, year=year_digits):
+            return f"{name.replace('/', ' ')} {_standard_number(number)}, {year(year_digits)}"
+    return None
+
+
+def _standard_number(number: str) -> str:
+    """`9001` as nine thousand one, as people say it, `2828.1` as twenty-eight twenty-eight point one."""
+    whole, _, part = number.partition(".")
+    said = year(whole) if len(whole) == 4 else spell_digits(whole) if len(whole) > 4 else cardinal(whole)
+    return f"{said} point {spell_digits(part)}" if part else said
+
+
+def _phone_group(digits: str) -> str:
+    return f"{cardinal(digits[0])} hundred" if digits in ("800", "900") else spell_digits(digits)
+
+
+def _date(value: Date, place: Place) -> str | None:
+    if value.written == "md":
+        return _month_slash_day(value.month, value.day, place)
+    if value.written == "ym":
+        return f"{MONTHS_OF_YEAR[int(value.month) - 1]} {year(value.year)}" if value.month[0] == "0" else None
+    year_digits, month, day = value.year, value.month, value.day
+    if value.written == "dmy":
+        # month first with slashes and hyphens, as in America, unless that is no month; day first with dots
+        if len(year_digits) == 2:
+            year_digits = ("19" if int(year_digits) >= 70 else "20") + year_digits
+        is_dotted = "." in place.text[place.start : place.end]
+        if not (is_dotted or int(day) > 12):
+            month, day = day, month
+    if not is_day(month, day):
+        return None
+    ending = " " if place.after[:1] == "T" else ""
+    return date(int(month), day, year_digits) + ending
+
+
+MONTHS_OF_YEAR = tuple(dict.fromkeys(MONTHS.values()))
+
+
+def _month_slash_day(month: str, day: str, place: Place) -> str | None:
+    """`due 12/31`; `on 9/11` has a name of its own, and `by 1/2` is a half."""
+    if f"{month}/{day}" in ("9/11", "1/2", "1/3", "1/4", "2/3", "3/4"):
+        return None
+    dated = re.search(
+        r"\b(?:by|on|due|until|since|date:|ends|starts|begins|expires|from|through) $", place.before, re.IGNORECASE
+    )
+    if not dated and not re.match(r" at \d", place.after):
+        return None
+    return f"{MONTHS_OF_YEAR[int(month) - 1]} {ordinal(day)}"
+
+
+def _clock(value: Clock, place: Place) -> str | None:
+    hour, minute, second, half = value.hour, value.minute, value.second, value.half
+    if half:
+        return (clock(hour, minute or "00", half) + stop(place)) if int(hour) <= 24 else None
+    if second:
+        is_time = int(hour) < 24 and (
+            re.search(r"\b(?:at|from|until|till|by|since|before|after|on|is|was) $|T$", place.before, re.IGNORECASE)
+            or place.after.startswith("Z")
+        )
+        seconds = duration("", "", second) or "zero seconds"
+        return f"{time_of_day(hour, minute)} and {seconds}" if is_time else duration(hour, minute, second)
+    if not minute or int(hour) > 24 or re.match(" ?(?:ratio|aspect|scale|odds)", place.after):
+        return None
+    return time_of_day(hour, minute)
+
+
+def _groups(value: Digits, place: Place) -> str | None:
+    groups = value.groups
+    match value.mark:
+        case ".":
+            return " point ".join(
+                spell_digits(group) if len(group) > 1 and group[0] == "0" else cardinal(group) for group in groups
+            )
+        case "-" | " ":
+            return ", ".join(map(_phone_group, groups))
+        case "/":
+            return " slash ".join(map(cardinal, groups))
+        case "x":
+            if re.match(r"\s?=", place.after):
+                return None
+            unit = f" {_names(value.unit)[1]}" if value.unit else ""
+            if not unit and " x " in place.text[place.start : place.end]:
+                return " times ".join(map(read_number, groups))
+            sides = (year(group) if len(group) == 4 and group.isdigit() else read_number(group) for group in groups)
+            return " by ".join(sides) + unit
+        case _:
+            return " to ".join(map(read_number, groups))
+
+
+def _fraction(value: Fraction) -> str | None:
+    top, bottom = value.top, value.bottom
+    if "." in top or "." in bottom:
+        return f"{read_number(top)} out of {read_number(bottom)}"
+    unit = f" {_names(value.unit.strip(' .'))[1]}" if value.unit else ""
+    if value.unit == "mmHg":
+        return f"{cardinal(top)} over {cardinal(bottom)}{unit}"
+    if not value.whole and (top, bottom) in _FAMOUS:
+        return _FAMOUS[top, bottom]
+    said = _share(top, bottom)
+    if value.whole:
+        if not 0 < int(top) < int(bottom):
+            return None
+        said = said.replace("one", "a", 1) if said in ("one half", "one quarter") else said
+        said = f"{cardinal(value.whole)} and {said}"
+    elif unit:
+        unit = " of a" + ("n" if unit[1] in "aeiou" else "") + f" {_names(value.unit.strip(' .'))[0]}"
+    return _SIGNS["-" if value.sign else ""] + said + unit
+
+
+def _share(top: str, bottom: str) -> str:
+    """`2/3` as two thirds; pairs that are no fraction of anything with over."""
+    above, below = int(top), int(bottom)
+    if above + below == 100 and above % 10 == 0:
+        return f"{cardinal(above)} {cardinal(below)}"  # shares of a whole: 80/20
+    if above == below and above > 1:
+        return f"{cardinal(above)} out of {cardinal(below)}"
+    if below == 1 and above <= 1:
+        return cardinal(above)
+    if not above > 0 or below < 2 or (above > below and below > 10) or below > 1000:
+        return f"{cardinal(above)} over {cardinal(below)}"
+    name = "half" if below == 2 else ordinal_of_words(cardinal(below))
+    return f"{cardinal(above)} {name if above == 1 else plural(name)}"
+
+
+def _formula(parts: tuple[str, ...], place: Place) -> str | None:
+    """Letters stay apart from words; a power is `squared`, `cubed` or `to the power of`."""
+    signs = [part for part in parts if not part[-1].isalnum()]
+    times = [part for part in parts if part in ("x", "X", "×", "*")]
+    if set(signs) <= {"×", "*"} and len(times) == len(parts) // 2 and not place.after.startswith("="):
+        return None  # 1920x1080 is a size
+    if re.search(r"\d ?$", place.before):
+        return None  # 9.8 m/s^2
+    said: list[str] = []
+    for i, part in enumerate(parts):
+        before = parts[i - 1] if i else ""
+        if part[0] == "^" or part[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ":
+            exponent = part.lstrip("^")
+            said.append({"2": "squared", "3": "cubed"}.get(exponent) or f"to the power of {_exponent(exponent)}")
+        elif part[0].isdigit() or part[0] == ".":
+            said.append(read_number(part.rstrip("%")) + (" percent" if part.endswith("%") else ""))
+        elif part == "-" and not before[-1:].isalnum():
+            said.append("negative")
+        elif part in _OPERATORS and (part not in "xX" or before[-1:].isdigit()):
+            said.append(_OPERATORS[part])
+        else:
+            said.append(part)
+    return f" {' '.join(said)} "
+
+
+def _exponent(exponent: str) -> str:
+    if exponent.lstrip("-").isdigit():
+        return _SIGNS["-" if exponent[0] == "-" else ""] + cardinal(exponent.lstrip("-"))
+    return exponent
+
+
+def _names(unit: str) -> tuple[str, str]:
+    """A unit in the singular and the plural."""
+    one, slash, many = unit_names("en")[unit].partition("/")
+    return one, many or (
+        one if slash else one.replace("degree", "degrees") if " " in one and "degree" in one else one + "s"
+    )
+
+
+def _scaled(value: Amount) -> str:
+    """A number and its scale in words; `10万` is moved to our thousands."""
+    digits, scale = value.number.digits, value.scale.strip(" -")
+    if scale in EAST_ASIAN_SCALES:
+        zeros = EAST_ASIAN_SCALES[scale]
+        whole, _, fraction = digits.partition(".")
+        moved, rest = whole + fraction[:zeros].ljust(zeros, "0"), fraction[zeros:]
+        return decimal(moved, rest) if rest else cardinal(moved)
+    return f"{read_number(digits)} {scale}".rstrip()
+
+
+def _is_adjective(place: Place) -> bool:
+    """`a $5 bill`, `a 27" screen`: the unit stays singular."""
+    return bool(_ARTICLE.search(place.before[-9:]) and _SINGULAR_NOUN.match(place.after))
+
+
+def _amount(value: Amount, place: Place) -> str | None:
+    lead = " " if place.before[-1:].isalnum() and value.unit else ""
+    per = f" per {PER[value.per]}" if value.per else ""
+    if value.is_money:
+        return f"{lead}{_SIGNS[value.number.sign]}{_money(value, _is_adjective(place))}{per}"
+    if value.unit:
+        return _measure(value, place, per)
+    if value.number.sign:
+        return (
+            _SIGNS[value.number.sign] + (_plain(value, place) or "")
+            if value.number.sign != "-" or not re.search(r"[\w)\]'\".,]$", place.before)
+            else None
+        )
+    if value.scale:
+        return f"{_scaled(value)}{' ' if place.after[:1].isalpha() else ''}"
+    if re.match(r"[A-Za-z]|-[A-Za-z\d]", place.after) or re.search(r"[A-Za-z]-?$", place.before):
+        return None if _ALNUM.match(place.text, place.start) else _plain(value, place)
+    return _plain(value, place)
+
+
+def _money(value: Amount, singular: bool = False) -> str:
+    names = CURRENCIES[value.unit]
+    one, many = names[:2]
+    if singular:
+        many = one
+    if value.scale:
+        return f"{_scaled(value)} {many}"
+    whole, fraction = value.number.whole, value.number.fraction
+    if not fraction or len(fraction) > 2 or len(names) < 4:
+        fraction = "" if set(fraction) == {"0"} else fraction
+        amount = decimal(whole, fraction) if fraction else cardinal(whole)
+        return f"{amount} {one if amount == 'one' else many}"
+    units, hundredths = int(whole or "0"), int(fraction.ljust(2, "0"))
+    small = f"{cardinal(hundredths)} {names[2] if hundredths == 1 else names[3]}"
+    if not units:
+        return small if hundredths else f"zero {many}"
+    main = f"{cardinal(units)} {one if units == 1 else many}"
+    return f"{main} and {small}" if hundredths else main
+
+
+def _measure(value: Amount, place: Place, per: str = "") -> str | None:
+    unit = value.unit.strip(" .-")
+    digits = value.number.digits
+    is_hyphened = value.unit.startswith("-")
+    if unit == "in" and is_hyphened:
+        return None  # 3-in-1
+    is_decade = len(digits) == 4 or (len(digits) == 2 and _DECADE_BEFORE.search(place.before))
+    if unit == "s" and digits.isdigit() and digits.endswith("0") and is_decade:
+        return None  # the 1990s, in her 30s
+    amount = _scaled(value)
+    if unit == "m" and _MANY.match(place.after):
+        return f"{amount} million"
+    one, many = _names(unit)
+    if unit == "bps" and float(digits) < 1000:
+        one, many = "basis point", "basis points"
+    singular = is_hyphened or amount == "one"
+    singular = singular or bool(_TURN.match(place.after)) if unit.startswith("°") else singular or _is_adjective(place)
+    is_end = value.unit.endswith(".") and re.match(r"\s*$|\s+[A-Z][a-z]", place.after) is not None
+    return f"{_SIGNS[value.number.sign]}{amount} {one if singular else many}{per}{'.' if is_end else ''}"
+
+
+def _range(first: Amount, last: Amount, between: str, place: Place) -> str | None:
+    low, high = first.number, last.number
+    if first.unit or last.unit or last.scale:
+        if first.is_money and not last.is_money and not last.unit:
+            last = Amount(last.number, first.unit, True, last.scale, last.per)
+        if last.is_money and (not first.unit or first.unit == last.unit):
+            per = f" per {PER[last.per]}" if last.per else ""
+            same = first.unit == last.unit and ((not low.fraction and not high.fraction) or last.scale)
+            start = _scaled(first) if same or not first.unit else _money(first)
+            return f"{_SIGNS[low.sign]}{start} to {_money(last)}{per}"
+        if (first.unit and last.unit != first.unit) or first.is_money or last.is_money:
+            return None
+        per = f" per {PER[last.per]}" if last.per else ""
+        end = _measure(last, Place(place.text, place.end, place.end), per) if last.unit else _scaled(last)
+        return f"{_SIGNS[low.sign]}{_scaled(first)} to {end}" if end else None
+    if low.sign or high.sign or "to" in between:
+        return None
+    if re.match(r"-[a-z]|[A-Za-z\d/]|-\d|[.,]\d", place.after):
+        if not re.match("-[a-z]", place.after):
+            return None
+        return f"{read_number(low.digits)} to {read_number(high.digits)}"
+    falls = " - " in between and float(low.digits) > float(high.digits)
+    if falls or (" - " in between and place.after.lstrip().startswith("=")):
+        return f"{read_number(low.digits)} minus {read_number(high.digits)}"
+    if re.match(" ?[+×÷*]", place.after):
+        return None
+    return f"{_plain_words(first, place)} to {_plain_words(last, place)}"
+
+
+def _plain(value: Amount, place: Place) -> str:
+    """A figure on its own, kept apart from letters that touch it."""
+    lead = " " if place.before[-1:].isalpha() else ""
+    more = " plus " if value.more else ""
+    return f"{lead}{_plain_words(value, place)}{more}{' ' if place.after[:1].isalpha() else ''}"
+
+
+def _plain_words(value: Amount, place: Place) -> str:
+    """Digits as a code, a name or a year where the words beside say so, and else by value."""
+    number, before, after = value.number.digits, place.before, place.after
+    if value.number.grouped or not number.isdigit():
+        return read_number(number)
+    if 3 <= len(number) <= 20 and _SPELT_AFTER.search(before) and not _COUNTED.match(after):
+        return spell_digits(number)
+    if len(number) == 5 and _MAILED_TO.search(before):
+        return spell_digits(number)
+    if len(number) in (3, 4) and _NAMED_AFTER.search(before) and not _COUNTED.match(after):
+        return _named(number)
+    counted = _COUNTED.match(after)
+    if len(number) == 4 and "1000" < number < "3000":
+        if counted and not number.endswith("00") and not _YEAR_BEFORE.search(before[-12:]):
+            return cardinal(number)
+        return year(number)
+    if len(number) == 4 and not number.endswith("00") and _MODEL_BEFORE.search(before[-8:]):
+        return year(number)
+    return spell_digits(number) if len(number) >= CODE_DIGITS and not counted else read_number(number)
+
+
+def _named(digits: str) -> str:
+    """`305` as three oh five, `210` as two ten, `500` as five hundred, `1200` as twelve hundred."""
+    if len(digits) == 4:
+        return year(digits) if digits[0] != "0" else spell_digits(digits, "oh")
+    if digits.endswith("00") or digits[0] == "0":
+        return cardinal(digits) if digits[0] != "0" else spell_digits(digits, "oh")
+    rest = f"oh {cardinal(digits[2])}" if digits[1] == "0" else cardinal(digits[1:])
+    return f"{cardinal(digits[0])} {rest}"
+
+
+def _alphanumeric(match: re.Match[str]) -> str:
+    """Model names such as `B12`, `RTX3090` and `GPT-4`: letters and figures apart; `3-year-old` keeps its hyphens."""
+    pieces = _ALNUM_PIECE.findall(match[0])
+    words = []
+    for i, piece in enumerate(pieces):
+        if piece == "-":
+            figures = [p for p in pieces[max(0, i - 1) : i + 2] if p.isdigit()]
+            words.append("-" if not figures or (i and pieces[i - 1].isdigit() and pieces[i + 1].islower()) else " ")
+        elif piece.isdigit():
+            words.append(_model_number(piece))
+        elif piece.isupper() and len(piece) <= 3 and "-" not in pieces[max(0, i - 1) : i + 2]:
+            words.append(" ".join(piece))
+        else:
+            words.append(piece)
+    joined = ""
+    for i, word in enumerate(words):
+        joined += (" " if i and word not in "- " and words[i - 1] not in "- " else "") + word
+    return joined
+
+
+def _model_number(digits: str) -> str:
+    if len(digits) > 4 or (len(digits) > 1 and digits.startswith("0")):
+        return spell_digits(digits)
+    if len(digits) == 4:
+        return year(digits)
+    return (
+        f"{cardinal(digits[0])} {cardinal(digits[1:])}" if len(digits) == 3 and digits[1] != "0" else cardinal(digits)
+    )
+
+
+_ALNUM = re.compile(
+    r"(?<![A-Za-z0-9])(?<!\d\.)(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]{1,40}(?:-[A-Za-z\d]{1,40}){0,8}"
+)
+
+
+def _password(match: re.Match[str]) -> str | None:
+    """Character by character."""
+    word = match[0].rstrip(".,;:!?")
+    before = match.string[max(0, match.start() - 24) : match.start()]
+    if not _PASSWORD.search(before) or not re.search("[A-Za-z]", word):
+        return None
+    said = (_CHARACTERS.get(c) or (cardinal(c) if c.isdigit() else c.upper() if c.isalpha() else "") for c in word)
+    return " ".join(said) + match[0][len(word) :]
+
+
+def _inches(match: re.Match[str]) -> str | None:
+    """`27"`, unless the mark closes a quotation."""
+    if match.string.count('"', 0, match.start()) % 2:
+        return None
+    place = Place(match.string, match.start(), match.end())
+    return f"{read_number(match[1])} inch{'' if _is_adjective(place) or match[1] == '1' else 'es'}"
+
+
+def _loss(match: re.Match[str]) -> str:
+    """`$(12.5)M`, as accountants write a loss."""
+    scale = LETTER_SCALES.get(match[2] or "", "")
+    return f"negative {read_number(match[1])} {scale} dollars".replace("  ", " ")
+
+
+_OWN = (
+    *DATE_RULES,
+    (re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)s?(?!\w)"), lambda m: _share(m[1], m[2])),
+    (re.compile(rf"({_STATE}) (\d{{5}})(?:-(\d{{4}}))?(?![\d\-])"),
+     lambda m: f"{' '.join(m[1])} {spell_digits(m[2])}" + (f", {spell_digits(m[3])}" if m[3] else "")),
+    (re.compile(r"[A-Za-z\d$@#!%&*_+\-.]{4,40}"), _password),
+    (re.compile(rf"\$ ?\(({NUMBER})\)(bn|[BMKk])?(?!\w)"), _loss),
+    (re.compile(rf"(?<![\w.])({NUMBER}) ?¢"), lambda m: f"{read_number(m[1])} cent{'' if m[1] == '1' else 's'}"),
+    (re.compile(r"(?:(?<=[.!?] )|^)(\d{1,2})[.)] (?=[A-Za-z'\"])"), lambda m: f"{ordinal(m[1])}, "),
+    (re.compile(r"~ ?(?=[\d$£€])"), lambda _: "about "),
+    (re.compile(r"(?<![^\s(])<(?=\d)"), lambda _: "less than "),
+    (re.compile(r"(?<![^\s(])>(?=\d)"), lambda _: "more than "),
+    (re.compile(r"(?<![\w&#])#(?=\d)|(?:No|NO|no)\. ?(?=\d)"), lambda _: "number "),
+    (re.compile(r"[Nn]os\. ?(?=\d)"), lambda _: "numbers "),
+    (re.compile(rf"(?<![\w.])({NUMBER})[xX×](?![\w\d])"), lambda m: f"{read_number(m[1])} times"),
+    (re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3}){1,10}|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b"),
+     lambda m: ordinal(m[1].replace(",", ""))),
+    (re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)"),
+     lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
+    (re.compile(rf"(?<![\w./])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)"), _inches),
+    (re.compile(r"(?<![\w.,\-])(\d{1,6})-to-(\d{1,6})(?=-[a-z]|(?![\w\-]))"),
+     lambda m: f"{cardinal(m[1])} to {cardinal(m[2])}"),
+    (re.compile(r"(?<![\w.,])\d{1,3}(?:[ \u202f]\d{3}){1,5}(?![\w]|[.,]\d)"),
+     lambda m: cardinal(re.sub(r"\D", "", m[0]))),
+    (re.compile(rf"(?<![\w.,$])(?<!\w-)({NUMBER})(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
+                rf"always)[a-z]{{3,}}s\b))(?![\w])"), lambda m: f"{read_number(m[1])} {LETTER_SCALES[m[2]]}"),
+)  # fmt: skip
+_TELEPHONES = (
+    re.compile(
+        r"(?<![\w.,\-+])(?:(\+\d{1,3})[ .\-]?|(1)[ .\-])?(?:\((\d{2,4})\) ?|"
+        r"(\d{3})[ .\-])(\d{3,4})[ .\-](\d{4})(?![\w\-]|[.,]\d)"
+    ),
+    re.compile(r"(?<![\w.,\-+])\+\d{1,3}(?:[ .\-]?\(?\d{1,5}\)?){1,5}(?![\w\-]|[.,]\d)"),
+    re.compile(r"(?<![\w.,\-+$])(\d{3})-(\d{4})(?![\w\-]|[.,]\d)"),
+)
+
+
+@lru_cache(maxsize=1)
+def _finder() -> Finder:
+    apart = alternatives([sign for sign in unit_names("en") if sign not in _NOT_UNITS])
+    letters = "|".join(_LETTER_UNITS)
+    habits = Habits(
+        currencies=CURRENCIES,
+        scales=rf"-?(?:{'|'.join(SCALES)})\b|{alternatives(EAST_ASIAN_SCALES)}",
+        telephones=_TELEPHONES,
+        between=r" ?(?:--?|~|–) ?| to ",
+        no_sign_after=r"\w)\]'\".,",
+        per=PER,
+        apart_units=rf"{apart}|(?<= )(?:{letters})(?=[ /^,;:!?)]|$|\.(?! \d))",
+        touching_units=rf"-(?:{apart})|{alternatives(_TOUCHING)}",
+        unit_end=r"(?![\w°²³])(?:\.(?=,| [a-z\d(]))?",
+        money_scales=rf"(?:{alternatives(LETTER_SCALES)})(?![A-Za-z])",
+        letter_scales=LETTER_SCALES,
+        own=_OWN,
+        last=((_ALNUM, _alphanumeric),),
+    )
+    return Finder(habits, say)
+
+
+def read(text: Spoken) -> Spoken:
+    """Say every kind."""
+    return _finder().read(text)
