@@ -260,6 +260,7 @@ class ConnectionSettings(BaseModel):
         header_bytes: of a request's address and headers together; a GET has its text there.
         header_s: how long they may take to arrive.
         body_s: how long a JSON body may take; `uploads.receive_s` is for uploads.
+        idle_s: how long a WebSocket may say nothing while nothing is said to it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -268,6 +269,7 @@ class ConnectionSettings(BaseModel):
     header_bytes: int = Field(default=128 * 1024, ge=1024)
     header_s: float = Field(default=10.0, gt=0)
     body_s: float = Field(default=30.0, gt=0)
+    idle_s: float = Field(default=600.0, gt=0)
 
 
 class CacheSettings(BaseModel):
@@ -331,6 +333,7 @@ class DialectSettings(BaseModel):
         sillytavern: of its providers for GPT-SoVITS, which speak at `/` too: their names of voices, and `/speakers`.
         openai: `/v1/audio/speech`, `/v1/models`, `/v1/audio/voices`.
         elevenlabs: `/v1/text-to-speech/{voice_id}`, `/v1/voices`.
+        websocket: the service's own `/ws/tts`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -339,6 +342,7 @@ class DialectSettings(BaseModel):
     sillytavern: bool = True
     openai: bool = True
     elevenlabs: bool = True
+    websocket: bool = True
 
 
 class ServiceSettings(BaseSettings):

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from sovits_service.api.app import create_app
 from sovits_service.settings import ServiceSettings
@@ -59,6 +59,8 @@ ROUTES: dict[Call, str] = {
     ("GET", "/openapi.json"): _PUBLIC,
     ("GET", "/objects/{key:path}"): "signature",
 }
+# Each asks for the scope synth, in a header or in its first message: tests/api/test_live.py, test_elevenlabs_live.py
+SOCKETS: list[Call] = [("WEBSOCKET", "/ws/tts")]
 SCOPES = ("synth", "upload", "admin")
 
 
@@ -79,6 +81,8 @@ def _calls(app: FastAPI) -> set[Call]:
 
 
 def _calls_of(route: BaseRoute) -> list[Call]:
+    if isinstance(route, WebSocketRoute):
+        return [("WEBSOCKET", route.path)]
     if isinstance(route, Mount):
         return [("GET", route.path)]
     inner = getattr(getattr(route, "original_router", None), "routes", None)
@@ -89,7 +93,7 @@ def _calls_of(route: BaseRoute) -> list[Call]:
 
 
 def test_every_route_is_in_the_table() -> None:
-    assert _calls(create_app(FastService(), ServiceSettings())) == set(ROUTES)
+    assert _calls(create_app(FastService(), ServiceSettings())) == set(ROUTES) | set(SOCKETS)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS])

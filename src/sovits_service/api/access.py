@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from sovits_service.api.pages import PageRules
 from sovits_service.errors import ForbiddenError, OverloadedError, RateLimitedError, UnauthorizedError
 from sovits_service.settings import KeyScope, ServiceSettings
 
 
-def presented_key(request: Request) -> str | None:
+def presented_key(request: HTTPConnection) -> str | None:
     """The key of `Authorization: Bearer ...`, `X-API-Key`, or ElevenLabs' `xi-api-key`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
@@ -37,12 +37,20 @@ class AccessControl:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._running: Counter[str] = Counter()
 
-    def authorize(self, request: Request, scope: KeyScope, *, counted: bool = True) -> str:
+    @property
+    def needs_key(self) -> bool:
+        """Whether keys are set, so that every client has to present one."""
+        return bool(self._settings.api_keys)
+
+    def authorize(
+        self, request: HTTPConnection, scope: KeyScope, *, counted: bool = True, key: str | None = None
+    ) -> str:
         """Lets a request through.
 
         Args:
             scope: what the key must allow.
             counted: whether the rate limit applies.
+            key: one that came in another way than a header.
 
         Returns:
             Whose request it is: a key's name, or the client's address where no keys are set.
@@ -53,15 +61,27 @@ class AccessControl:
             RateLimitedError: too many requests of this key or address.
         """
         self.pages.check_page(request, scope)
-        client = self._client(request, scope)
-        if counted and self._rate is not None and not self._limiter.hit(self._rate, client):
+        client = self._client(request, scope, key)
+        if counted:
+            self.count(client)
+        return client
+
+    def count(self, client: str) -> None:
+        """Counts a request against the rate limit.
+
+        Args:
+            client: as `authorize` returned it.
+
+        Raises:
+            RateLimitedError: too many requests of this key or address.
+        """
+        if self._rate is not None and not self._limiter.hit(self._rate, client):
             reset_s = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
             raise RateLimitedError(
                 f"too many requests: at most {self._settings.rate_limit}; wait and try again", max(1.0, reset_s)
             )
-        return client
 
-    def authorize_admin(self, request: Request) -> None:
+    def authorize_admin(self, request: HTTPConnection) -> None:
         """As `authorize`, for routes that change the whole service.
 
         Raises:
@@ -119,10 +139,10 @@ class AccessControl:
             if not self._running[holder]:
                 del self._running[holder]
 
-    def _client(self, request: Request, scope: KeyScope) -> str:
+    def _client(self, request: HTTPConnection, scope: KeyScope, key: str | None) -> str:
         if not self._settings.api_keys:
             return f"address:{request.client.host if request.client else ''}"
-        presented = presented_key(request)
+        presented = presented_key(request) or key
         if presented is None:
             raise UnauthorizedError("a key is required: send it as Authorization: Bearer KEY, or as X-API-Key")
         digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()

@@ -22,7 +22,7 @@ from sovits_service.api.dialects import api_v1, elevenlabs, openai, sillytavern
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
-from sovits_service.api.routes import objects, ops, read, tts, voices
+from sovits_service.api.routes import live, objects, ops, read, tts, voices
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
@@ -86,6 +86,8 @@ def create_app(
         routers += [api_v1.router, api_v1.admin_router]
     if settings.dialects.openai:
         routers.append(openai.router)
+    if settings.dialects.websocket:
+        routers.append(live.router)
     if settings.dialects.elevenlabs:
         routers.append(elevenlabs.router)
     if settings.dialects.sillytavern:

@@ -1,4 +1,4 @@
-"""An application and its settings in; how uvicorn serves it out: HTTP/1.1 with bounds on what comes before any route.
+"""An application and its settings in; how uvicorn serves it out: HTTP/1.1 and WebSocket, with bounds on every client.
 
 A request costs nothing but its headers until a route looks at its key, so what comes before is bounded here: how many
 connections there are, how long the headers of a request may be and how long they may take to arrive.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import logging
 from typing import Any
 
+import h11
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sovits_service.settings import ConnectionSettings, ServiceSettings
 
@@ -36,8 +39,10 @@ def server_config(app: ASGIApp, settings: ServiceSettings, **options: Any) -> uv
     return uvicorn.Config(
         app,
         http=functools.partial(BoundedProtocol, settings.connections),  # type: ignore[arg-type] # it is only called
-        # There is no WebSocket route; and uvicorn logs the whole address of an upgrade, with the text of a query.
-        ws="none",
+        ws=SilentWebSocket,
+        ws_max_size=settings.max_request_bytes,
+        ws_ping_timeout=settings.stall_s,  # one that does not read for a while answers no ping either
+        ws_per_message_deflate=False,  # sound does not get smaller, and what unfolds has no bound of its own
         h11_max_incomplete_event_size=settings.connections.header_bytes,
         timeout_keep_alive=_KEEP_ALIVE_S,
         proxy_headers=bool(settings.trusted_proxies),
@@ -47,6 +52,24 @@ def server_config(app: ASGIApp, settings: ServiceSettings, **options: Any) -> uv
         lifespan="off",
         **options,
     )
+
+
+_unheard = logging.getLogger(f"{__name__}.unheard")
+_unheard.disabled = True
+
+
+class SilentWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket without its log, which has the whole address of an upgrade; the edge logs each connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = self.conn.logger = _unheard
+        self.conn.debug = False
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The route has ended. A client that reads nothing any more would keep its connection for ever."""
+        super().on_task_complete(task)
+        self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 class BoundedProtocol(H11Protocol):
@@ -103,8 +126,13 @@ class BoundedProtocol(H11Protocol):
             return
         super().send_400_response(msg)
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hands the connection over; its request has arrived in time."""
+        self._stop_deadline()
+        super().handle_websocket_upgrade(event)
+
     def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that is asked for is passed over, as HTTP allows; the request is served."""
+        """Another upgrade that is asked for is passed over, as HTTP allows; the request is served."""
 
     @property
     def _is_idle(self) -> bool:

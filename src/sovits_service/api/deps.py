@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.types import Message, Receive
 
 from sovits_service.api.bodies import parse_fields
@@ -45,7 +45,7 @@ class ApiContext:
     on_control: Callable[[ControlCommand], None] | None = None
 
 
-def context_of(request: Request) -> ApiContext:
+def context_of(request: HTTPConnection) -> ApiContext:
     context = request.app.state.context
     assert isinstance(context, ApiContext)
     return context

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
@@ -105,7 +105,7 @@ class OpenAiErrorBody(BaseModel):
     error: OpenAiErrorDetail
 
 
-def _route_path(request: Request) -> str:
+def _route_path(request: HTTPConnection) -> str:
     """The path without what a reverse proxy puts before it."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", ""))
@@ -118,7 +118,7 @@ def status_of(error: BaseException, path: str) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def answer(error: Exception, request: Request) -> Response:
+def answer(error: Exception, request: HTTPConnection) -> Response:
     """The answer to a failed request whose headers have not been sent."""
     path = _route_path(request)
     status = status_of(error, path)

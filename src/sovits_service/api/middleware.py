@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass, field
 
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from sovits_service.api.errors import answer
 from sovits_service.errors import SovitsError
@@ -18,7 +19,7 @@ from sovits_service.tracing import RequestTracer, Stage
 
 _NOT_TRACED = frozenset({"/health", "/ready", "/metrics"})
 _SLASHES = re.compile(r"/{2,}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_METHODS = frozenset({"WEBSOCKET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 _log = structlog.get_logger(__name__)
 
@@ -84,13 +85,13 @@ class RequestEdge:
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         # A base URL that ends in a slash makes `//v1/audio/speech`; a form's habit makes `/tts/`.
         root = scope["root_path"] = self._root_path or scope.get("root_path", "")
         scope["path"] = root + _plain_path(scope["path"], root)
-        request = Request(scope)
+        request = HTTPConnection(scope)
         request_id = accept_request_id(request.headers.get("x-request-id"))
         scope["sovits.request_id"] = request_id
         scope["sovits.timings"] = RequestTimings()
@@ -98,7 +99,9 @@ class RequestEdge:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] == "websocket.accept":
+                status = 101
+            elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
@@ -108,7 +111,7 @@ class RequestEdge:
             outcome = "answered"
             try:
                 await self._app(scope, receive, send_with_id)
-            except ClientDisconnect:
+            except (ClientDisconnect, WebSocketDisconnect):
                 outcome = "client gone"
                 self._metrics.cancelled.inc()
             except asyncio.CancelledError:
@@ -131,7 +134,8 @@ class RequestEdge:
 
     def _account(self, scope: Scope, status: int, outcome: str) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        named = scope.get("method", "WEBSOCKET")
+        method = named if named in _METHODS else "other"
         timings: RequestTimings = scope["sovits.timings"]
         elapsed_s = timings.mark("total")
         self._metrics.requests.labels(method=method, route=route, status=str(status or 499)).inc()
@@ -144,7 +148,7 @@ class RequestEdge:
                 status=status or 499,
                 outcome=outcome,
                 request_id=scope["sovits.request_id"],
-                traceparent=Request(scope).headers.get("traceparent", ""),
+                traceparent=HTTPConnection(scope).headers.get("traceparent", ""),
             )
         stages = {f"{stage}_ms": round(duration, 1) for stage, duration in timings.stages_ms.items()}
         _log.info("request", method=method, route=route, status=status or 499, outcome=outcome, **stages)

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sovits_service.api.errors import answer
@@ -30,7 +30,7 @@ class PageRules:
         self._allowed_hosts = {name.lower() for name in settings.allowed_hosts}
         self._origins = {origin.lower() for origin in settings.cors_origins}
 
-    def check_host(self, request: Request) -> None:
+    def check_host(self, request: HTTPConnection) -> None:
         """Refuses a name that is not known, where one could have been pointed at this machine.
 
         Raises:
@@ -45,7 +45,7 @@ class PageRules:
                 "add it to allowed_hosts in configs/service.yaml"
             )
 
-    def check_page(self, request: Request, scope: KeyScope) -> None:
+    def check_page(self, request: HTTPConnection, scope: KeyScope) -> None:
         """Refuses a request that a web page makes without the right to.
 
         Pages of loopback origins may speak and list voices, those of `cors_origins` and of the service itself add
@@ -86,8 +86,8 @@ class KnownHosts:
         self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            request = Request(scope)
+        if scope["type"] in ("http", "websocket"):
+            request = HTTPConnection(scope)
             try:
                 self._rules.check_host(request)
             except ForbiddenError as error:
@@ -96,7 +96,7 @@ class KnownHosts:
         await self._app(scope, receive, send)
 
 
-def _page_of(request: Request) -> str | None:
+def _page_of(request: HTTPConnection) -> str | None:
     """The origin of the page that makes a request; None where none does, as far as a browser tells.
 
     Elements such as `<audio>` send no Origin, but where they are, by Sec-Fetch-Site and Referer.
@@ -117,7 +117,7 @@ def _page_of(request: Request) -> str | None:
     return None if site == "none" else "null"
 
 
-def _is_loopback(request: Request) -> bool:
+def _is_loopback(request: HTTPConnection) -> bool:
     address = (request.scope.get("server") or ("",))[0]
     return _is_address(address) and ipaddress.ip_address(address).is_loopback
 

@@ -81,6 +81,11 @@ def protect(text: Spoken) -> Spoken:
     return text.translate(_NO_PRIVATE).sub(_PROTECTED, lambda match: match.group().translate(_HIDE))
 
 
+def hide_inner_marks(text: str) -> str:
+    """The text, as long as it was, with the marks that end no sentence made unreadable, as `protect` does."""
+    return _PROTECTED.sub(lambda match: match.group().translate(_HIDE), text)
+
+
 def reveal(fragment: Spoken) -> Spoken:
     """Bring back the marks that `protect` hid."""
     return fragment.translate(_REVEAL)
