@@ -17,13 +17,14 @@ PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon
 # one thread a process, and memory that allocator and oneDNN would otherwise keep for shapes that do not come again
 TEST_ENV := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ONEDNN_PRIMITIVE_CACHE_CAPACITY=64
 
-.PHONY: help serve test check audit bench constraints clean
+.PHONY: help serve test check audit bench gpu constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
 	@echo "make check   format, lint, layers, types"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
+	@echo "make gpu     what a CUDA card makes of the engine, in eight minutes (PARTS=abcdefg; TINY=1 on a CPU)"
 
 serve: $(INSTALLED)
 	$(BIN)/sovits-service serve -c $(CONFIG) -a $(HOST) -p $(PORT)
@@ -45,6 +46,11 @@ audit: $(INSTALLED)
 	else \
 		echo "NOT AUDITED: $(ADVISORIES) cannot be reached from here; run make audit where it can" >&2; \
 	fi
+
+# Needs nothing of .venv: torch, transformers, numpy and safetensors of whatever Python there is.
+gpu:
+	PYTHONPATH=src:. $(shell test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -m benchmarks.gpu \
+		$(if $(TINY),--tiny) $(if $(PARTS),--parts $(PARTS))
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks

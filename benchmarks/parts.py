@@ -11,7 +11,7 @@ import torch
 
 from sovits_service.model_store import Model
 from sovits_service.models.hubert import Hubert
-from sovits_service.models.onnx.loading import TextEncoder
+from sovits_service.models.semantic_model import TextEncoder
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import ReferenceAudio
 

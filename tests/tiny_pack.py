@@ -13,6 +13,7 @@ from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.vits import Vits
+from tests.tiny_sizes import HUBERT
 
 GPT = GptConfig(width=16, heads=2, layers=2, feed_forward=64, phoneme_vocab=732, semantic_vocab=1025)
 VITS = SovitsConfig(
@@ -32,15 +33,6 @@ VITS = SovitsConfig(
     ref_hidden_channels=8,
     mrte_channels=16,
 )
-HUBERT_SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
 
 
 def write_gpt(path: Path, seed: int = 0, config: GptConfig = GPT) -> Path:
@@ -71,8 +63,8 @@ def write_pack(folder: Path, seed: int = 0) -> Path:
     """GPT, SoVITS and HuBERT, and the `tts_infer.yaml` that names them, whose path is returned."""
     (folder / "hubert").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    save_file(Hubert(HUBERT_SIZES).state_dict(), folder / "hubert/model.safetensors")
-    (folder / "hubert/config.json").write_text(json.dumps(HUBERT_SIZES), encoding="utf-8")
+    save_file(Hubert(HUBERT).state_dict(), folder / "hubert/model.safetensors")
+    (folder / "hubert/config.json").write_text(json.dumps(HUBERT), encoding="utf-8")
     gpt, sovits = write_gpt(folder / "gpt.ckpt", seed), write_sovits(folder / "sovits.pth", seed)
     config = folder / "tts_infer.yaml"
     config.write_text(

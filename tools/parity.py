@@ -31,7 +31,6 @@ from sovits_service.engine.sampler import SamplingRows, filtered_probabilities, 
 from sovits_service.models.checkpoint import Checkpoint
 from sovits_service.models.checkpoint_models import build_bigvgan, build_sovits, build_v4_vocoder, build_vits, fill
 from sovits_service.models.gpt import GptConfig, TextToSemantic
-from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.bigvgan import BigVganConfig
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
@@ -48,18 +47,19 @@ class Golden:
     """A stored case: `manifest` says which weights and settings, `tensors` are inputs and outputs.
 
     Attributes:
-        dtype: of the computation; `in_float64` changes it.
+        dtype, device: of the computation; `on` changes them.
     """
 
     name: str
     manifest: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     dtype: torch.dtype = torch.float32
+    device: torch.device | str = "cpu"
 
-    def in_float64(self) -> Golden:
-        """The same case, computed in float64."""
-        tensors = {key: value.double() if value.is_floating_point() else value for key, value in self.tensors.items()}
-        return replace(self, tensors=tensors, dtype=torch.float64)
+    def on(self, device: torch.device | str, dtype: torch.dtype) -> Golden:
+        """The same case, computed elsewhere and in other numbers."""
+        tensors = {key: t.to(device, dtype if t.is_floating_point() else t.dtype) for key, t in self.tensors.items()}
+        return replace(self, tensors=tensors, dtype=dtype, device=device)
 
     def state(self) -> dict[str, Tensor]:
         """The weights, made from their names, in float32."""
@@ -134,6 +134,7 @@ def compare(output: str, actual: Tensor, stored: Tensor, bound: float = BOUND) -
     """The largest difference as a part of the largest stored value; for integers 0 where all are equal."""
     if actual.shape != stored.shape:
         return Result(f"{output} (shape {tuple(actual.shape)}, stored {tuple(stored.shape)})", float("inf"), bound)
+    actual, stored = actual.cpu(), stored.cpu()
     if not stored.is_floating_point():
         return Result(output, 0.0 if torch.equal(actual, stored) else float("inf"), bound)
     return Result(output, float((actual - stored).abs().max() / stored.abs().max()), bound)
@@ -144,9 +145,11 @@ def check_t2s(golden: Golden) -> Iterator[Output]:
     state = golden.state()
     with torch.device("meta"):
         model = TextToSemantic(GptConfig.from_checkpoint(golden.manifest["config"], state))
-    fill(model, state, "GPT", "cpu", golden.dtype)
+    fill(model, state, "GPT", golden.device, golden.dtype)
     yield from _decode(golden, model, "")
-    if golden.dtype == torch.float32:
+    if golden.dtype == torch.float32 and golden.device == "cpu":
+        from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs  # no part of a check on a GPU
+
         with tempfile.TemporaryDirectory() as folder:
             write_graphs(model, "float32", Path(folder))
             onnx = OnnxGpt(Path(folder), "float32", torch.get_num_threads())
@@ -164,8 +167,9 @@ def _decode(golden: Golden, model: SemanticModel, prefix: str) -> Iterator[Outpu
         tokens: list[int] = []
         for step in range(n_steps):
             tokens.append(int(every[-1][: model.config.end_token].argmax()))
-            position = torch.tensor([len(prompt) + step])
-            decoded = slots.decode_step(torch.tensor(tokens[-1:]), position, position + len(text), n_entries + step + 1)
+            position = torch.tensor([len(prompt) + step], device=golden.device)
+            last = torch.tensor(tokens[-1:], device=golden.device)
+            decoded = slots.decode_step(last, position, position + len(text), n_entries + step + 1)
             every.append(decoded[0].clone())
         stride = n_steps // (len(stored_logits) - 1)
         yield Output(f"{prefix}logits{case}", torch.stack(every[::stride]), stored_logits)
@@ -208,7 +212,7 @@ def check_speaker(golden: Golden) -> Iterator[Output]:
     """The speaker embedding of 16 kHz samples."""
     with torch.device("meta"):
         model = ERes2NetV2()
-    fill(model, golden.state(), "speaker verification", "cpu", golden.dtype, unused=("seg_1.",))
+    fill(model, golden.state(), "speaker verification", golden.device, golden.dtype, unused=("seg_1.",))
     samples = golden.tensors["wav16k"].reshape(1, -1)
     yield Output("embedding", model(dsp.fbank(samples)), golden.tensors["embedding"])
 
@@ -217,7 +221,9 @@ def check_vits(golden: Golden) -> Iterator[Output]:
     """Waveforms without noise, and the semantic tokens of HuBERT features."""
     version = cast(ModelVersion, golden.manifest["version"])
     tensors = golden.tensors
-    model = build_vits(Checkpoint(golden.state(), golden.manifest["config"], version), dtype=golden.dtype)
+    model = build_vits(
+        Checkpoint(golden.state(), golden.manifest["config"], version), device=golden.device, dtype=golden.dtype
+    )
     codes = model.extract_codes(tensors["ssl"])
     yield Output("codes_of_ssl", codes, tensors["codes_of_ssl"][0])
     for name in sorted(name for name in tensors if name.startswith("wav_")):
@@ -234,7 +240,9 @@ def check_cfm(golden: Golden) -> Iterator[Output]:
     """Style, encoder features, and mels drawn from a stored noise."""
     version = cast(ModelVersion, golden.manifest.get("version", "v3"))
     tensors = golden.tensors
-    model = build_sovits(Checkpoint(golden.state(), golden.manifest["config"], version), dtype=golden.dtype)
+    model = build_sovits(
+        Checkpoint(golden.state(), golden.manifest["config"], version), device=golden.device, dtype=golden.dtype
+    )
     assert isinstance(model, CfmSynthesizer)
     style = model.style_embedding([tensors["refer0"]])
     yield Output("ge", style, tensors["ge"])
@@ -251,13 +259,15 @@ def check_cfm(golden: Golden) -> Iterator[Output]:
 
 def check_bigvgan(golden: Golden) -> Iterator[Output]:
     """The v3 vocoder."""
-    model = build_bigvgan(BigVganConfig.from_json(golden.manifest["config"]), golden.state(), dtype=golden.dtype)
+    model = build_bigvgan(
+        BigVganConfig.from_json(golden.manifest["config"]), golden.state(), device=golden.device, dtype=golden.dtype
+    )
     yield Output("wav", model(golden.tensors["mel"]), golden.tensors["wav"])
 
 
 def check_v4_vocoder(golden: Golden) -> Iterator[Output]:
     """The v4 vocoder."""
-    model = build_v4_vocoder(golden.state(), dtype=golden.dtype)
+    model = build_v4_vocoder(golden.state(), device=golden.device, dtype=golden.dtype)
     yield Output("wav", model(golden.tensors["mel"]), golden.tensors["wav"])
 
 
@@ -302,7 +312,7 @@ def read_goldens(folder: Path) -> Iterator[Golden]:
             yield Golden(path.stem, json.loads(path.read_text(encoding="utf-8")), load_file(tensors))
 
 
-def run(golden: Golden) -> list[Result]:
+def run(golden: Golden, bound: float = BOUND) -> list[Result]:
     """Runs the check that the golden's name picks; none for a name that no check knows."""
     check = find_check(golden.name)
     if check is None:
@@ -310,10 +320,10 @@ def run(golden: Golden) -> list[Result]:
     with torch.inference_mode():
         tolerance = golden.manifest.get("tolerance")
         if tolerance is None:
-            return [compare(output.name, output.actual, output.stored) for output in check(golden)]
+            return [compare(output.name, output.actual, output.stored, bound) for output in check(golden)]
         rounding = float(golden.manifest.get("rounding_tolerance", ROUNDING_BOUND))
         results: list[Result] = []
-        doubles = list(check(golden.in_float64()))
+        doubles = list(check(golden.on(golden.device, torch.float64)))
         for double, single in zip(doubles, check(golden), strict=True):
             results.append(compare(f"{double.name} in float64", double.actual, double.stored, float(tolerance)))
             results.append(compare(f"{double.name}, float32 of float64", single.actual, double.actual, rounding))

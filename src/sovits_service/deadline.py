@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from typing import TypeVar
-
-import anyio
 
 from sovits_service.errors import DeadlineExceededError
 
@@ -37,10 +36,10 @@ class Deadline:
         """
         started_s = time.monotonic()
         try:
-            with anyio.fail_after(max(0.0, self._left_s)) as scope:
+            async with asyncio.timeout(max(0.0, self._left_s)) as limit:
                 return await work
         except TimeoutError as error:
-            if not scope.cancelled_caught:
+            if not limit.expired():
                 raise
             raise DeadlineExceededError(
                 f"the speech was not ready within the deadline of {self._timeout_s:g} s; "

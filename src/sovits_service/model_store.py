@@ -33,9 +33,9 @@ from sovits_service.models.checkpoint_models import (
     load_v4_vocoder,
 )
 from sovits_service.models.hubert import Hubert
-from sovits_service.models.onnx.loading import ModelLoader, TextEncoder
+from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
-from sovits_service.models.semantic_model import Backend, Precision, SemanticModel
+from sovits_service.models.semantic_model import Backend, Precision, SemanticModel, TextEncoder
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan

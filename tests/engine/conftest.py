@@ -14,44 +14,18 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder
-from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.gpt import TextToSemantic
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
 from sovits_service.models.semantic_model import SemanticModel
-from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import AudioChunk, LanguageRun, ReferenceAudio, SamplingParams, Segment
-from tests.tiny_pack import HUBERT_SIZES
+from tests.tiny_sizes import GPT, HUBERT, VITS
 
 SLOTS = 16
 # What a test runs in that asks for it: pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 BACKENDS = ("torch-float32", "onnx-float32", "onnx-int8")
 CPU = torch.device("cpu")
-GPT = GptConfig(width=32, heads=2, layers=2, feed_forward=32, phoneme_vocab=40, semantic_vocab=65)
-VITS = SovitsConfig(
-    inter_channels=8,
-    hidden_channels=8,
-    filter_channels=16,
-    n_heads=2,
-    n_layers=2,
-    resblock="2",
-    resblock_kernel_sizes=(3, 5),
-    resblock_dilation_sizes=((1, 2), (1, 2)),
-    upsample_rates=(4, 4),
-    upsample_initial_channel=16,
-    upsample_kernel_sizes=(8, 8),
-    gin_channels=16,
-    n_phonemes=40,
-    ssl_channels=16,
-    codebook_size=64,
-    ref_spec_bins=33,
-    ref_hidden_channels=8,
-    mrte_channels=16,
-    n_flows=2,
-    sampling_rate=8_000,
-    hop_length=16,
-    filter_length=64,
-)
 
 
 def _randomised(model: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -104,7 +78,7 @@ def vits() -> Vits:
 @pytest.fixture(scope="session")
 def hubert() -> Hubert:
     torch.manual_seed(3)
-    return _randomised(Hubert(HUBERT_SIZES), 3)
+    return _randomised(Hubert(HUBERT), 3)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """v3 and v4 in the engine: windows that carry on, batches across requests, streams without clicks."""
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,29 +12,14 @@ from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.errors import SynthesisError
-from sovits_service.models.sovits.cfm_synthesizer import CfmConfig, CfmSynthesizer
-from sovits_service.models.sovits.dit import DitConfig
-from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
+from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
+from sovits_service.models.sovits.hifigan import Hifigan
+from tests.tiny_sizes import CFM as CONFIG
+from tests.tiny_sizes import VOCODER
 
-from .conftest import CPU, SLOTS, VITS, _randomised, collect, joined, options, segment, voice
+from .conftest import CPU, SLOTS, _randomised, collect, joined, options, segment, voice
 from .test_engine import speak
 
-DIT = DitConfig(channels=16, n_layers=1, head_channels=8, ff_channels=16, text_channels=16, text_layers=1)
-CONFIG = CfmConfig(
-    sovits=replace(VITS, version="v4", sampling_rate=32_000, hop_length=640, filter_length=2048, ref_spec_bins=704),
-    dit=replace(DIT, text_ff_channels=16),
-    bridge_layers=1,
-)
-VOCODER = HifiganConfig(
-    in_channels=100,
-    upsample_rates=(10, 6, 8),
-    upsample_initial_channel=16,
-    upsample_kernel_sizes=(20, 12, 16),
-    resblock="2",
-    resblock_kernel_sizes=(3,),
-    resblock_dilation_sizes=((1, 2),),
-    gin_channels=0,
-)
 SAMPLES_PER_TOKEN = 4 * 480
 
 

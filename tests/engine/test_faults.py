@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
+import torch
 
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.scheduler import Scheduler
@@ -46,7 +47,7 @@ class Once:
 
 @pytest.mark.parametrize(("place", "name"), PLACES, ids=str)
 async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goes_on(
-    engine, lane, monkeypatch, place, name
+    engine, lane, monkeypatch, caplog, place, name
 ):
     expected = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
     if name is None:
@@ -56,14 +57,14 @@ async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goe
     else:
         fault = Once(getattr(place, name))
         monkeypatch.setattr(place, name, fault)
-    with capture_logs() as lines:
+    with caplog.at_level(logging.ERROR):
         results = await asyncio.gather(
             *(collect(speak(engine, lane, [segment(i)], voice(1), options(seed=i))) for i in range(3)),
             return_exceptions=True,
         )
     assert fault.has_raised
     assert any(isinstance(result, SynthesisError) for result in results)
-    assert "engine_fault" in [line["event"] for line in lines]
+    assert "engine_fault" in caplog.messages
     assert engine.is_alive
     again = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
     np.testing.assert_array_equal(again, expected)
@@ -72,7 +73,7 @@ async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goe
 
 
 async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_are_refused(
-    engine, lane, make_lane, monkeypatch
+    engine, lane, make_lane, monkeypatch, caplog
 ):
     def end(self, stages):
         raise SystemExit
@@ -80,27 +81,42 @@ async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_a
     jobs = [speak(engine, lane, [segment(i)], voice(1), options(seed=i, max_new_tokens=300)) for i in range(3)]
     waiting = [asyncio.create_task(collect(job)) for job in jobs]
     await engine.until(lambda: engine.stats().running_sequences >= 3)
-    with capture_logs() as lines:
+    with caplog.at_level(logging.ERROR):
         monkeypatch.setattr(type(lane), "step", end)
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [SynthesisError] * 3
-    assert "engine_loop_ended" in [line["event"] for line in lines]
+    assert "engine_loop_ended" in caplog.messages
     assert not engine.is_alive
     with pytest.raises(OverloadedError, match="restarted"):
         engine.admit()
     assert engine.stats().active_jobs == 0
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=type)
+@pytest.mark.parametrize("work", ["advance", "open", "prefill", "encode"])
+async def test_what_finds_no_memory_may_be_asked_again(engine, lane, monkeypatch, work, error):
+    def allocate(*args):
+        raise error
+
+    owner = {"prefill": lane._runner, "encode": lane._prompts}.get(work, lane.decoder)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, work, allocate)
+        with pytest.raises(OverloadedError, match="memory") as refused:
+            await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5)))
+    assert refused.value.retry_after_s > 0
+    assert joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5)))).size
+
+
 @pytest.mark.parametrize("work", ["advance", "open"])
-async def test_a_stage_goes_on_after_what_is_no_exception(engine, lane, monkeypatch, work):
+async def test_a_stage_goes_on_after_what_is_no_exception(engine, lane, monkeypatch, caplog, work):
     def end(*args):
         raise SystemExit
 
-    with monkeypatch.context() as patch, capture_logs() as lines:
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
         patch.setattr(type(lane.decoder), work, end)
         with pytest.raises(SynthesisError):
             await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))
-    assert "engine_fault" in [line["event"] for line in lines]
+    assert "engine_fault" in caplog.messages
     assert joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))).size
 
 

@@ -17,7 +17,7 @@ from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.vits import Vits
-from tests.tiny_pack import HUBERT_SIZES
+from tests.tiny_sizes import HUBERT
 
 from . import test_cfm
 from .conftest import GPT, VITS, options, segment, voice
@@ -79,7 +79,7 @@ def keeps_float32(module) -> bool:
 def half_pipeline():
     gpt = on_device(lambda: TextToSemantic(GPT))
     vits = on_device(lambda: Vits(VITS, weight_norm=False))
-    hubert = on_device(lambda: Hubert(HUBERT_SIZES))
+    hubert = on_device(lambda: Hubert(HUBERT))
     return (
         SemanticRunner(gpt, 4, 200),
         TextFeatures(None, CUDA, torch.float16),
@@ -93,7 +93,7 @@ def half_cfm_pipeline():
     runner, features, _, _ = half_pipeline()
     model = on_device(lambda: CfmSynthesizer(test_cfm.CONFIG))
     vocoder = on_device(lambda: Hifigan(test_cfm.VOCODER))
-    prompts = PromptEncoder(model, on_device(lambda: Hubert(HUBERT_SIZES)), None)
+    prompts = PromptEncoder(model, on_device(lambda: Hubert(HUBERT)), None)
     return runner, features, prompts, CfmWaveDecoder(model, vocoder)
 
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +21,8 @@ def resample(samples: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
     """(T,) float32 at `from_hz` -> (T * to_hz / from_hz,) float32."""
     if from_hz == to_hz:
         return samples
+    import soxr  # here, so that models and engine run where it is not installed, on clips of their own rate
+
     return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="VHQ"), dtype=np.float32)
 
 

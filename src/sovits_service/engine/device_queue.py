@@ -59,6 +59,10 @@ class DeviceQueue(Protocol):
         """Run something in another thread than the queue's, beside it; what it computed is there on return."""
         ...
 
+    def free_memory(self) -> None:
+        """Give back what is kept for later allocations."""
+        ...
+
 
 class HostQueue:
     """The queue of a CPU: work is done when it is launched."""
@@ -85,6 +89,9 @@ class HostQueue:
     def beside(self, run: Callable[[], T]) -> T:
         return run()
 
+    def free_memory(self) -> None:
+        pass
+
 
 class CudaApi(Protocol):
     """What `CudaQueue` uses of `torch.cuda`; tests put a device in its place that records and replays on the CPU."""
@@ -99,6 +106,8 @@ class CudaApi(Protocol):
 
     def graph_pool_handle(self) -> Any: ...
 
+    def empty_cache(self) -> None: ...
+
     def pinned(self, tensor: torch.Tensor) -> torch.Tensor: ...
 
 
@@ -107,6 +116,7 @@ class _TorchCuda:
 
     Stream, Event, CUDAGraph = torch.cuda.Stream, torch.cuda.Event, torch.cuda.CUDAGraph
     stream, graph_pool_handle = staticmethod(torch.cuda.stream), staticmethod(torch.cuda.graph_pool_handle)
+    empty_cache = staticmethod(torch.cuda.empty_cache)
 
     @staticmethod
     def pinned(tensor: torch.Tensor) -> torch.Tensor:
@@ -176,6 +186,9 @@ class CudaQueue:
             result = run()
             stream.synchronize()
         return result
+
+    def free_memory(self) -> None:
+        self._api.empty_cache()
 
 
 def open_queue(device: torch.device) -> DeviceQueue:

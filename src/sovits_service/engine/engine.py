@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import queue
 import sys
@@ -14,8 +15,6 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeVar
 
-import structlog
-
 from sovits_service.deadline import Deadline
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.sequence import Job, JobOptions
@@ -24,7 +23,7 @@ from sovits_service.errors import DeadlineExceededError, OverloadedError, Sovits
 from sovits_service.types import AudioChunk, ReferenceAudio, Segment
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 _SEGMENTS_AHEAD = 32  # started and not yet read: bounds the memory of a long text behind a slow reader
 _STREAMED_SEGMENTS_AHEAD = 2
 _SWITCH_INTERVAL_S = 0.0005

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import traceback
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import structlog
 import torch
 
 from sovits_service.engine.prompt_encoder import PromptEncoder
@@ -20,11 +21,11 @@ from sovits_service.engine.stage import Stage, Stages, Task
 from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
-from sovits_service.errors import SovitsError, SynthesisError
+from sovits_service.errors import OverloadedError, SovitsError, SynthesisError
 from sovits_service.types import AudioChunk, FloatArray, VoicePrompt
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 _PREFILLS_PER_STEP = 4
 _PREFILLS_BESIDE_RUNNING = 1  # a prefill takes as long as several steps, and those who run already wait for it
 
@@ -121,6 +122,11 @@ class Lane:
 
     def fail(self, jobs: Row[Job], error: Exception) -> None:
         """End jobs with an error; those that have ended already are left alone."""
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            log.warning("out_of_memory", exc_info=error)
+            traceback.clear_frames(error.__traceback__)  # they hold what was computed so far
+            self._runner.queue.free_memory()
+            error = OverloadedError("there is no memory left for this request; try again", retry_after_s=5.0)
         if not isinstance(error, SovitsError):
             log.error("engine_fault", exc_info=error)
             error = SynthesisError("the engine failed on this request; its log says why")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Sequence as Row
 
 import numpy as np
@@ -29,9 +30,18 @@ class PromptEncoder:
         vits: gives tokens of a reference and its style.
         hubert: the content features behind the tokens.
         speaker: the speaker encoder; None for the versions that take no speaker embedding.
+        resample: takes samples (T,) from one rate to another.
     """
 
-    def __init__(self, vits: Vits | CfmSynthesizer, hubert: Hubert, speaker: ERes2NetV2 | None) -> None:
+    def __init__(
+        self,
+        vits: Vits | CfmSynthesizer,
+        hubert: Hubert,
+        speaker: ERes2NetV2 | None,
+        *,
+        resample: Callable[[FloatArray, int, int], FloatArray] = resample,
+    ) -> None:
+        self._resample = resample
         self._vits = vits
         self._hubert = hubert
         self._speaker = speaker
@@ -108,7 +118,7 @@ class PromptEncoder:
 
     def _samples(self, reference: ReferenceAudio, rate_hz: int) -> torch.Tensor:
         """(1, T) float32 on the device: spectra are taken in float32, whatever the models run in."""
-        resampled: FloatArray = resample(reference.samples, reference.sample_rate_hz, rate_hz)
+        resampled = self._resample(reference.samples, reference.sample_rate_hz, rate_hz)
         return torch.from_numpy(resampled)[None].to(self._device)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence as Row
 import torch
 
 from sovits_service.models.gpt import BERT_WIDTH
-from sovits_service.models.onnx.loading import TextEncoder
+from sovits_service.models.semantic_model import TextEncoder
 from sovits_service.types import LanguageRun, Segment
 
 _REMEMBERED_BYTES = 64 * 2**20

@@ -1,7 +1,8 @@
-"""What the engine needs of a GPT, whichever library computes it."""
+"""What the engine needs of a GPT and of a BERT, whichever library computes them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from sovits_service.models.gpt import GptConfig
 
 Backend = Literal["torch", "onnx"]
 Precision = Literal["float32", "float16", "int8"]
+TextEncoder = Callable[[Sequence[str]], list[torch.Tensor]]  # a BERT: texts to (characters, 1024) each
 
 
 class SemanticSlots(Protocol):

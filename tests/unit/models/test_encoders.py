@@ -15,8 +15,9 @@ from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_speaker
 from sovits_service.models.hubert import TAIL_SILENCE_SAMPLES, Hubert
-from sovits_service.models.onnx.loading import ModelLoader, TextEncoder
+from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
+from sovits_service.models.semantic_model import TextEncoder
 from sovits_service.models.speaker import ERes2NetV2
 from tests.unit.models import tiny
 

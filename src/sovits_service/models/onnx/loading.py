@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,7 @@ from sovits_service.models.onnx.bert import OnnxBert
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt
 from sovits_service.models.onnx.sessions import SESSION_ERRORS
 from sovits_service.models.onnx.store import GraphStore
-from sovits_service.models.semantic_model import Backend, Precision, SemanticModel
-
-TextEncoder = Callable[[Sequence[str]], list[torch.Tensor]]  # texts to (characters, 1024) each
+from sovits_service.models.semantic_model import Backend, Precision, SemanticModel, TextEncoder
 
 log = structlog.get_logger(__name__)
 

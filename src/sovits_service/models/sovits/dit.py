@@ -197,7 +197,8 @@ class Rotary(nn.Module):
 
     def __init__(self, head_channels: int) -> None:
         super().__init__()
-        rates = 1.0 / _MAX_PERIOD ** (torch.arange(0, head_channels, 2).float() / head_channels)
+        # On the CPU whatever the default device: raising to a power on "meta" imports PyTorch's compiler, 2 s.
+        rates = 1.0 / _MAX_PERIOD ** (torch.arange(0, head_channels, 2, device="cpu").float() / head_channels)
         self.register_buffer("inv_freq", rates)
 
     def forward(self, n_frames: int) -> tuple[Tensor, Tensor]:

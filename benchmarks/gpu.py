@@ -1,0 +1,364 @@
+"""What a CUDA card makes of the engine: `make gpu`. Parts of under two minutes each, a line of JSON as each finishes.
+
+Needs torch 2.10, transformers, numpy, safetensors and this repository, and no network: weights are made on the device.
+`make gpu PARTS=cd` chooses parts; `make gpu TINY=1` tries all of them on a CPU, with models of a few kilobytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_models import MANIFESTS, Maker
+from sovits_service.deadline import Deadline
+from sovits_service.engine import decode_state
+from sovits_service.engine.engine import Engine
+from sovits_service.engine.lane import Lane
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.sequence import Job, JobOptions, Sequence
+from sovits_service.errors import OverloadedError
+from sovits_service.models.gpt import TextToSemantic
+from sovits_service.types import SamplingParams
+
+PHONEMES, PROMPT_TOKENS = 50, 75
+# No part of what the engine needs: a machine with a card may lack them.
+FOREIGN = {"av", "jieba", "soxr", "structlog", "fastapi", "onnxruntime", "pydantic", "soundfile", "anyio"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all parts share.
+
+    Attributes:
+        batches, streams: how many sequences and listeners at a time.
+        tokens: of a sentence: 125 are 5 s.
+    """
+
+    maker: Maker
+    batches: tuple[int, ...]
+    streams: tuple[int, ...]
+    tokens: int
+    rounds: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.maker.device
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    def synchronize(self) -> None:
+        if self.is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def allocated_mb(self) -> float:
+        return torch.cuda.memory_allocated(self.device) / 2**20 if self.is_cuda else 0.0
+
+    def options(self, seed: int, mode: int = 0, tokens: int | None = None) -> JobOptions:
+        sampling = SamplingParams(max_new_tokens=tokens or self.tokens)
+        return JobOptions(sampling, seed=seed, streaming_mode=mode, cfm_steps=8)
+
+    def sequence(self, seed: int, slot: int, tokens: int) -> Sequence:
+        """A sequence in a slot, outside of an engine."""
+        loop = asyncio.new_event_loop()
+        loop.close()
+        maker = self.maker
+        job = Job([maker.segment(seed)], maker.segment(1000 + seed, 40), [], self.options(seed, tokens=tokens), 1, loop)
+        sequence = job.start_next()
+        sequence.slot = slot
+        return sequence
+
+    def prefill(self, runner: SemanticRunner, sequence: Sequence) -> None:
+        bert = torch.zeros(PHONEMES + 40, 1024, device=self.device, dtype=self.maker.dtype)
+        runner.prefill(sequence, bert, torch.arange(PROMPT_TOKENS, device=self.device) % 60)
+
+
+def part_a(bench: Bench) -> dict[str, Any]:
+    """Imports, the device, a sentence from end to end."""
+    loaded = sorted({name.split(".")[0] for name in sys.modules} & FOREIGN)
+    with Speaking(bench, slots=2) as speaking:
+        seconds = asyncio.run(speaking.say(1))
+    name = torch.cuda.get_device_name(bench.device) if bench.is_cuda else "CPU"
+    return {"device": name, "torch": torch.__version__, "not_needed": loaded, "audio_s": round(seconds, 2)}
+
+
+def part_b(bench: Bench) -> dict[str, Any]:
+    """Stored outputs of the original: float32 within 1e-4 of full scale, float16 within 2e-2 and the same top token."""
+    from tools.parity import read_goldens, run
+
+    names = ("sv",) if bench.maker.is_tiny else GOLDENS
+    worst: dict[str, float] = {}
+    for golden in read_goldens(MANIFESTS):
+        if golden.name in names:
+            results = run(golden.on(bench.device, torch.float32))
+            worst[golden.name] = max(result.error / result.bound for result in results)
+    half: dict[str, float] = {}
+    for golden in read_goldens(MANIFESTS):
+        if bench.is_cuda and golden.name in ("sovits_v2", "vocoder_v4"):
+            results = run(golden.on(bench.device, torch.float16), bound=2e-2)
+            half[golden.name] = max(r.error for r in results if r.output != "codes_of_ssl")
+    return {
+        "error_over_bound": {name: round(value, 3) for name, value in worst.items()},
+        "half_error": {name: round(value, 5) for name, value in half.items()},
+        "half_top_1": top_1_agreement(bench) if bench.is_cuda else None,
+        "ok": all(value <= 1 for value in worst.values()) and all(value <= 2e-2 for value in half.values()),
+    }
+
+
+GOLDENS = (
+    "t2s_v1",
+    "t2s_v2",
+    "sovits_v1",
+    "sovits_v2",
+    "sovits_v2Pro",
+    "sovits_v2ProPlus",
+    "sv",
+    "vocoder_v4",
+    "sovits_v4",
+)
+
+
+@torch.inference_mode()
+def top_1_agreement(bench: Bench) -> float:
+    """How often float16 finds the stored token the likeliest, given those before it."""
+    from sovits_service.models.checkpoint_models import fill, without_weights
+    from sovits_service.models.gpt import GptConfig
+    from tools.parity import read_goldens
+
+    golden = next(golden for golden in read_goldens(MANIFESTS) if golden.name == "t2s_v2")
+    state = golden.state()
+    with without_weights():
+        model = TextToSemantic(GptConfig.from_checkpoint(golden.manifest["config"], state))
+    fill(model, state, "GPT", bench.device, torch.float16)
+    tensors = golden.on(bench.device, torch.float16).tensors
+    stored = tensors["greedy0"]
+    tokens = torch.cat([tensors["prompt0"], stored[:, :-1]], dim=1)
+    logits = model(tensors["x0"], tensors["bert0"].transpose(1, 2), tokens)[:, -stored.shape[1] :, :-1]
+    return round(float((logits.argmax(2) == stored).float().mean()), 4)
+
+
+def part_c(bench: Bench) -> dict[str, Any]:
+    """The same seed alone and among others, over a change of the graph's bound."""
+    gpt, slots = bench.maker.gpt(), bench.batches[-1]
+    tokens = min(300, bench.maker.capacity_tokens - PHONEMES - 40 - PROMPT_TOKENS)
+
+    def spoken(others: int) -> list[int]:
+        runner = SemanticRunner(gpt, slots, bench.maker.capacity_tokens)
+        running = [bench.sequence(1, slots - 1 if others else 0, tokens)]
+        running += [bench.sequence(2 + slot, slot, tokens) for slot in range(others)]
+        for sequence in running:
+            bench.prefill(runner, sequence)
+        while not running[0].is_finished:
+            runner.step([sequence for sequence in running if not sequence.is_finished], slots)
+        return running[0].tokens
+
+    alone, again, together = spoken(0), spoken(0), spoken(slots - 1)
+    first = next((i for i, (a, b) in enumerate(zip(alone, together, strict=False)) if a != b), None)
+    return {
+        "tokens": len(alone),
+        "repeats": alone == again,
+        "alone_as_together": alone == together,
+        "differs_at": first,
+    }
+
+
+def part_d(bench: Bench) -> dict[str, Any]:
+    """Decode tokens per second by batch, with and without graphs; a graph's step is one launch."""
+    gpt = bench.maker.gpt()
+    result: dict[str, Any] = {}
+    for use_graphs in (True, False) if bench.is_cuda else (False,):
+        for batch in bench.batches:
+            runner = SemanticRunner(gpt, batch, bench.maker.capacity_tokens, use_graphs=use_graphs)
+            running = [bench.sequence(slot, slot, 10**6) for slot in range(batch)]
+            for sequence in running:
+                bench.prefill(runner, sequence)
+            for _ in range(10):
+                runner.step(running, batch)
+            bench.synchronize()
+            start_s, done = time.perf_counter(), 0
+            for _ in range(bench.rounds):
+                running = [sequence for sequence in running if not sequence.is_finished]
+                done += runner.step(running, batch).tokens
+            bench.synchronize()
+            name = f"batch_{batch}" + ("" if use_graphs else "_without_graphs")
+            result[name] = round(done / (time.perf_counter() - start_s))
+            del runner
+    return {"tokens_per_s": result}
+
+
+def part_e(bench: Bench) -> dict[str, Any]:
+    """First audio and audio per second, through the engine, by how many listen."""
+    result: dict[str, Any] = {}
+    with Speaking(bench, slots=bench.streams[-1]) as speaking:
+        asyncio.run(speaking.say(0))
+        for count in bench.streams:
+            start_s = time.perf_counter()
+            firsts_s, audio_s = asyncio.run(speaking.listen(count))
+            wall_s = time.perf_counter() - start_s
+            result[str(count)] = {
+                "first_audio_ms_p50": round(1e3 * statistics.median(firsts_s), 1),
+                "first_audio_ms_p95": round(1e3 * sorted(firsts_s)[math.ceil(0.95 * count) - 1], 1),
+                "audio_s_per_s": round(audio_s / wall_s, 1),
+            }
+    return result
+
+
+def part_f(bench: Bench) -> dict[str, Any]:
+    """Listeners that leave, no memory, many voices: what is held afterwards, and whether it still speaks."""
+    leavers, voices = (500, 200) if bench.is_cuda else (20, 5)
+    with Speaking(bench, slots=bench.streams[-1]) as speaking:
+        asyncio.run(speaking.say(1))
+        before_mb = bench.allocated_mb()
+        asyncio.run(speaking.leave(leavers))
+        after_leaving_mb = bench.allocated_mb()
+        refused = speaking.say_without_memory() if bench.is_cuda else None
+        for seed in range(voices):
+            asyncio.run(speaking.say(1, voice=100 + seed, tokens=12))
+        seconds = asyncio.run(speaking.say(1))
+        speaking.engine.stop(10.0)
+        active = speaking.engine.stats().active_jobs
+    return {
+        "leavers_mb": round(after_leaving_mb - before_mb, 1),
+        "refused_without_memory": refused,
+        "voices_mb": round(bench.allocated_mb() - after_leaving_mb, 1),
+        "stuck": active,
+        "still_speaks": seconds > 0,
+    }
+
+
+def part_g(bench: Bench) -> dict[str, Any]:
+    """v4 at 8 steps: seconds of audio per second, alone and for four."""
+    with Speaking(bench, slots=4, version="v4") as speaking:
+        asyncio.run(speaking.say(1, mode=0))
+        result = {}
+        for count in (1, 4):
+            start_s = time.perf_counter()
+            _, audio_s = asyncio.run(speaking.listen(count, mode=0))
+            result[f"audio_s_per_s_{count}"] = round(audio_s / (time.perf_counter() - start_s), 2)
+    return result
+
+
+class Speaking:
+    """An engine with one lane, started."""
+
+    def __init__(self, bench: Bench, *, slots: int, version: Any = "v2Pro") -> None:
+        self._bench = bench
+        self.engine = Engine(max_jobs=1024)
+        self._lane: Lane = bench.maker.lane(bench.maker.gpt(), slots, self.engine.counters, version)
+
+    def __enter__(self) -> Speaking:
+        self.engine.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.engine.stop(5.0)
+        del self._lane
+
+    def _chunks(self, seed: int, voice: int, mode: int, tokens: int | None) -> AsyncIterator[Any]:
+        maker = self._bench.maker
+        options = self._bench.options(seed, mode, tokens)
+        segments = [maker.segment(seed), maker.segment(seed + 1)]
+        prompt, reference = maker.segment(7, 40), maker.voice(voice)
+        deadline = Deadline(60.0)
+        return self.engine.synthesize(self.engine.admit(), self._lane, segments, prompt, [reference], options, deadline)
+
+    async def say(self, seed: int, *, voice: int = 1, mode: int = 3, tokens: int | None = None) -> float:
+        """Seconds of audio in a whole answer."""
+        chunks = [chunk async for chunk in self._chunks(seed, voice, mode, tokens)]
+        return sum(len(chunk.samples) / chunk.sample_rate_hz for chunk in chunks)
+
+    async def listen(self, count: int, mode: int = 3) -> tuple[list[float], float]:
+        """Seconds until each of so many listeners hears something, and seconds of audio that all of them got."""
+
+        async def one(seed: int) -> tuple[float, float]:
+            start_s, first_s, audio_s = time.perf_counter(), 0.0, 0.0
+            async for chunk in self._chunks(seed, 1 + seed % 4, mode, None):
+                first_s = first_s or time.perf_counter() - start_s
+                audio_s += len(chunk.samples) / chunk.sample_rate_hz
+            return first_s, audio_s
+
+        done = await asyncio.gather(*(one(seed) for seed in range(count)))
+        return [first_s for first_s, _ in done], sum(audio_s for _, audio_s in done)
+
+    async def leave(self, count: int) -> None:
+        """Listeners that go away after their first chunk, 25 at a time."""
+
+        async def one(seed: int) -> None:
+            chunks = self._chunks(seed, 1, 3, None)
+            async for _ in chunks:
+                break
+            await chunks.aclose()  # type: ignore[attr-defined]
+
+        for start in range(0, count, 25):
+            await asyncio.gather(*(one(seed) for seed in range(start, min(start + 25, count))))
+
+    def say_without_memory(self) -> bool:
+        """Whether a new voice is refused, and not more than that, while another program holds the memory."""
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(self._bench.device)
+        held = torch.empty(max(0, free - 32 * 2**20), dtype=torch.uint8, device=self._bench.device)
+        try:
+            asyncio.run(self.say(3, voice=99))
+        except OverloadedError:
+            return True
+        finally:
+            del held
+            torch.cuda.empty_cache()
+        return False
+
+
+PARTS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
+    "a": part_a,
+    "b": part_b,
+    "c": part_c,
+    "d": part_d,
+    "e": part_e,
+    "f": part_f,
+    "g": part_g,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="What a CUDA card makes of the engine.")
+    parser.add_argument("--parts", default="".join(PARTS), help="letters, in order: " + "".join(PARTS))
+    parser.add_argument("--tiny", action="store_true", help="all parts on a CPU, with tiny models")
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args(arguments)
+    if not options.tiny and not torch.cuda.is_available():
+        print("torch sees no CUDA device; TINY=1 tries the script on a CPU", file=sys.stderr)
+        return 1
+    decode_state.MIN_NEW_TOKENS = 10**9  # random weights would end anywhere
+    device = torch.device("cpu" if options.tiny else options.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    dtype = torch.float32 if options.tiny else torch.float16
+    tiny = Bench(Maker(device, dtype, is_tiny=True), (1, 2), (1, 2), 40, 20)
+    full = Bench(Maker(device, dtype, is_tiny=False), (1, 8, 32, 64), (1, 8, 32), 125, 200)
+    bench = tiny if options.tiny else full
+    is_good = True
+    for letter in options.parts:
+        start_s = time.perf_counter()
+        line: dict[str, Any] = {"part": letter}
+        try:
+            line |= PARTS[letter](bench)
+        except Exception as error:  # noqa: BLE001 - the other parts are still worth their minutes
+            line |= {"error": type(error).__name__, "message": str(error)[:500]}
+        is_good &= "error" not in line and line.get("ok", True)
+        print(json.dumps(line | {"seconds": round(time.perf_counter() - start_s, 1)}), flush=True)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
