@@ -202,5 +202,5 @@ async def test_the_query_of_an_upgrade_is_not_logged(base_url: str, caplog: pyte
             b"GET /tts?text=private&text_lang=en HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        assert (await answer_of(reader))[0] == 400  # ref_audio_path is required: a request like any other
+        assert (await answer_of(reader))[0] == 403  # no WebSocket is there
     assert "private" not in caplog.text

@@ -60,7 +60,11 @@ ROUTES: dict[Call, str] = {
     ("GET", "/objects/{key:path}"): "signature",
 }
 # Each asks for the scope synth, in a header or in its first message: tests/api/test_live.py, test_elevenlabs_live.py
-SOCKETS: list[Call] = [("WEBSOCKET", "/ws/tts")]
+SOCKETS: list[Call] = [
+    ("WEBSOCKET", "/ws/tts"),
+    ("WEBSOCKET", "/v1/text-to-speech/{voice_id}/stream-input"),
+    ("WEBSOCKET", "/v1/text-to-speech/{voice_id}/multi-stream-input"),
+]
 SCOPES = ("synth", "upload", "admin")
 
 

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from sovits_service.api.access import AccessControl
 from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
-from sovits_service.api.dialects import api_v1, elevenlabs, openai, sillytavern
+from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, openai, sillytavern
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
@@ -89,7 +89,7 @@ def create_app(
     if settings.dialects.websocket:
         routers.append(live.router)
     if settings.dialects.elevenlabs:
-        routers.append(elevenlabs.router)
+        routers += [elevenlabs.router, elevenlabs_live.router]
     if settings.dialects.sillytavern:
         routers.append(sillytavern.router)
     for router in routers:

@@ -103,6 +103,9 @@ class RequestEdge:
                 status = 101
             elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
+            elif message["type"] == "websocket.close" and status == 0:
+                status = 403  # what the server answers then
+            if message["type"].endswith("http.response.start"):
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
