@@ -26,7 +26,7 @@ _TOKEN = rf"""
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
     |(?P<money>(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
     |(?P<floor>(?<![A-Za-z{DIGIT}/])[0-9]{{1,3}}/F(?![A-Za-z]))
-    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.,:/~\-–～：／．，][{DIGIT}]+)*
+    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.:/~\-–～：／．][{DIGIT}]+|[,，][{DIGIT}]{{3}}(?![{DIGIT}]))*
         (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
     |(?P<notation>(?<=[/每])(?:@UNITS@)(?![A-Za-z])|(?<=第)[IVX]{{1,5}}(?![A-Za-z])|[IVX]{{1,4}}(?=[型期级度世号]))
@@ -112,7 +112,7 @@ def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list
     else:
         own = _settle_chosen(tokens, base)
     own = _settle_latin(own, base)
-    runs = _settle_rest(_merge(own), "zh" if base.startswith("auto") else base)
+    runs = _settle_rest(_merge(own), "zh" if base.startswith("auto") else base, chosen=base in ("zh", "yue"))
     if mode == "auto_yue":
         for run in runs:
             run.language = "yue" if run.language == "zh" else run.language
@@ -293,9 +293,9 @@ def _merge(runs: list[Run]) -> list[Run]:
     return merged
 
 
-def _settle_rest(runs: list[Run], base: str) -> list[Run]:
+def _settle_rest(runs: list[Run], base: str, *, chosen: bool = False) -> list[Run]:
     """Give numbers the language of their neighbours, and what is left that of the run before it."""
-    has_chinese = any(run.language in ("zh", "yue") for run in runs)
+    has_chinese = chosen or any(run.language in ("zh", "yue") for run in runs)
     with_numbers: list[Run] = []
     for i, run in enumerate(runs):
         language, text = run.language, run.text

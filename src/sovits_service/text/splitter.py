@@ -29,7 +29,7 @@ _PROTECTED = re.compile(
     |(?<![A-Za-z])(?:Dr|Mr|Mrs|Ms|St|Prof|Rev|Gen|Sgt|Capt|Lt|Sr|Jr|vs|No|Inc|Ltd|Co|Corp|Mt|Fig|Vol|approx|dept|est)\.(?=\s*[^\s])
     |(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?=\s*[^\s])
     |(?<![A-Za-z.])[A-Z]\.(?=\s[A-Z])
-    |(?<=[A-Za-z])\.(?=[A-Za-z])
+    |(?<=[A-Za-z])\.(?=[A-Za-z,;])
     """,
     re.VERBOSE,
 )

@@ -18,6 +18,7 @@ _MARKUP = (
     (re.compile(r"<(?:!--)?/?[A-Za-z][^<>\n]{0,200}>|-->"), " "),
     (re.compile(r"\$(?=[^$\n]{0,200}[=^_\\])([^\s$\d][^$\n]{0,200}?)\$"), r"\1"),  # $E=mc^2$
 )
+_ELLIPSIS = re.compile(r"(?<=[A-Za-z])\.{3,8}(?=[A-Za-z])")
 _EUROPEAN = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d,]|\.\d)")
 _RATIO_OF_THOUSANDS = re.compile(r"(?<=\d[:：])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 
@@ -28,5 +29,6 @@ def plain_markup(text: Spoken) -> Spoken:
         text = text.sub(_CHARACTER_REFERENCE, lambda match: html.unescape(match[0]))
     for pattern, kept in _MARKUP:
         text = text.sub(pattern, kept)
+    text = text.sub(_ELLIPSIS, "... ")
     text = text.sub(_EUROPEAN, lambda match: f"{match[1].replace('.', ',')}.{match[2]}")
     return text.sub(_RATIO_OF_THOUSANDS, lambda match: match[1].replace(",", ""))

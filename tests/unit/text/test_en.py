@@ -92,9 +92,10 @@ def test_conventions_of_short_runs_and_endings(text: str, phonemes: str) -> None
     assert " ".join(say(text)) == phonemes
 
 
-def test_semicolons_and_colons_within_a_sentence_are_silent_as_in_training() -> None:
-    assert say("To be, or not to be: that is it.") == say("To be, or not to be that is it.")
-    assert say("He ordered tea; she had coffee.") == say("He ordered tea she had coffee.")
+def test_semicolons_colons_and_brackets_are_pauses() -> None:
+    assert say("To be, or not to be: that is it.") == say("To be, or not to be, that is it.")
+    assert say("He ordered tea; she had coffee.") == say("He ordered tea, she had coffee.")
+    assert say("We went (by the way) home.") == say("We went, by the way, home.")
     assert say("He ordered tea;")[-1] == ","
     assert say("Age: 42") == say("Age, 42")
 

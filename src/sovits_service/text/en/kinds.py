@@ -76,6 +76,7 @@ _SPELT_AFTER = re.compile(
     r"ending in|ends in|last four(?: digits)?)(?:(?: (?:number|no\.?|code|is|at|on|me|was))*(?::? ?#? ?| ))$",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(r"(?:no\.?|number|#|code|zip|pin|otp) ?$", re.IGNORECASE)
 # Words that make it a name, said in pairs: Room 305, Highway 101, Error 404
 _NAMED_AFTER = re.compile(
     r"\b(?:room|rm\.?|suite|ste\.?|apt\.?|apartment|flat|highway|hwy\.?|interstate|route|flight|gate|error(?: code)?|"
@@ -410,7 +411,11 @@ def _plain_words(value: Amount, place: Place) -> str:
     number, before, after = value.number.digits, place.before, place.after
     if value.number.grouped or not number.isdigit():
         return read_number(number)
-    if 3 <= len(number) <= 20 and _SPELT_AFTER.search(before) and not _COUNTED.match(after):
+    if (
+        3 <= len(number) <= 20
+        and _SPELT_AFTER.search(before)
+        and (_NUMBERED.search(before) or not _COUNTED.match(after))
+    ):
         return spell_digits(number)
     if len(number) == 5 and _MAILED_TO.search(before):
         return spell_digits(number)
@@ -467,7 +472,7 @@ def _model_number(digits: str) -> str:
 
 
 _ALNUM = re.compile(
-    r"(?<![A-Za-z0-9])(?<!\d\.)(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]{1,40}(?:-[A-Za-z\d]{1,40}){0,8}"
+    r"(?<![A-Za-z0-9])(?<!\d\.)(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]{1,40}(?:-[A-Za-z\d]{1,40}){0,8}(?!\.\d)"
 )
 
 

@@ -82,15 +82,16 @@ _WORD_SIGNS = (
     (re.compile(r"(?<=\s)\.(?=[a-z]{2})"), "dot "),
     (re.compile(r"(?<=[a-z_]{2})(?<!\betc)\.(?=[a-z_]{2})"), " dot "),
     (re.compile(r"'n'"), " and "),
+    (re.compile(r"(?<=[a-z]in)'(?!\w)|(?<=[a-z]s)'(?=\s+[a-z])"), ""),
     (re.compile(r"\s*&\s*"), " and "),
     (re.compile(r"(?<!\S)@(?!\S)|(?<=\d)@(?=\d)"), " at "),
     (re.compile(r"(?<![A-Za-z])a/(?=[A-Za-z])"), "A slash "),
     (re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])"), " slash "),
     (re.compile(r"\bTCP slash IP\b"), "TCP IP"),
-    # A label's colon (`Age: 42`), and what ends a run, is a pause.
-    (re.compile(r"((?:^|[.!?;,])\s*(?:[A-Za-z']+ )?[A-Za-z']+):(?=\s)"), r"\1,"),
-    (re.compile(r"[:;](?=\s*$|\s[A-Za-z]+,)"), ","),
-    # parity: within a sentence the weights hear no pause for them; cut5, the default, cuts there.
+    # A colon, a semicolon and a bracket beside words are pauses, as people read them.
+    (re.compile(r"\s?[;:](?=\s|$)"), ","),
+    (re.compile(r"(?<=[\w.,%'\"]) [(\[{](?=\S[^()\[\]{}]{2,200}[)\]}](?!\w))"), ", "),
+    (re.compile(r"(?<=\w)[)\]}](?= [\w(\[{])"), ","),
     (re.compile(r"[:;]"), " "),
     (re.compile(r"[_/\\|()\[\]{}<>\"*~^`=]"), " "),
 )

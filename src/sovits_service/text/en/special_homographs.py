@@ -43,6 +43,8 @@ def _read(place: Place) -> str:
         return past
     if before in ONE or (before in ("who", "that") and place.tag == "VBD"):
         return past
+    if before in SUBJECTS and place.after(words_of("every daily often"), 3):
+        return present
     if (
         place.starts()
         or before in SUBJECTS
@@ -305,6 +307,20 @@ def _does(place: Place) -> str:
     )
 
 
+def _moped(place: Place) -> str:
+    return "M OW1 P EH2 D" if place.before(DETERMINERS, 2) else "M OW1 P T"
+
+
+def _sewer(place: Place) -> str:
+    """Who sews is rare: only one that does something to something."""
+    acts = place.tags[place.i + 1 : place.i + 2] == ["VBD"] and place.word(2) in DETERMINERS
+    return "S OW1 ER0" if acts else "S UW1 ER0"
+
+
+def _mobile(place: Place) -> str:
+    return "M OW0 B IY1 L" if place.after(words_of("alabama bay"), 2) else "M OW1 B AH0 L"
+
+
 SPECIAL_HOMOGRAPHS: dict[str, Callable[[Place], str]] = {
     "read": _read,
     "lead": _lead,
@@ -325,4 +341,11 @@ SPECIAL_HOMOGRAPHS: dict[str, Callable[[Place], str]] = {
     "invalid": _invalid,
     "sow": _sow,
     "does": _does,
+    "moped": _moped,
+    "sewer": _sewer,
+    "mobile": _mobile,
+    "des": lambda place: "D AH0" if place.word(1) == "moines" else "D EH1 S",
+    "moines": lambda place: "M OY1 N",
+    "hors": lambda place: "AO0 R" if place.word(1).startswith("d'oeuvre") else "HH AO1 R Z",
+    "louis": lambda place: "L UW1 IY0" if place.word(1) == "vuitton" else "L UW1 IH0 S",
 }

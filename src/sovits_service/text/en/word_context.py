@@ -24,7 +24,8 @@ DETERMINERS = words_of("the a an my your his its our their this these those ever
 SINGULAR = words_of("this that")
 # "to" after these leans on a noun: always, or where the tagger saw one.
 TO_A_THING = words_of(
-    "due thanks access according contribute contributed contributes contributing relative attention addition response "
+    "due thanks attributed "
+    "access according contribute contributed contributes contributing relative attention addition response "
     "opposed"
 )
 TO_EITHER = words_of(
@@ -76,6 +77,10 @@ def tag_in_context(place: Place) -> str:
     verb = tag if tag.startswith("V") else "VB"
     before, after = place.word(-1), place.word(1)
     word = place.words[place.i]
+    if after in BE and before not in MODALS:
+        return noun
+    if place.starts() and after.endswith("ly") and before not in ("and", "or", ",") and not tag.startswith("J"):
+        return verb  # Deliberate carefully
     if before in SINGULAR and word.endswith("s") and not word.endswith("ss"):
         return verb  # this conflicts, that presents
     if place.before(DETERMINERS) and before != "no":

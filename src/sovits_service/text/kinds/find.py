@@ -96,7 +96,7 @@ class Finder:
         signs = "".join(sorted({re.escape(sign[-1]) for sign in habits.currencies if not sign[-1].isalnum()}))
         self._anchor = re.compile(
             rf"(?<![A-Za-z\d])[A-Za-z][A-Za-z/&]{{0,15}}[.\-#:]?[ -]?(?=[{signs}]?\.?\d)"
-            rf"|[{signs}](?=\s?[-+]?[\d.])|[-+±~～〜–—≈<>#√'](?=[ {signs}]?[\d.(])|\((?=\d{{2,4}}\))|\d|\.(?=\d)"
+            rf"|[{signs}](?=\s?[-+(]?[\d.])|[-+±~～〜–—≈<>#√'№](?=[ {signs}]?[\d.(])|\((?=\d{{2,4}}\))|\d|\.(?=\d)"
         )
         sign = rf"((?<![{habits.no_sign_after}])[-+±])?"
         scale = rf"(?:\s?({habits.scales}))?({habits.more})?"
