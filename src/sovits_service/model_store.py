@@ -48,6 +48,7 @@ from sovits_service.storage.references import find_under
 from sovits_service.types import ModelVersion
 
 log = structlog.get_logger(__name__)
+_MAX_AUTO_SLOTS = 64  # each step on CUDA spans all of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +144,11 @@ class ModelStore:
         if self._current is None:
             return {}
         return {"backend": self._current.gpt.backend, "precision": self._current.gpt.precision}
+
+    @property
+    def slots(self) -> int:
+        """How many sequences the current model decodes together."""
+        return self._current.lane.slots if self._current is not None else self._settings.max_running
 
     def device_memory_bytes(self) -> int:
         """What torch holds of a CUDA device's memory; 0 on the CPU, where the process's own memory says it."""
@@ -293,12 +299,24 @@ class ModelStore:
         else:
             decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version), self._super_sampler(vits))
         return Lane(
-            SemanticRunner(gpt, self._settings.max_running, self._settings.max_seq_tokens),
+            SemanticRunner(gpt, self._slots(gpt), self._settings.max_seq_tokens),
             TextFeatures(bert, self._device, self._dtype),
             PromptEncoder(vits, hubert, speaker),
             decoder,
             self._counters,
         )
+
+    def _slots(self, gpt: SemanticModel) -> int:
+        """How many slots the KV cache gets. The weights are loaded: what is free is free for it and for requests."""
+        settings = self._settings
+        if settings.kv_cache == "fixed" or self._device.type != "cuda":
+            return settings.max_running
+        torch.cuda.empty_cache()
+        free_bytes, _ = torch.cuda.mem_get_info(self._device)
+        slot_bytes = 2 * gpt.config.layers * gpt.config.width * settings.max_seq_tokens * self._dtype.itemsize
+        slots = min(_MAX_AUTO_SLOTS, (free_bytes - settings.kv_reserve_bytes) // slot_bytes)
+        log.info("kv_cache", slots=max(1, slots), free_bytes=free_bytes)
+        return max(1, slots)
 
     def _super_sampler(self, vits: CfmSynthesizer) -> SuperSampler | None:
         """The network that takes v3's 24 kHz to 48 kHz, where its file is there."""

@@ -200,7 +200,7 @@ class SpeechService:
             "queue_depth": stats.waiting_jobs,
             "active_requests": stats.active_jobs,
             "running_sequences": stats.running_sequences,
-            "batch_occupancy": stats.running_sequences / self._settings.max_running,
+            "batch_occupancy": stats.running_sequences / self._models.slots,
             "device_memory_bytes": self._models.device_memory_bytes(),
             "semantic_tokens_total": counters.tokens,
             "decode_steps_total": counters.decode_steps,

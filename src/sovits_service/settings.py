@@ -367,6 +367,8 @@ class ServiceSettings(BaseSettings):
         lexicon_path: the users' pronunciation dictionary; read when it exists.
         max_queue: requests that may wait; one more is refused with 503.
         max_running: sequences decoded together, that is, slots of the KV cache.
+        kv_cache: `fixed` has `max_running` slots; `auto`, on CUDA, as many as the free memory holds, 64 at most.
+        kv_reserve_bytes: of a CUDA device's memory, left free by `auto` for everything else.
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
         timeout_s: longest time that a request may wait for its speech, from its arrival on.
         stall_s: longest time that the client of a stream may read nothing of it.
@@ -419,6 +421,8 @@ class ServiceSettings(BaseSettings):
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     max_queue: int = Field(default=64, ge=0)
     max_running: int = Field(default=16, ge=1)
+    kv_cache: Literal["fixed", "auto"] = "fixed"
+    kv_reserve_bytes: int = Field(default=2 * 2**30, ge=0)
     max_seq_tokens: int = Field(default=2_000, ge=64)
     timeout_s: float = Field(default=300.0, gt=0)
     stall_s: float = Field(default=120.0, gt=0)

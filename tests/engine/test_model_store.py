@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from structlog.testing import capture_logs
 
 from sovits_service import model_store
+from sovits_service.engine.lane import Counters
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.model_store import choose_backend, choose_device, set_up_cuda
 from sovits_service.service import SpeechService, build_service
@@ -154,6 +156,29 @@ async def test_room_is_made_before_a_new_model_is_built(service, weights, monkey
     monkeypatch.setattr(model_store, "build_sovits", counted)
     await service.set_sovits_weights("c.pth")
     assert resident == [[True]], "the current model stays until the new one has been built, no other does"
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("kv_cache", "device", "free_bytes", "slots"),
+    [
+        ("fixed", CUDA, 80 * GIB, 16),
+        ("auto", CPU, 80 * GIB, 16),
+        ("auto", CUDA, 80 * GIB, 64),
+        ("auto", CUDA, 3 * GIB, 21),
+        ("auto", CUDA, 1 * GIB, 1),
+    ],
+)
+def test_the_cache_takes_what_is_free_where_it_is_told_to(kv_cache, device, free_bytes, slots, tmp_path, monkeypatch):
+    settings = ServiceSettings(max_running=16, max_seq_tokens=1024, kv_cache=kv_cache, kv_reserve_bytes=2 * GIB)
+    models = model_store.ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings, Counters())
+    models._device, models._dtype = device, torch.float16
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    gpt = SimpleNamespace(config=SimpleNamespace(layers=24, width=512))  # the published sizes: 48 KiB a token
+    assert models._slots(gpt) == slots
 
 
 async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):

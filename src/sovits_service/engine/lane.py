@@ -87,6 +87,10 @@ class Lane:
         return not self._scheduler.jobs
 
     @property
+    def slots(self) -> int:
+        return self._runner.slots.count
+
+    @property
     def running_sequences(self) -> int:
         return len(self._scheduler.running)
 
