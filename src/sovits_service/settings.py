@@ -333,6 +333,7 @@ class DialectSettings(BaseModel):
         sillytavern: of its providers for GPT-SoVITS, which speak at `/` too: their names of voices, and `/speakers`.
         openai: `/v1/audio/speech`, `/v1/models`, `/v1/audio/voices`.
         elevenlabs: `/v1/text-to-speech/{voice_id}`, `/v1/voices`.
+        gsvi: characters with emotions at `/tts`, `/character_list`, `/infer_single` and its like.
         websocket: the service's own `/ws/tts`.
     """
 
@@ -342,6 +343,7 @@ class DialectSettings(BaseModel):
     sillytavern: bool = True
     openai: bool = True
     elevenlabs: bool = True
+    gsvi: bool = True
     websocket: bool = True
 
 

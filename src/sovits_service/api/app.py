@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from sovits_service.api.access import AccessControl
 from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
-from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, openai, sillytavern
+from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, gsvi, openai, sillytavern
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
@@ -86,6 +86,8 @@ def create_app(
         routers += [api_v1.router, api_v1.admin_router]
     if settings.dialects.openai:
         routers.append(openai.router)
+    if settings.dialects.gsvi:
+        routers.append(gsvi.router)
     if settings.dialects.websocket:
         routers.append(live.router)
     if settings.dialects.elevenlabs:

@@ -63,8 +63,9 @@ STATUS: Mapping[type[BaseException], int] = {
     DeadlineExceededError: 504,
     Exception: 500,
 }
-_SPEECH_PATHS = ("/tts", "/v1/audio/speech", "/")
+_SPEECH_PATHS = ("/tts", "/infer_single", "/infer_classic", "/v1/audio/speech", "/")
 _API_V1_PATHS = ("/", "/change_refer", "/set_model")
+_GSVI_PATHS = ("/infer_single", "/infer_classic")
 _OPENAI_PREFIX = "/v1/"
 _ELEVENLABS_PREFIXES = ("/v1/text-to-speech/", "/v1/voices", "/v2/voices")
 _ELEVENLABS_KINDS: Mapping[int, str] = {
@@ -145,6 +146,8 @@ def _shape(path: str, status: int, content: Mapping[str, str]) -> dict[str, Any]
     message = ": ".join(content[key] for key in ("message", "Exception") if key in content)
     if path in _API_V1_PATHS:
         return {"code": status, "message": message}
+    if path in _GSVI_PATHS:
+        return {"msg": message, "audio_url": ""}
     if path.startswith(_ELEVENLABS_PREFIXES):
         kind = _ELEVENLABS_KINDS.get(status, "invalid_request" if status < 500 else "internal_error")
         return {"detail": {"status": kind, "message": message}}

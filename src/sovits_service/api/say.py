@@ -68,12 +68,13 @@ async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, a
     return Asked(fields, wanted, emotion_warnings(raw, fields))
 
 
-async def say(request: Request, raw: Mapping[str, Any], client: str) -> Response:
+async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: tuple[str, ...] = ()) -> Response:
     """Answers a request for speech.
 
     Args:
         raw: fields by the names of `/tts`, as a query, a form or JSON has them.
         client: whose request it is.
+        warnings: about the request, beside those that are found here.
 
     Raises:
         SovitsError: a field cannot be used, or the speech cannot be made.
@@ -86,7 +87,10 @@ async def say(request: Request, raw: Mapping[str, Any], client: str) -> Response
     asked = await understand(context, raw, client, request.headers.get("accept", ""))
     fields = asked.fields
     delivery = Delivery(
-        fields.media_type, use_cache=fields.cache, as_link=fields.response == "url", warnings=asked.warnings
+        fields.media_type,
+        use_cache=fields.cache,
+        as_link=fields.response == "url",
+        warnings=(*warnings, *asked.warnings),
     )
     return promised(delivery) if unread else await speak(request, asked.wanted, delivery, client)
 

@@ -40,6 +40,7 @@ class Delivery:
         as_link: a link to a file in place of the file.
         encoder: of a stream, by media type and sample rate.
         warnings: about the request, for the headers.
+        link_base: what a link to this service begins with, where the client says so itself.
         content_type: of the answer, where it is not that of the media type.
     """
 
@@ -49,6 +50,7 @@ class Delivery:
     encoder: Callable[[str, int], StreamEncoder] = stream_encoder
     warnings: tuple[str, ...] = ()
     content_type: str = ""
+    link_base: str = ""
 
 
 async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
@@ -65,7 +67,7 @@ async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, 
     """
     context = context_of(request)
     if delivery.as_link:
-        _require_links(request)
+        _require_links(request, delivery)
     try:
         return await _speak(request, wanted, delivery, client)
     except DeadlineExceededError:
@@ -121,12 +123,13 @@ def _late(wanted: SynthesisRequest, settings: ServiceSettings) -> str:
     return f"the speech was not ready within {settings.timeout_s:g} s; send a shorter text, or stream it"
 
 
-def _require_links(request: Request) -> None:
+def _require_links(request: Request, delivery: Delivery) -> None:
     """Raises an InvalidRequestError where a link could not be given, before anything is made for it."""
     context = context_of(request)
     if context.service.objects is None:
         raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")
-    if not context.settings.objects.public_url and isinstance(context.service.objects, LocalObjects):
+    is_known = bool(context.settings.objects.public_url or delivery.link_base)
+    if not is_known and isinstance(context.service.objects, LocalObjects):
         own_address(request, context.settings)
 
 
@@ -137,7 +140,7 @@ async def _hand_over(
     if delivery.as_link:
         url = await context.answers.link(audio, context.settings.objects.link_ttl_s)
         if url.startswith("/"):
-            url = own_address(request, context.settings) + url
+            url = (delivery.link_base or own_address(request, context.settings)) + url
         body = {
             "url": url,
             "duration_s": audio.duration_s,
