@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 
@@ -13,25 +12,23 @@ class Homograph:
     Attributes:
         said: katakana as it sounds; None leaves the word as it is, and ends the search.
         accent: mora of the accent's kernel in its phrase, 0 for none; None where the word does not begin a phrase.
-        before: found up to the word; after: found right behind it; near: found anywhere between the marks around it.
-        instead_of: what OpenJTalk may have said; anything where it is empty.
+        before, after, near: regular expressions of what ends at the word, of what is right behind it, and of what is
+            anywhere between the marks around it. Most are never needed, so that each is compiled when it first is.
+        old: what OpenJTalk may have said; anything where it is empty.
     """
 
     said: str | None
     accent: int | None = None
-    before: re.Pattern[str] | None = None
-    after: re.Pattern[str] | None = None
-    near: re.Pattern[str] | None = None
-    instead_of: tuple[str, ...] = ()
+    before: str = ""
+    after: str = ""
+    near: str = ""
+    old: tuple[str, ...] = ()
 
 
 def _rule(
     said: str | None, accent: int | None = None, before: str = "", after: str = "", near: str = "", old: str = ""
 ) -> Homograph:
-    up_to, behind, around = (
-        re.compile(pattern) if pattern else None for pattern in (before and f"(?:{before})$", after, near)
-    )
-    return Homograph(said, accent, up_to, behind, around, tuple(old.split()))
+    return Homograph(said, accent, before and f"(?:{before})$", after, near, tuple(old.split()))
 
 
 _START = "^|[^一-鿿々〇ァ-ヺA-Za-z0-9]"  # the word stands alone, and does not end a compound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sovits_service.text.ja.homograph_tables import COMPOUNDS, HOMOGRAPHS, Homograph
@@ -38,10 +39,10 @@ def settle_homographs(words: list[dict[str, Any]], before: str = "", after: str 
 
 def _applies(rule: Homograph, text: str, start: int, end: int, pronounced: str, near: str) -> bool:
     return (
-        (not rule.instead_of or pronounced in rule.instead_of)
-        and (rule.before is None or rule.before.search(text[max(start - 24, 0) : start]) is not None)
-        and (rule.after is None or rule.after.match(text[end : end + 24]) is not None)
-        and (rule.near is None or rule.near.search(near) is not None)
+        (not rule.old or pronounced in rule.old)
+        and (not rule.before or re.search(rule.before, text[max(start - 24, 0) : start]) is not None)
+        and (not rule.after or re.match(rule.after, text[end : end + 24]) is not None)
+        and (not rule.near or re.search(rule.near, near) is not None)
     )
 
 

@@ -25,7 +25,7 @@ from sovits_service.text.ko.border_tables import (
     TENSED_IN_COMPOUNDS,
     TENSED_SUFFIXES,
 )
-from sovits_service.text.ko.letters import FINAL, TENSE, is_block, join, split
+from sovits_service.text.ko.letters import FINAL, TENSE, coda_of, is_block, join, onset_of, split, vowel_of
 from sovits_service.text.ko.morphemes import Morpheme, Part
 
 _NOUNS = frozenset(("NNG", "NNP", "XR", "NR", "XSN"))
@@ -73,33 +73,33 @@ def _tense_sino_korean(syllables: list[str], text: str, part: Part, is_settled: 
             and _is_sino_l(before)
             and after in SINO_SYLLABLES
             and before != after  # 절절, 술술
-            and split(after).onset in "ㄷㅅㅈ"
+            and onset_of(after) in "ㄷㅅㅈ"
         ):
             _tense(syllables, place + 1)
-    if len(word) > 2 and word[-1] in LIQUID_SUFFIXES and split(word[-2]).coda == "ㄴ" and word[-2:] not in LIQUID_WORDS:
+    if len(word) > 2 and word[-1] in LIQUID_SUFFIXES and coda_of(word[-2]) == "ㄴ" and word[-2:] not in LIQUID_WORDS:
         _set_onset(syllables, part.end - 1, "ㄴ")
 
 
 def _join_parts(syllables: list[str], text: str, left: Part, right: Part) -> None:
     """What happens where two parts of a word, or a noun and its suffix, meet."""
     first, second = text[left.start : left.end], text[right.start : right.end]
-    end, start = split(first[-1]), split(second[0])
-    if start.onset == "ㅇ" and end.coda:
+    coda, onset = coda_of(first[-1]), onset_of(second[0])
+    if onset == "ㅇ" and coda:
         if _adds_n(left, first, right, second):
             _set_onset(syllables, right.start, "ㄴ")
-        elif end.coda in _SILENT_AT_END and right.tag in _WORDS_OF_CONTENT and left.tag[:1] in "NMX":
+        elif coda in _SILENT_AT_END and right.tag in _WORDS_OF_CONTENT and left.tag[:1] in "NMX":
             _set_coda(syllables, left.end - 1, "")  # article 15: 헛웃음 [허두슴]
-            _set_onset(syllables, right.start, FINAL[end.coda])
-    elif start.onset == "ㄹ" and end.coda == "ㄴ" and right.tag in ("NNG", "XSN") and second in LIQUID_SUFFIXES:
+            _set_onset(syllables, right.start, FINAL[coda])
+    elif onset == "ㄹ" and coda == "ㄴ" and right.tag in ("NNG", "XSN") and second in LIQUID_SUFFIXES:
         if len(first) > 1 and (first[-1] + second) not in LIQUID_WORDS:
             _set_onset(syllables, right.start, "ㄴ")  # article 20: 판단력 [판단녁]
-    elif start.onset in TENSE and _is_tensed(left, first, right, second):
+    elif onset in TENSE and _is_tensed(left, first, right, second):
         _tense(syllables, right.start)
 
 
 def _adds_n(left: Part, first: str, right: Part, second: str) -> bool:
     """Article 29: 강남역 [강남녁], 한여름 [한녀름], 서른여섯 [서른녀섣]."""
-    vowel = split(second[0]).vowel
+    vowel = vowel_of(second[0])
     if left.tag == right.tag == "NR":
         return first in _NATIVE_TENS and second in ("여섯", "일곱", "여덟")
     if left.tag[:1] not in "NMX" or right.tag not in ("NNG", "XSN"):
@@ -113,11 +113,11 @@ def _adds_n(left: Part, first: str, right: Part, second: str) -> bool:
 
 def _is_tensed(left: Part, first: str, right: Part, second: str) -> bool:
     """Articles 26 and 28, and what a suffix does: 밤길 [밤낄], 발명자 [발명자] but 개발자 [개발짜], 가능성 [가능썽]."""
-    coda = split(first[-1]).coda
+    coda = coda_of(first[-1])
     if left.tag == "NR" and first == "열":
         return True  # 열 개 [열깨]
     if left.tag == "NR" and _is_sino_l(first[-1]):
-        return split(second[0]).onset in "ㄷㅅㅈ" and second[0] in SINO_SYLLABLES and right.tag in ("NR", "NNBC")
+        return onset_of(second[0]) in "ㄷㅅㅈ" and second[0] in SINO_SYLLABLES and right.tag in ("NR", "NNBC")
     if left.tag not in _NOUNS or right.tag not in _NOUNS or first + second in NOT_TENSED:
         return False
     if second in TENSED_SUFFIXES and left.tag != "NNP" and len(first) > 1:
@@ -130,14 +130,14 @@ def _is_tensed(left: Part, first: str, right: Part, second: str) -> bool:
     if len(second) > 1 or second not in SINO_SYLLABLES or second in NATIVE_AFTER_L:
         return False
     is_sino = all(syllable in SINO_SYLLABLES for syllable in first) and first not in NATIVE_IN_L
-    return is_sino and coda == "ㄹ" and split(second).onset in "ㄷㅅㅈ"
+    return is_sino and coda == "ㄹ" and onset_of(second) in "ㄷㅅㅈ"
 
 
 def _add_n_between_words(syllables: list[str], text: str, left: Part, right: Part) -> None:
     """Article 29 where two words are said in one breath: 할 일 [할릴], 옷 입다 [온닙따], 못 읽다 [몬닉따]."""
     first, second = text[left.start : left.end], text[right.start : right.end]
-    coda, start = split(first[-1]).coda, split(second[0])
-    if not coda or start.onset != "ㅇ" or (start.vowel != "ㅣ" and start.vowel not in _GLIDES):
+    coda = coda_of(first[-1])
+    if not coda or onset_of(second[0]) != "ㅇ" or (vowel_of(second[0]) != "ㅣ" and vowel_of(second[0]) not in _GLIDES):
         return
     if right.tag in ("VV", "VA"):
         is_said_with_it = second[:1] != "있" and (first in ("못", "잘") or _is_object(left, coda))
@@ -162,7 +162,7 @@ def _tense_after_endings(syllables: list[str], text: str, morphemes: Sequence[Mo
         for ending in CONTRACTED_AFTER_L:
             if f"/ᆯ{ending}" in written_out or word.startswith(f"을{ending}"):
                 place = text.find(ending, morpheme.start + 1, morpheme.end)
-                if place > 0 and is_block(text[place - 1]) and split(text[place - 1]).coda == "ㄹ":
+                if place > 0 and is_block(text[place - 1]) and coda_of(text[place - 1]) == "ㄹ":
                     _tense(syllables, place)
                 break
         if (
@@ -171,7 +171,7 @@ def _tense_after_endings(syllables: list[str], text: str, morphemes: Sequence[Mo
             and following.tag.startswith("NNB")
             and morpheme.tag.endswith("ETM")
             and is_block(word[-1])
-            and split(word[-1]).coda == "ㄹ"
+            and coda_of(word[-1]) == "ㄹ"
         ):
             _tense(syllables, following.start)
 
@@ -180,11 +180,7 @@ def _read_numerals(syllables: list[str], text: str) -> None:
     """Six after another numeral: 십육 [심뉵], 천육백 [천뉵빽], 칠육오 [칠류고]; counters after ㄹ: 제일조 [제일쪼]."""
     for place in range(1, len(text)):
         before, earlier = text[place - 1], text[place - 2 : place - 1]
-        if (
-            text[place] == "육"
-            and (before in NUMERALS or (before == "점" and earlier in NUMERALS))
-            and split(before).coda
-        ):
+        if text[place] == "육" and (before in NUMERALS or (before == "점" and earlier in NUMERALS)) and coda_of(before):
             is_among_digits = earlier in NUMERALS or text[place + 1 : place + 2] in NUMERALS
             if before in "십백천만억조점" or (earlier and is_among_digits):
                 _set_onset(syllables, place, "ㄴ")
@@ -198,7 +194,7 @@ def _read_numerals(syllables: list[str], text: str) -> None:
 
 
 def _is_sino_l(syllable: str) -> bool:
-    return syllable in SINO_SYLLABLES and split(syllable).coda == "ㄹ"
+    return syllable in SINO_SYLLABLES and coda_of(syllable) == "ㄹ"
 
 
 def _tense(syllables: list[str], place: int) -> None:

@@ -28,6 +28,18 @@ def split(block: str) -> Syllable:
     return Syllable(ONSETS[index // 588], VOWELS[index % 588 // 28], CODAS[index % 28])
 
 
+def onset_of(block: str) -> str:
+    return ONSETS[(ord(block) - 0xAC00) // 588]
+
+
+def vowel_of(block: str) -> str:
+    return VOWELS[(ord(block) - 0xAC00) % 588 // 28]
+
+
+def coda_of(block: str) -> str:
+    return CODAS[(ord(block) - 0xAC00) % 28]
+
+
 def join(onset: str, vowel: str, coda: str) -> str:
     """Three letters as one block."""
     return chr(0xAC00 + ONSETS.index(onset) * 588 + VOWELS.index(vowel) * 28 + CODAS.index(coda))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mecab_ko import Tagger
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A noun within a compound, or a whole morpheme: its place in the text and its tag without the conjugation."""
 
     start: int
@@ -19,8 +17,7 @@ class Part:
     tag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Morpheme:
+class Morpheme(NamedTuple):
     """One word of the tagger.
 
     Attributes:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.chunking import chunks
-from sovits_service.text.ko.letters import is_block, split
+from sovits_service.text.ko.letters import coda_of, is_block
 from sovits_service.text.ko.morphemes import Morpheme, MorphemeTagger
 from sovits_service.text.ko.normalize import normalize
 from sovits_service.text.ko.pronounce import pronounce
@@ -125,7 +125,7 @@ def _marks(text: str, morphemes: list[Morpheme]) -> list[str]:
         last = text[morpheme.end - 1]
         if not is_block(last):
             continue
-        kind, coda = morpheme.tag.rsplit("+", 1)[-1][:1], split(last).coda
+        kind, coda = morpheme.tag.rsplit("+", 1)[-1][:1], coda_of(last)
         if (kind == "V" and coda in _STEM_CODAS) or (kind == "E" and coda == "ㄹ"):
             marks[morpheme.end - 1] = kind
     return marks

@@ -27,7 +27,7 @@ def respell(text: str, morphemes: Sequence[Morpheme]) -> str:
 
 def _listed(text: str, morphemes: Sequence[Morpheme]) -> dict[int, str]:
     """The listed words that begin and end where words do, the longest at each place; by where they begin."""
-    words, longest = _words()
+    words, lengths = _words()
     parts = [part for morpheme in morphemes for part in morpheme.parts]
     starts = [part.start for part in parts if part.tag[0] not in "JE"]
     ends = {part.end for part in parts if part.tag[0] not in "JE"}
@@ -36,7 +36,7 @@ def _listed(text: str, morphemes: Sequence[Morpheme]) -> dict[int, str]:
     for start in starts:
         if start < free:
             continue
-        for length in range(longest, 1, -1):
+        for length in lengths.get(text[start], ()):
             said = words.get(text[start : start + length])
             if said and start + length in ends:
                 found[start] = said
@@ -46,11 +46,15 @@ def _listed(text: str, morphemes: Sequence[Morpheme]) -> dict[int, str]:
 
 
 @lru_cache(maxsize=1)
-def _words() -> tuple[dict[str, str], int]:
+def _words() -> tuple[dict[str, str], dict[str, list[int]]]:
+    """Words with their sounds, and the lengths of those that begin with a syllable, the longest first."""
     table = (files("sovits_service.text.ko") / "data" / "words.tsv").read_text(encoding="utf-8")
     words = {}
     for line in table.splitlines():
         word, separator, said = line.partition("\t")
         if separator and not line.startswith("#") and len(word) == len(said):
             words[word] = said
-    return words, max(map(len, words))
+    lengths: dict[str, set[int]] = {}
+    for word in words:
+        lengths.setdefault(word[0], set()).add(len(word))
+    return words, {first: sorted(found, reverse=True) for first, found in lengths.items()}

@@ -13,11 +13,11 @@ _WINDOW = 8
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A reading of a character between `before` and `after`; None keeps what the dictionary says."""
+    """A reading of a character between two patterns, compiled when first needed; None keeps the dictionary's."""
 
     said: str | None
-    before: re.Pattern[str]
-    after: re.Pattern[str]
+    before: str
+    after: str
 
 
 def settle_readings(text: str, syllables: list[tuple[str, ...]]) -> None:
@@ -26,7 +26,7 @@ def settle_readings(text: str, syllables: list[tuple[str, ...]]) -> None:
     for place, character in enumerate(text):
         for rule in rules.get(character, ()):
             before, after = text[max(place - _WINDOW, 0) : place], text[place + 1 : place + 1 + _WINDOW]
-            if rule.before.search(before) and rule.after.match(after):
+            if re.search(rule.before, before) and re.match(rule.after, after):
                 if rule.said is not None:
                     syllables[place] = (rule.said,)
                 break
@@ -41,6 +41,6 @@ def _rules() -> dict[str, list[Rule]]:
         if not line or line.startswith("#"):
             continue
         character, said, before, after = line.replace("{end}", _END).split("\t")
-        pattern = re.compile(f"(?:{before})$" if before else "")
-        rules.setdefault(character, []).append(Rule(None if said == "-" else said, pattern, re.compile(after)))
+        rule = Rule(None if said == "-" else said, before and f"(?:{before})$", after)
+        rules.setdefault(character, []).append(rule)
     return rules
