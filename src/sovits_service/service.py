@@ -42,6 +42,7 @@ _TEXT_THREADS = 2  # they share the interpreter lock: more would not read faster
 _SWEEP_INTERVAL_S = 600.0
 _VOICES_POLL_INTERVAL_S = 5.0
 _LEXICON_POLL_INTERVAL_S = 3.0
+_WATCH_INTERVAL_S = 5.0
 _RESOLVE_ATTEMPTS = 3
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
@@ -129,6 +130,7 @@ class SpeechService:
         self._lexicon_file = lexicon_file
         self._lexicon_hash = lexicon_file.lexicon.digest() if lexicon_file is not None else ""
         self._is_ready = False
+        self._stuck: list[str] = []
         # Apart from asyncio's own pool, which has the short work on files: neither long texts nor weights stop that.
         self._text_pool = ThreadPoolExecutor(_TEXT_THREADS, "sovits-text")
         self._model_pool = ThreadPoolExecutor(1, "sovits-models")
@@ -136,6 +138,7 @@ class SpeechService:
         self._periodic.add("sweep_uploads", library.sweep, _SWEEP_INTERVAL_S)
         self._periodic.add("sweep_objects", self._sweep_objects, _SWEEP_INTERVAL_S)
         self._periodic.add("follow_voices", library.follow, _VOICES_POLL_INTERVAL_S)
+        self._periodic.add("watch_engine", self._watch_engine, _WATCH_INTERVAL_S)
         self._periodic.add("follow_lexicon", self.refresh_lexicon, _LEXICON_POLL_INTERVAL_S)
 
     async def start(self) -> None:
@@ -165,12 +168,25 @@ class SpeechService:
 
     @property
     def is_alive(self) -> bool:
-        """False once the engine's loop has died; true while the model loads or the service drains."""
-        return not self._is_ready or self._engine.is_alive
+        """False once the engine's loop has died or hangs; true while the model loads or the service drains."""
+        return not self._is_ready or (self._engine.is_alive and not self._stuck_work())
 
     @property
     def is_ready(self) -> bool:
         return self._is_ready and self._engine.is_alive
+
+    def _stuck_work(self) -> list[str]:
+        return self._engine.stuck_work(self._settings.stuck_s)
+
+    async def _watch_engine(self) -> None:
+        """Say once when work hangs, and when it goes on after all."""
+        stuck = self._stuck_work()
+        if stuck != self._stuck:
+            if stuck:
+                log.error("engine_stuck", work=stuck, limit_s=self._settings.stuck_s)
+            else:
+                log.info("engine_goes_on", work=self._stuck)
+        self._stuck = stuck
 
     @property
     def version(self) -> ModelVersion:
@@ -197,6 +213,7 @@ class SpeechService:
         counters = stats.counters
         return {
             "ready": float(self.is_ready),
+            "stuck": float(bool(self._stuck_work())),
             "queue_depth": stats.waiting_jobs,
             "active_requests": stats.active_jobs,
             "running_sequences": stats.running_sequences,

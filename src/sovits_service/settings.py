@@ -376,6 +376,7 @@ class ServiceSettings(BaseSettings):
         stall_s: longest time that the client of a stream may read nothing of it.
         threads: of each operator on the CPU, in each of the stages that compute side by side; 0 takes OMP_NUM_THREADS,
             or half the cores that the process may use (affinity, cgroup).
+        stuck_s: how long one step of the engine or one piece of its work may take before `/health` answers 503.
         drain_s: how long running requests may go on after SIGTERM.
         max_aux_references: references that a request or a voice may name beside the first.
         max_prompt_characters: of the transcript of a reference, wherever it comes from.
@@ -429,6 +430,7 @@ class ServiceSettings(BaseSettings):
     timeout_s: float = Field(default=300.0, gt=0)
     stall_s: float = Field(default=120.0, gt=0)
     threads: int = Field(default=0, ge=0)
+    stuck_s: float = Field(default=600.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
     max_aux_references: int = Field(default=16, ge=0)
     max_prompt_characters: int = Field(default=500, ge=1, le=2000)

@@ -158,6 +158,7 @@ class FastService:
         running = self.started - self.closed
         return {
             "ready": float(self.is_ready),
+            "stuck": 0.0,
             "queue_depth": 0,
             "active_requests": running,
             "running_sequences": running,

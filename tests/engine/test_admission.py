@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
@@ -104,6 +105,42 @@ async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, mon
     release.set()
     results = await asyncio.gather(*uploads, return_exceptions=True)
     assert [type(result) for result in results] == [InvalidRequestError] * 20
+
+
+@pytest.mark.parametrize("kind", ["decoding", "voices"])
+async def test_a_service_whose_work_hangs_is_not_alive_until_it_goes_on(service, monkeypatch, kind):
+    lane = service._models.current.lane
+    release, has_begun = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    owner, name = (lane._runner, "prefill") if kind == "decoding" else (lane._prompts, "_encode")
+    original = getattr(owner, name)
+
+    def hang(*args):
+        loop.call_soon_threadsafe(has_begun.set)
+        release.wait()
+        return original(*args)
+
+    monkeypatch.setattr(owner, name, hang)
+    lane._prompts._remembered.clear()
+    monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"stuck_s": 1e-9}))
+    asked = asyncio.create_task(speak(service))
+    await has_begun.wait()
+    with capture_logs() as lines:
+        await service._watch_engine()
+        await service._watch_engine()
+    assert {line["event"] for line in lines} == {"engine_stuck"}
+    assert all(kind in line["work"] for line in lines)
+    assert len(lines) == 1 or kind == "voices", "the same news twice"  # the loop may be at work beside a stage
+    assert not service.is_alive
+    assert service.stats()["stuck"] == 1.0
+    monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"stuck_s": 600.0}))
+    release.set()
+    await asked
+    with capture_logs() as lines:
+        await service._watch_engine()
+    assert [line["event"] for line in lines] == ["engine_goes_on"]
+    assert service.is_alive
+    assert service.stats()["stuck"] == 0.0
 
 
 async def test_a_service_whose_loop_has_ended_is_neither_alive_nor_ready(service, monkeypatch):

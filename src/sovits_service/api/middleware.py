@@ -17,7 +17,7 @@ from sovits_service.errors import SovitsError
 from sovits_service.telemetry import Metrics, accept_request_id, describe_error
 from sovits_service.tracing import RequestTracer, Stage
 
-_NOT_TRACED = frozenset({"/health", "/ready", "/metrics"})
+_PROBES = frozenset({"/health", "/ready", "/metrics"})
 _SLASHES = re.compile(r"/{2,}")
 _METHODS = frozenset({"WEBSOCKET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -143,7 +143,7 @@ class RequestEdge:
         elapsed_s = timings.mark("total")
         self._metrics.requests.labels(method=method, route=route, status=str(status or 499)).inc()
         self._metrics.request_seconds.labels(route=route).observe(elapsed_s)
-        if self._tracer is not None and route not in _NOT_TRACED:
+        if self._tracer is not None and route not in _PROBES:
             *parts, whole = timings.stages
             self._tracer.record(
                 Stage(f"{method} {route}", whole.started_s, whole.ended_s),
@@ -154,4 +154,6 @@ class RequestEdge:
                 traceparent=HTTPConnection(scope).headers.get("traceparent", ""),
             )
         stages = {f"{stage}_ms": round(duration, 1) for stage, duration in timings.stages_ms.items()}
+        if route in _PROBES and status == 200:
+            return  # every few seconds the same line would hide the others
         _log.info("request", method=method, route=route, status=status or 499, outcome=outcome, **stages)

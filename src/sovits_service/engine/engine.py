@@ -81,6 +81,7 @@ class Engine:
         self._has_ended = False
         self._is_draining = False
         self._is_stopping = False
+        self._step_since_s: float | None = None
         self._is_quiet = threading.Event()
         self._is_quiet.set()
         self.counters = Counters()
@@ -97,6 +98,12 @@ class Engine:
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive() and not self._has_ended
+
+    def stuck_work(self, limit_s: float) -> list[str]:
+        """The kinds of work that have taken longer than this, and may never end: decoding, or that of a stage."""
+        since_s = {"decoding": self._step_since_s} | {stage.name: stage.busy_since_s for stage in self._stages.all}
+        now_s = time.monotonic()
+        return [kind for kind, start_s in since_s.items() if start_s is not None and now_s - start_s > limit_s]
 
     def stop(self, deadline_s: float) -> None:
         """Refuse new jobs, let those inside finish for at most `deadline_s`, end the loop. Blocks."""
@@ -219,9 +226,12 @@ class Engine:
         try:
             while not self._is_stopping:
                 self._wake.clear()
+                self._step_since_s = time.monotonic()
                 self._take_inbox()
                 self._settle()
-                if not self._step_all():
+                has_worked = self._step_all()
+                self._step_since_s = None
+                if not has_worked:
                     self._wake.wait()
         except BaseException as error:
             log.critical("engine_loop_ended", exc_info=error)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -54,11 +55,13 @@ class Stage:
     """
 
     def __init__(self, name: str, wake: Callable[[], None], niceness: int = 0) -> None:
+        self.name = name
         self._wake = wake
         self._niceness = niceness
         self._inbox: queue.SimpleQueue[Task[Any] | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._is_busy = False
+        self.busy_since_s: float | None = None  # on the clock of `time.monotonic`; None while it waits for work
         self._thread = threading.Thread(target=self._run, name=f"sovits-{name}", daemon=True)
 
     def start(self) -> None:
@@ -94,7 +97,9 @@ class Stage:
             with contextlib.suppress(OSError):  # a system without priorities of threads
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (task := self._inbox.get()) is not None:
+            self.busy_since_s = time.monotonic()
             self._outcomes.put(_outcome(task))
+            self.busy_since_s = None
             del task  # an idle stage keeps nothing alive
             self._wake()
 
