@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     read = commands.add_parser("read", parents=[model, service], help="tell how a text is read, without speaking")
     read.add_argument("text", help="what would be said")
     read.add_argument("--lang", default="auto", help="language of the text (default: auto)")
+    read.add_argument("--emoji", action="store_true", help="say the names of emoji")
     read.add_argument("--split", default="cut5", metavar="cut0...cut5", help="where it is cut (default: cut5)")
     read.add_argument("--json", action="store_true", help="what POST /read answers")
     read.set_defaults(run=_read)
@@ -273,7 +274,8 @@ def _read(args: argparse.Namespace) -> int:
     tts, settings = _load_settings(args)
     symbols: Literal["v1", "v2"] = "v1" if tts.version == "v1" else "v2"
     frontend = Frontend(lexicon=LexiconFile(settings.lexicon_path).lexicon, g2pw_dir=tts.g2pw_dir)
-    reading = explain(args.text, frontend.segments(args.text, args.lang, symbols, args.split), symbols)
+    segments = frontend.segments(args.text, args.lang, symbols, args.split, read_emoji=args.emoji)
+    reading = explain(args.text, segments, symbols)
     print(json.dumps(asdict(reading), ensure_ascii=False) if args.json else "\n".join(as_lines(reading)))
     return 0
 

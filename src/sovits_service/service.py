@@ -350,7 +350,7 @@ class SpeechService:
         weights = (voice.gpt_weights, voice.sovits_weights)
         return voice, await run_in(self._model_pool, lambda: self._models.pair(*weights))
 
-    async def explain(self, text: str, language: str, split: SplitMethod) -> Explanation:
+    async def explain(self, text: str, language: str, split: SplitMethod, *, read_emoji: bool = False) -> Explanation:
         """What would be said of a text with the current model.
 
         Raises:
@@ -358,7 +358,8 @@ class SpeechService:
         """
         self._check_text_length(text)
         symbols = self._models.current.spec.symbols
-        segments = await run_in(self._text_pool, lambda: self._frontend.segments(text, language, symbols, split))
+        read = partial(self._frontend.segments, text, language, symbols, split, read_emoji=read_emoji)
+        segments = await run_in(self._text_pool, read)
         return explain(text, segments, symbols)
 
     def _check_text_length(self, text: str) -> None:
@@ -372,7 +373,9 @@ class SpeechService:
         symbols = model.spec.symbols
         if model.spec.flow_matching is not None and not request.prompt_text:
             raise InvalidRequestError(f"prompt_text is required with {model.version}: say what the reference says")
-        segments = self._frontend.segments(request.text, request.text_lang, symbols, request.split_method)
+        segments = self._frontend.segments(
+            request.text, request.text_lang, symbols, request.split_method, read_emoji=request.read_emoji
+        )
         prompt = None
         if request.prompt_text:
             prompt = self._frontend.transcript(request.prompt_text, request.prompt_lang, symbols)

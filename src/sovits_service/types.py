@@ -99,6 +99,7 @@ class SynthesisRequest:
         seed: None draws one at random.
         timeout_s: how long it may wait for its speech, all waits together; None takes the setting's.
         emotion: whose clip of the voice is the reference, where the request names none; empty takes the voice's own.
+        read_emoji: say the names of emoji, which are silent otherwise.
         owner: name of the API key whose uploads it may name, where they are private; None is everybody's.
     """
 
@@ -122,6 +123,7 @@ class SynthesisRequest:
     super_sampling: bool = False
     timeout_s: float | None = None
     owner: str | None = None
+    read_emoji: bool = False
 
 
 @dataclass(frozen=True, slots=True)

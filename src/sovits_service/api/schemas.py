@@ -100,6 +100,7 @@ class TtsFields(BaseModel):
     prompt_lang: Text = Field("", description="Language of prompt_text; required with it.")
     media_type: Text = Field("wav", description=", ".join(MEDIA_TYPES))
     text_split_method: Text = Field("cut5", description="cut0 to cut5.")
+    read_emoji: Flag = Field(False, description="Say the names of emoji, which are silent otherwise.")
     streaming_mode: StreamingMode = Field(0, description="0 or false, 1 or true, 2, 3.")
     top_k: Whole = Field(15, ge=-1, le=_NO_TOP_K, description="0 and -1 set no limit.")
     top_p: Real = Field(1.0, ge=0.0, description="Above 1 is 1.")
@@ -320,6 +321,7 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
         prompt_text=fields.prompt_text,
         prompt_lang=fields.prompt_lang,
         split_method=cast("SplitMethod", fields.text_split_method),
+        read_emoji=fields.read_emoji,
         sampling=SamplingParams(
             top_k=fields.top_k if fields.top_k > 0 else _NO_TOP_K,
             top_p=min(fields.top_p, 1.0),

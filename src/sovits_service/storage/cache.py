@@ -103,6 +103,7 @@ def cache_key(
         "seed": request.seed,
         "cfm_steps": request.cfm_steps,
         "super_sampling": request.super_sampling,
+        "read_emoji": request.read_emoji,
         "media_type": media_type,
     }
     if request.streaming_mode in (2, 3):

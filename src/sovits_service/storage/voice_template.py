@@ -60,6 +60,7 @@ HIDDEN_TEMPLATE = f"{_HIDDEN_KEY}: true\n"
 DEFAULT_FIELDS: Mapping[str, tuple[type, ...]] = {
     "text_lang": (str,),
     "text_split_method": (str,),
+    "read_emoji": (bool,),
     "media_type": (str,),
     "top_k": (int,),
     "top_p": (float, int),

@@ -12,13 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
+from sovits_service.text.emoji_names import named_emoji, silent_emoji
 from sovits_service.text.langid import INLINE_READING, LATIN_WORDS, is_japanese, language_runs
 from sovits_service.text.lexicon import Lexicon, Readings
+from sovits_service.text.markup import without_markup
 from sovits_service.text.reading import Reader, Reading
 from sovits_service.text.splitter import FRAGMENT_LIMIT_CHARACTERS, presegment, protect, reveal
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, phoneme_ids
-from sovits_service.text.written import plain_markup
 from sovits_service.types import LanguageRun, Segment, SplitMethod, SymbolSet
 
 if TYPE_CHECKING:
@@ -67,16 +68,22 @@ class Frontend:
             self._readers = {}
             self._chinese = None
 
-    def segments(self, text: str, language: str, symbols: SymbolSet, split: SplitMethod) -> list[Segment]:
+    def segments(
+        self, text: str, language: str, symbols: SymbolSet, split: SplitMethod, *, read_emoji: bool = False
+    ) -> list[Segment]:
         """Split a text and read every fragment.
+
+        Args:
+            read_emoji: say the names of emoji; else they are silent.
 
         Raises:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
             MissingExtraError: the text needs a language whose packages are not installed.
         """
         mode = self._mode(language, symbols)
-        whole = plain_markup(Spoken.of(text).sub(_UNPAIRED, ""))
+        whole = without_markup(Spoken.of(text).sub(_UNPAIRED, ""), "." if mode == "en" else "。")
         japanese = is_japanese(whole.text)
+        whole = named_emoji(whole, _language_of(whole.text, mode, japanese)) if read_emoji else silent_emoji(whole)
         segments: list[Segment] = []
         lost: tuple[Span, ...] = ()  # letters of fragments that say nothing at all; the next one that does reports them
         for part, pause_s in _parts(whole):
@@ -104,7 +111,8 @@ class Frontend:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
         """
         mode = self._mode(language, symbols)
-        whole = plain_markup(Spoken.of(text).sub(_PAUSE, "").sub(_UNPAIRED, "")).strip("\n")
+        whole = Spoken.of(text).sub(_PAUSE, "").sub(_UNPAIRED, "")
+        whole = without_markup(whole, "." if mode == "en" else "。").strip("\n")
         if whole and whole.text[-1] not in "，。？！,.?!~:：—…":
             whole += "." if mode == "en" else "。"
         segment = self._segment(whole, mode, symbols, is_japanese(whole.text))
@@ -219,6 +227,16 @@ def make_reader(language: str, lexicon: Readings) -> Reader:
     from sovits_service.text.ja.reader import JapaneseReader
 
     return JapaneseReader(lexicon)
+
+
+def _language_of(text: str, mode: str, japanese: bool) -> str:
+    """The language that names what has none, such as an emoji."""
+    if mode not in ("auto", "auto_yue"):
+        return mode.removeprefix("all_")
+    languages = [
+        run.language for run in language_runs(text, mode, japanese=japanese) if run.language in _READABLE["v2"]
+    ]
+    return max(languages, key=languages.count, default="en")
 
 
 def _apart(text: Spoken) -> Spoken:

@@ -26,7 +26,7 @@ _TOKEN = rf"""
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
     |(?P<money>(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
     |(?P<floor>(?<![A-Za-z{DIGIT}/])[0-9]{{1,3}}/F(?![A-Za-z]))
-    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.:/~\-–～：／．][{DIGIT}]+|[,，][{DIGIT}]{{3}}(?![{DIGIT}]))*
+    |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.:/~\-–～：／．xX×*][{DIGIT}]+|[,，][{DIGIT}]{{3}}(?![{DIGIT}])|[eE]-?[0-9]{{1,3}}(?![A-Za-z0-9]))*
         (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
     |(?P<notation>(?<=[/每])(?:@UNITS@)(?![A-Za-z])|(?<=第)[IVX]{{1,5}}(?![A-Za-z])|[IVX]{{1,4}}(?=[型期级度世号]))
@@ -286,7 +286,8 @@ def _is_japanese_only(character: str) -> bool:
 def _merge(runs: list[Run]) -> list[Run]:
     merged: list[Run] = []
     for run in runs:
-        if merged and merged[-1].language == run.language:
+        is_list = run.language == "num" and merged and merged[-1].text.rstrip()[-1:] in ",，、"
+        if merged and merged[-1].language == run.language and not is_list:
             merged[-1].text += run.text
         else:
             merged.append(Run(run.language, run.text))
@@ -301,9 +302,10 @@ def _settle_rest(runs: list[Run], base: str, *, chosen: bool = False) -> list[Ru
         language, text = run.language, run.text
         if language == "num":
             before = with_numbers[-1] if with_numbers else None
-            after = runs[i + 1] if i + 1 < len(runs) else None
+            beside = runs[i + 1] if i + 1 < len(runs) else None
+            after = next((run for run in runs[i + 1 :] if run.language != "num"), None)
             name = _SHORT_NAME.search(before.text) if has_chinese and before and before.language == "en" else None
-            if name and before and (after is None or after.language != "en"):
+            if name and before and (beside is None or beside.language != "en"):
                 # MP3, A4, PM2.5: in a Chinese sentence the number is Chinese, and its name helps to tell how it is said
                 before.text = before.text[: name.start()]
                 language, text = base, name.group() + text

@@ -30,6 +30,7 @@ class ReadFields(BaseModel):
     text: Text = Field(min_length=1, description="What would be said.")
     text_lang: Text = Field("auto", description="As for /tts.")
     text_split_method: SplitMethod = Field("cut5", description="As for /tts.")
+    read_emoji: bool = Field(False, description="As for /tts.")
 
 
 @router.post(
@@ -49,5 +50,7 @@ async def read(request: Request) -> Response:
     except ValidationError as error:
         raise InvalidRequestError(describe_problem(error)) from None
     language = language_code(fields.text_lang)
-    reading = await context.service.explain(fields.text, language, fields.text_split_method)
+    reading = await context.service.explain(
+        fields.text, language, fields.text_split_method, read_emoji=fields.read_emoji
+    )
     return JSONResponse(asdict(reading))

@@ -211,7 +211,7 @@ def _groups(value: Digits, place: Place) -> str | None:
             if re.match(r"\s?=", place.after):
                 return None
             unit = f" {_names(value.unit)[1]}" if value.unit else ""
-            if not unit and " x " in place.text[place.start : place.end]:
+            if not unit and re.search(" [x*×] ", place.text[place.start : place.end]):
                 return " times ".join(map(read_number, groups))
             sides = (year(group) if len(group) == 4 and group.isdigit() else read_number(group) for group in groups)
             return " by ".join(sides) + unit

@@ -187,6 +187,8 @@ def _tear(place: Place) -> str:
     eyes = words_of("eye eyes cheek cheeks face")
     if place.after(weeping) or (not place.is_verb() and any(w in eyes for w in place.words[place.i + 1 : place.i + 6])):
         return "T IH1 R"
+    if place.word(-1) == "a" and place.after(words_of("fell rolled ran dropped slid")):
+        return "T IH1 R"
     shed = words_of("shed single wept wiped wipe cry cried crying")
     return "T IH1 R" if place.before(shed, 2) and not place.is_verb() else "T EH1 R"
 

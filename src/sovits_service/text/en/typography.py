@@ -7,7 +7,6 @@ import unicodedata
 from functools import lru_cache
 
 from sovits_service.text.spoken import Spoken
-from sovits_service.text.written import plain_markup
 
 # Before NFKC, which would turn a square into a 2 and a half into 1/2 glued to its whole number.
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
@@ -92,16 +91,6 @@ _GREEK = dict(
 _GREEK_LETTER = re.compile(r"(?<![\u0370-\u03ff])[\u0391-\u03c9](?![\u0370-\u03ff])")
 _TRANSLATION = str.maketrans(_CHARACTERS | _SIGNS)
 
-# Markup, in this order. Every pattern is bounded, so that time stays linear.
-_MARKUP = (
-    (re.compile(r"^[ \t]*(?:```|~~~)[^\n]{0,100}$", re.MULTILINE), " "),
-    (re.compile(r"^[ \t]*(?:[-*_=][ \t]?){3,}$", re.MULTILINE), " "),  # rules
-    (re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?)", re.MULTILINE), ""),
-    (re.compile(r"[ \t]*\|[ \t]*:?-{2,}:?[ \t]*(?=\||$)", re.MULTILINE), " "),  # the line under a table's head
-    (re.compile(r"(\*\*|__|~~)(?=\S)([^*_~\n]{1,300}?)(?<=\S)\1"), r"\2"),
-    (re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
-    (re.compile(r"`{1,3}([^`\n]{0,300})`{1,3}"), r"\1"),
-)
 _WIDE_SPACE = re.compile(r"[ \t]{2,}")
 _MICRO = re.compile(r"[0-9][ ]?[µμ]")
 _OHMS = re.compile(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]")
@@ -118,9 +107,7 @@ _SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(]
 
 def plain_text(text: Spoken) -> Spoken:
     """Typed text without markup and invisible characters, with ASCII punctuation where there is any."""
-    text = plain_markup(text.sub(_WIDE_SPACE, " ").each(_visible))
-    for pattern, kept in _MARKUP:
-        text = text.sub(pattern, kept)
+    text = text.sub(_WIDE_SPACE, " ").each(_visible)
     text = text.sub(_OPEN_QUOTE, r'"\1"')
     text = text.sub(_DASH, ", ").replace("–", "-")
     text = text.sub(_SPACED_HYPHEN, ", ")

@@ -161,7 +161,8 @@ def _formula(parts: tuple[str, ...]) -> str:
         elif part in "xX*" and is_operand_before and parts[i - 1][-1:].isdigit():
             said.append(" 곱하기 ")
         elif part == "=":
-            said.append("은 ")
+            has_final = bool(said) and "가" <= said[-1][-1] <= "힣" and (ord(said[-1][-1]) - 0xAC00) % 28 != 0
+            said.append("은 " if has_final else "는 ")
         else:
             said.append(f" {SIGNS[part]} " if part in SIGNS else {"/": " 나누기 "}.get(part) or part)
     return "".join(said)
@@ -232,7 +233,7 @@ def _plain(value: Amount, place: Place) -> str:
         return "유" if int(digits) == 6 else "시"
     if len(digits) <= 2 and _HOUR.match(after):
         return _hour(digits)
-    counter = _COUNTER.match(after)
+    counter = None if before.endswith("제") else _COUNTER.match(after)
     if counter and not (digits[0] == "0" and len(digits) > 1):
         return _counted(digits, counter[2], before[-12:], after[counter.end() :][:6])
     return number(digits)

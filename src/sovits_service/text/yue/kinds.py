@@ -35,6 +35,8 @@ _CALLED = re.compile(
 )
 _HALF_DAY = re.compile(r"(?:朝早|朝頭早|上[晝昼午]|下[晝昼午]|晏晝|晏昼|夜晚|晚上|今晚|凌晨)\s?$")
 _PAIRED = re.compile(rf"(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點五))\s?(?:{alternatives(MEASURES)})")
+_SCORE_BEFORE = re.compile(r"(?:以|比分|比數|比数|總分|总分)[^，。！？,!?]{0,4}$")
+_SCORE_AFTER = re.compile(r"\s?(?:贏|赢|輸|输|勝|胜|擊敗|击败|打和|險勝|领先|領先|落後|落后)")
 _ROUTE = re.compile(r"(?:巴士|小巴|電車|专线|專線|搭|坐)[^\d,.!?，。]{0,4}$")
 _POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
 
@@ -61,7 +63,7 @@ def say(value: Value, place: Place) -> str | None:
             return digit_by_digit(digits, one="幺" if re.fullmatch(r"(?:86)?1[3-9]\d{9}", digits) else "一")
         case Digits(groups=groups, mark=mark):
             return {
-                ".": lambda: "點".join(map(cardinal, groups)),
+                ".": lambda: "點".join(map(digit_by_digit if len(groups) == 4 else cardinal, groups)),
                 ":": lambda: "比".join(map(number, groups)),
                 "x": lambda: "乘".join(map(number, groups)) + unit_names("yue").get(value.unit, ""),
                 "/": lambda: ",".join(map(number, groups)),
@@ -121,6 +123,8 @@ def _formula(parts: tuple[str, ...]) -> str:
 def _range(first: Amount, last: Amount, place: Place) -> str | None:
     if not (first.unit or last.unit) and last.number.sign:
         return None
+    if not (first.unit or last.unit) and (_SCORE_BEFORE.search(place.before) or _SCORE_AFTER.match(place.after)):
+        return f"{number(first.number.digits)}比{number(last.number.digits)}"
     unit = last.unit or first.unit
     if unit in _SHARES:
         return f"{_measured(first, unit, place)}至{number(last.number.digits)}"

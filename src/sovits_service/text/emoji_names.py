@@ -1,0 +1,48 @@
+"""Emoji in, their names or pauses out: names of the Unicode CLDR in the text's language, from the package `emoji`."""
+
+from __future__ import annotations
+
+import re
+
+from sovits_service.text.spoken import Spoken
+
+# Pictures, flags and skin tones; hearts, stars and check marks belong to the readers, which say some of them.
+_PICTURES = "\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
+_ENDS_A_SENTENCE = re.compile(
+    rf"(?<=[^\W_])(?=([ \t]*[{_PICTURES}\u200d\ufe0f]{{1,40}}))\1"
+    r"(?=[ \t]*[A-Z\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])"
+)
+_PICTURE = re.compile(rf"[ \t]?[{_PICTURES}][\u200d\ufe0f]*")
+_HAS_NAMES = {"en": "en", "zh": "zh", "yue": "zh", "ja": "ja", "ko": "ko"}
+
+
+def silent_emoji(text: Spoken) -> Spoken:
+    """Text without pictures: a pause where one stands between two sentences."""
+    if text.text.isascii():
+        return text
+    return text.sub(_ENDS_A_SENTENCE, _pause).sub(_PICTURE, "")
+
+
+def _pause(match: re.Match[str]) -> str:
+    return ". " if match.string[match.end() :].lstrip()[:1].isascii() else "，"
+
+
+def named_emoji(text: Spoken, language: str) -> Spoken:
+    """Every emoji as its name between pauses."""
+    import emoji
+
+    table = _HAS_NAMES[language]
+    comma = ", " if language in ("en", "ko") else "，"
+
+    def parts() -> list[tuple[int, int, str]]:
+        found: list[tuple[int, int, str]] = []
+        for item in emoji.emoji_list(text.text):
+            name = emoji.demojize(item["emoji"], language=table).strip(":").replace("_", " ")
+            before = text.text[: item["match_start"]].rstrip()
+            lead = comma if before and before[-1].isalnum() else ""
+            after = text.text[item["match_end"] :].lstrip()[:1]
+            end = comma if after.isalnum() or emoji.is_emoji(after) else ""
+            found.append((len(before) if lead else item["match_start"], item["match_end"], f"{lead}{name}{end}"))
+        return found
+
+    return text.rewrite(parts())
