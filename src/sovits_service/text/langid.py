@@ -230,7 +230,8 @@ def _settle_latin(runs: list[Run], base: str) -> list[Run]:
     for i, run in enumerate(merged):
         if run.language != "en":
             continue
-        around = [merged[place].language for place in (i - 1, i + 1) if 0 <= place < len(merged)]
+        after = i + 1 + (i + 2 < len(merged) and merged[i + 1].language == "num")  # ver.2.0に
+        around = [merged[place].language for place in (i - 1, after) if 0 <= place < len(merged)]
         near = [language for language in around if language in _OWN_LATIN]
         if base in _OWN_LATIN:
             language = base
@@ -339,6 +340,8 @@ def _number_language(before: Run | None, number: Run, after: Run | None, base: s
         return base
     if after is None:
         return before.language if before is not None else base
+    if before is not None and before.language == "en" and after.language in ("ja", "ko"):
+        return after.language  # Python 3.12を使う
     if before is None:
         return after.language
     if before.language == after.language:

@@ -268,7 +268,10 @@ _OWN = (
         ),
         lambda match: digit_by_digit(re.sub(r"\D", "", match[0])) if not match[1] else "삼일",
     ),
-    (re.compile("(?:mp[34]|[23]d|[48]k)(?![A-Za-z\\d])", re.IGNORECASE), lambda match: LATIN_WORDS[match[0].lower()]),
+    (
+        re.compile("(?:mp[34]|a[34]|[23]d|[48]k)(?![A-Za-z\\d])", re.IGNORECASE),
+        lambda match: LATIN_WORDS[match[0].lower()],
+    ),
     (
         re.compile(r"(?<![\d.])(\d{1,3})\s?대\s?(?=\d{1,3}(?!\d|\s?대))"),  # 3대 2
         lambda match: f"{sino(match[1])} 대 ",

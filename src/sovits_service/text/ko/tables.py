@@ -21,7 +21,8 @@ LATIN_LETTERS = dict(
 # Latin words and names that are said as words, not as letters.
 LATIN_WORDS = {
     "nasa": "나사", "nato": "나토", "unesco": "유네스코", "unicef": "유니세프", "opec": "오펙", "wifi": "와이파이",
-    "wi-fi": "와이파이", "mp3": "엠피쓰리", "mp4": "엠피포", "jpeg": "제이펙", "3d": "쓰리디", "2d": "투디",
+    "wi-fi": "와이파이", "mp3": "엠피쓰리", "mp4": "엠피포", "a3": "에이쓰리", "a4": "에이포",
+    "jpeg": "제이펙", "3d": "쓰리디", "2d": "투디",
     "4k": "포케이", "8k": "에이트케이", "3g": "쓰리지", "4g": "포지", "5g": "파이브지", "k-pop": "케이팝",
     "kpop": "케이팝", "vs": "대", "ceo": "시이오", "ok": "오케이", "no": "노", "email": "이메일", "e-mail": "이메일",
     "app": "앱", "iphone": "아이폰", "ipad": "아이패드", "youtube": "유튜브", "google": "구글", "naver": "네이버",

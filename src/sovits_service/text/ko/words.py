@@ -30,7 +30,11 @@ def _listed(text: str, morphemes: Sequence[Morpheme]) -> dict[int, str]:
     words, lengths = _words()
     parts = [part for morpheme in morphemes for part in morpheme.parts]
     starts = [part.start for part in parts if part.tag[0] not in "JE"]
-    ends = {part.end for part in parts if part.tag[0] not in "JE"}
+    ends = {
+        part.end
+        for part in parts
+        if part.tag[0] not in "JE" or (text[part.start : part.end] == "과" and text[part.end : part.end + 1] not in " ")
+    }  # 안과, 치과: what the tagger takes for a particle ends a word where no other word follows
     found: dict[int, str] = {}
     free = 0
     for start in starts:
