@@ -17,10 +17,21 @@ PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon
 # one thread a process, and memory that allocator and oneDNN would otherwise keep for shapes that do not come again
 TEST_ENV := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ONEDNN_PRIMITIVE_CACHE_CAPACITY=64
 
-.PHONY: help serve test check audit bench gpu constraints clean
+# Tests that compute with models, and what another processor would do otherwise in them; each line is one run.
+MODEL_TESTS := tests/parity/test_models.py tests/unit/models tests/unit/audio tests/engine tests/e2e/test_demo_voice.py \
+	tests/e2e/test_many_voices.py
+define PROCESSORS
+ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=2
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=4
+ATEN_CPU_CAPABILITY=default TESTS_WITHOUT_ONEDNN=1 OMP_NUM_THREADS=1
+endef
+export PROCESSORS
+
+.PHONY: help serve test test-matrix check audit bench gpu constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
+	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
 	@echo "make check   format, lint, layers, types"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
@@ -30,7 +41,12 @@ serve: $(INSTALLED)
 	$(BIN)/sovits-service serve -c $(CONFIG) -a $(HOST) -p $(PORT)
 
 test: $(INSTALLED) $(DEBIAN)
-	$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist loadfile --durations=20
+	$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20
+
+test-matrix: $(INSTALLED)
+	@failed=0; while read -r processor; do echo "== $$processor"; \
+		env $(TEST_ENV) $$processor $(BIN)/pytest -q -n $(JOBS) --dist worksteal $(MODEL_TESTS) < /dev/null || failed=1; \
+	done <<< "$$PROCESSORS"; exit $$failed
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

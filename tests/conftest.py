@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +14,17 @@ import pytest
 from tests.deadlines import Deadlines
 from tests.programs import describe_skips
 
+WITHOUT_ONEDNN = "TESTS_WITHOUT_ONEDNN"  # what it is set to does not matter; see `make test-matrix`
 _LARGEST = 10
+_KEPT_MB = 900  # a worker holds 600 with all libraries and dictionaries
 _STATUS = Path("/proc/self/status")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get(WITHOUT_ONEDNN):
+        import torch
+
+        torch.backends.mkldnn.set_flags(False)
     config.pluginmanager.register(RunSummary(has_memory=bool(config.option.durations) and _STATUS.exists()))
 
 
@@ -46,7 +54,9 @@ class RunSummary:
         finally:
             if self._has_memory:
                 worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-                item.user_properties.append(("peak memory", (_peak_mb(), worker)))
+                item.user_properties.append(("peak memory", (_memory_mb("VmHWM"), worker)))
+                if _memory_mb("VmRSS") > _KEPT_MB:
+                    _return_what_is_free()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and isinstance(report.longrepr, tuple):
@@ -66,7 +76,14 @@ class RunSummary:
             terminalreporter.write_line(describe_skips(self._skip_reasons), yellow=True)
 
 
-def _peak_mb() -> int:
-    """The most memory that this process held since the test's setup began."""
-    line = next(line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
+def _memory_mb(name: str) -> int:
+    """What this process holds (`VmRSS`), or the most that it held since the test's setup began (`VmHWM`)."""
+    line = next(line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) // 1024
+
+
+def _return_what_is_free() -> None:
+    """Gives the system what models of past tests took, which the C library would keep for others of their size."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)
