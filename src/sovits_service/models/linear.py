@@ -42,5 +42,5 @@ def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
 
 def _has_onednn() -> bool:
     # The operator is one that PyTorch's compiler uses; it is not promised to stay.
-    onednn = torch.backends.mkldnn
-    return onednn.is_available() and bool(onednn.enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    is_on = bool(torch._C._has_mkldnn) and bool(torch.backends.mkldnn.enabled)
+    return is_on and hasattr(torch.ops.mkldnn, "_linear_pointwise")
