@@ -395,10 +395,12 @@ async def test_a_frozen_redis_costs_a_few_requests_the_timeout_and_the_others_no
 async def test_no_request_fails_while_redis_stops_freezes_restarts_and_forgets(redis_server: RedisServer) -> None:
     from redis import Redis as BlockingRedis
 
-    cache = RedisCache(redis_server.url, timeout_s=0.05, breaker=CircuitBreaker(3, 0.02))
+    served = 0
+    one_more = asyncio.Event()
+    breaker = CircuitBreaker(3, 20.0, lambda: float(served))  # it pauses for 20 requests
+    cache = RedisCache(redis_server.url, timeout_s=0.05, breaker=breaker)
     audios = {f"k{n}": replace(AUDIO, seed=n) for n in range(6)}
     done = asyncio.Event()
-    served = 0
 
     async def client(name: str) -> None:
         nonlocal served
@@ -408,7 +410,8 @@ async def test_no_request_fails_while_redis_stops_freezes_restarts_and_forgets(r
             if found is None:
                 await cache.put(name, audios[name])
             served += 1
-            await asyncio.sleep(0)
+            one_more.set()
+            await asyncio.sleep(0)  # the others' turn: where Redis is bypassed nothing waits
 
     clients = [asyncio.ensure_future(client(name)) for name in audios for _ in range(5)]
     for _ in range(3):
@@ -416,14 +419,15 @@ async def test_no_request_fails_while_redis_stops_freezes_restarts_and_forgets(r
             await asyncio.to_thread(trouble)
             before = served
             while served < before + 200:  # requests go on whatever state Redis is in
-                await asyncio.sleep(0)
+                one_more.clear()
+                await one_more.wait()
         with BlockingRedis.from_url(redis_server.url) as admin:
             await asyncio.to_thread(admin.flushall)
     done.set()
     await asyncio.gather(*clients)
-    while await cache.get("k0") is None:  # back by itself, as soon as the breaker tries again
-        await cache.put("k0", audios["k0"])
-        await asyncio.sleep(0)
+    served += 20
+    await cache.put("k0", audios["k0"])  # back by itself, as the breaker tries again
+    assert await cache.get("k0") == audios["k0"]
     assert cache.counts.failures > 0
     assert cache.counts.bypassed > 0
     assert cache.counts.hits > 0
