@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from sovits_service.models.bert import Bert
+from sovits_service.models.checkpoint_encoders import read_tokenizer
 from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.config import SovitsConfig
@@ -79,3 +81,22 @@ def write_pack(folder: Path, seed: int = 0) -> Path:
         encoding="utf-8",
     )
     return config
+
+
+def write_bert(folder: Path, letters: str = "你好世界今天气很", seed: int = 0) -> Path:
+    """A BERT folder of the width that a GPT takes; every letter is a token of its own."""
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    sizes = {
+        "vocab_size": len(words),
+        "hidden_size": 1024,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 16,
+        "intermediate_size": 16,
+        "max_position_embeddings": 64,
+    }
+    (folder / "config.json").write_text(json.dumps(sizes), encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    torch.manual_seed(seed)
+    save_file(Bert(sizes, read_tokenizer(folder)).state_dict(), folder / "model.safetensors")
+    return folder

@@ -69,6 +69,19 @@ def write_lora(path: Path, version: ModelVersion, base: Path, rank: int = 16, se
 
 def write_companions(folder: Path) -> None:
     """Vocoders of v3 and v4 and the speaker model, where `pretrained_models` has them."""
+    write_vocoders(folder)
+    write_speaker(folder)
+
+
+def write_speaker(folder: Path) -> None:
+    """The speaker model of v2Pro and v2ProPlus, of its one size."""
+    torch.manual_seed(0)
+    (folder / "sv").mkdir()
+    torch.save(_half(ERes2NetV2().state_dict()), folder / "sv/pretrained_eres2netv2w24s4ep4.ckpt")
+
+
+def write_vocoders(folder: Path) -> None:
+    """Those of v3 and v4."""
     torch.manual_seed(0)
     bigvgan = folder / "models--nvidia--bigvgan_v2_24khz_100band_256x"
     bigvgan.mkdir(parents=True)
@@ -84,8 +97,6 @@ def write_companions(folder: Path) -> None:
     (folder / "gsv-v4-pretrained").mkdir()
     published = replace(V4_VOCODER, upsample_initial_channel=32)
     torch.save(Hifigan(published).state_dict(), folder / "gsv-v4-pretrained/vocoder.pth")
-    (folder / "sv").mkdir()
-    torch.save(_half(ERes2NetV2().state_dict()), folder / "sv/pretrained_eres2netv2w24s4ep4.ckpt")
 
 
 def _half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The command line: serve, say, read, voices, download, check. A command imports what is heavy by itself."""
+"""The command line: serve, say, read, voices, download, check, export. A command imports what is heavy by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sovits_service.service import SpeechService
     from sovits_service.settings import ServiceSettings, TtsSettings
 
-_COMMANDS = ("serve", "say", "read", "voices", "download", "check")
+_COMMANDS = ("serve", "say", "read", "voices", "download", "check", "export")
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--lang", default="auto", help="language of the text (default: auto)")
     read.add_argument("--emoji", action="store_true", help="say the names of emoji")
     read.add_argument("--split", default="cut5", metavar="cut0...cut5", help="where it is cut (default: cut5)")
-    read.add_argument("--json", action="store_true", help="what POST /read answers")
+    form = read.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="what POST /read answers")
+    form.add_argument("--ids", action="store_true", help="JSON with phoneme ids, for programs with exported graphs")
     read.set_defaults(run=_read)
 
     voices = commands.add_parser("voices", parents=[service], help="list the voice templates")
@@ -108,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[model, service], help="tell what would keep it from speaking well")
     check.add_argument("--convert", action="store_true", help="write a safetensors copy beside the weights")
     check.set_defaults(run=_check)
+
+    export = commands.add_parser("export", parents=[model, service], help="write the model as ONNX graphs")
+    export.add_argument("dir", type=Path, metavar="DIR", help="a new or empty folder")
+    export.add_argument("--voice", action="append", default=[], help="a voice template to write along; may be repeated")
+    export.add_argument("--fused", action="store_true", help="with operators that only ONNX Runtime has: faster there")
+    export.add_argument("--overwrite", action="store_true", help="replace an earlier export in DIR")
+    export.set_defaults(run=_export)
     return parser
 
 
@@ -264,10 +273,10 @@ def _read(args: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from sovits_service.text.explain import as_lines, explain
+    from sovits_service.text.explain import as_ids, as_lines, explain
     from sovits_service.text.frontend import Frontend
     from sovits_service.text.lexicon_file import LexiconFile
-    from sovits_service.types import SPLIT_METHODS
+    from sovits_service.types import DEFAULT_PAUSE_S, SPLIT_METHODS
 
     if args.split not in SPLIT_METHODS:
         raise InvalidRequestError(f"there is no split method {args.split!r}; it can be {', '.join(SPLIT_METHODS)}")
@@ -275,6 +284,9 @@ def _read(args: argparse.Namespace) -> int:
     symbols: Literal["v1", "v2"] = "v1" if tts.version == "v1" else "v2"
     frontend = Frontend(lexicon=LexiconFile(settings.lexicon_path).lexicon, g2pw_dir=tts.g2pw_dir)
     segments = frontend.segments(args.text, args.lang, symbols, args.split, read_emoji=args.emoji)
+    if args.ids:
+        print(json.dumps(as_ids(segments, DEFAULT_PAUSE_S), ensure_ascii=False))
+        return 0
     reading = explain(args.text, segments, symbols)
     print(json.dumps(asdict(reading), ensure_ascii=False) if args.json else "\n".join(as_lines(reading)))
     return 0
@@ -332,6 +344,17 @@ def _check(args: argparse.Namespace) -> int:
     failures = sum(finding.level == "FAIL" for finding in findings)
     print(f"{failures} to mend" if failures else "it can speak")
     return _EXIT_FAILED if failures else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    tts, settings = _load_settings(args)
+    tts.require_files()
+    _require_voices(set(args.voice), settings)
+    from sovits_service.export import export_model
+
+    written = export_model(tts, settings, args.dir, voices=args.voice, is_fused=args.fused, overwrite=args.overwrite)
+    print(f"{args.dir}: {len(written)} files; README.md tells what they are")
+    return 0
 
 
 def _load_settings(args: argparse.Namespace) -> tuple[TtsSettings, ServiceSettings]:

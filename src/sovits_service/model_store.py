@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from sovits_service.models.checkpoint_models import (
     load_super_sampler,
     load_v4_vocoder,
 )
+from sovits_service.models.gpt import GptConfig
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
@@ -220,7 +221,7 @@ class ModelStore:
         if model is None:
             self._evict(self._settings.max_models - 1, keep=self._current)  # before the new one takes its memory
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
-            _require_fit(gpt, vits)
+            require_fit(gpt.config, vits)
             weights_hash = f"{hash_files(gpt_path, vits_path)}-{gpt.backend}-{gpt.precision}"
             model = Model(gpt, vits, self._lane(gpt, vits), weights_hash)
             log.info(
@@ -252,36 +253,14 @@ class ModelStore:
     def _load_vits(self, file: WeightsFile) -> Vits | CfmSynthesizer:
         vits = self._vits.get(file)
         if vits is None:
-            checkpoint = read_sovits(file.path)
-            base = self._lora_base(checkpoint) if checkpoint.lora_rank is not None else None
-            vits = build_sovits(checkpoint, base=base, device=self._device, dtype=self._dtype)
-            self._vits[file] = vits
+            roots = self._settings.weights_roots
+            vits = self._vits[file] = load_sovits(file.path, self._tts, roots, self._device, self._dtype)
         return vits
-
-    def _lora_base(self, lora: Checkpoint) -> Checkpoint:
-        """The full weights that a LoRA file was trained on: the configured ones, or the published file by its name."""
-        spec = VERSIONS[lora.version].flow_matching if lora.version is not None else None
-        if lora.version is None or spec is None:
-            raise CheckpointError(f"LoRA files of {lora.version} are not known")
-        configured, name = self._tts.base_vits_for(lora.version), spec.lora_base
-        found = configured if configured.exists() else find_under(name, self._settings.weights_roots)
-        if found is None:
-            raise CheckpointError(
-                f"this LoRA file needs the {lora.version} base weights, {name}, under the weights roots; "
-                f"get them with: sovits-service download {lora.version}"
-            )
-        return read_sovits(found)
 
     def _vocoder(self, version: ModelVersion) -> BigVgan | Hifigan:
         vocoder = self._vocoders.get(version)
         if vocoder is None:
-            path = self._tts.vocoder_for(version)
-            if not path.exists():
-                raise CheckpointError(
-                    f"{version} needs its vocoder, {path.name}; get it with: sovits-service download {version}"
-                )
-            load = load_bigvgan if path.is_dir() else load_v4_vocoder
-            vocoder = self._vocoders[version] = load(path, device=self._device, dtype=self._dtype)
+            vocoder = self._vocoders[version] = load_vocoder(self._tts, version, self._device, self._dtype)
         return vocoder
 
     def _lane(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> Lane:
@@ -337,14 +316,63 @@ class _MismatchError(CheckpointError):
     """A GPT and a SoVITS that know different phonemes."""
 
 
-def _require_fit(gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> None:
-    """v1 models know other phonemes than all later ones; the GPT's vocabulary tells which it was trained on."""
-    is_v1_gpt = gpt.config.phoneme_vocab < VERSIONS["v2"].n_phonemes
+def require_fit(gpt: GptConfig, vits: Vits | CfmSynthesizer) -> None:
+    """v1 models know other phonemes than all later ones; the GPT's vocabulary tells which it was trained on.
+
+    Raises:
+        CheckpointError: the two do not go together.
+    """
+    is_v1_gpt = gpt.phoneme_vocab < VERSIONS["v2"].n_phonemes
     if is_v1_gpt != (vits.config.spec.symbols == "v1"):
         raise _MismatchError(
             f"the GPT is of {'v1' if is_v1_gpt else 'v2 or later'} and the SoVITS of {vits.config.version}; "
             "they know different phonemes: choose a pair"
         )
+
+
+def load_sovits(
+    path: Path, tts: TtsSettings, weights_roots: Sequence[Path], device: torch.device, dtype: torch.dtype
+) -> Vits | CfmSynthesizer:
+    """Load a SoVITS file of any version; a LoRA file with the base that it builds on. Blocks.
+
+    Raises:
+        CheckpointError: the file or its base cannot be used.
+    """
+    checkpoint = read_sovits(path)
+    base = _lora_base(checkpoint, tts, weights_roots) if checkpoint.lora_rank is not None else None
+    return build_sovits(checkpoint, base=base, device=device, dtype=dtype)
+
+
+def _lora_base(lora: Checkpoint, tts: TtsSettings, weights_roots: Sequence[Path]) -> Checkpoint:
+    """The full weights that a LoRA file was trained on: the configured ones, or the published file by its name."""
+    spec = VERSIONS[lora.version].flow_matching if lora.version is not None else None
+    if lora.version is None or spec is None:
+        raise CheckpointError(f"LoRA files of {lora.version} are not known")
+    configured, name = tts.base_vits_for(lora.version), spec.lora_base
+    found = configured if configured.exists() else find_under(name, weights_roots)
+    if found is None:
+        raise CheckpointError(
+            f"this LoRA file needs the {lora.version} base weights, {name}, under the weights roots; "
+            f"get them with: sovits-service download {lora.version}"
+        )
+    return read_sovits(found)
+
+
+def load_vocoder(
+    tts: TtsSettings, version: ModelVersion, device: torch.device, dtype: torch.dtype
+) -> BigVgan | Hifigan:
+    """Load the vocoder that v3 and v4 need beside their weights. Blocks.
+
+    Raises:
+        CheckpointError: it is missing, or cannot be used.
+    """
+    path = tts.vocoder_for(version)
+    if not path.exists():
+        raise CheckpointError(
+            f"{version} needs its vocoder, {path.name}; get it with: sovits-service download {version}"
+        )
+    load = load_bigvgan if path.is_dir() else load_v4_vocoder
+    return load(path, device=device, dtype=dtype)
 
 
 def hash_files(*paths: Path) -> str:

@@ -20,6 +20,7 @@ SPLIT_METHODS: tuple[SplitMethod, ...] = get_args(SplitMethod)
 FloatArray = npt.NDArray[np.float32]
 
 SEMANTIC_TOKENS_PER_SECOND = 25
+DEFAULT_PAUSE_S = 0.3  # between two fragments
 _NO_DEFAULTS: Mapping[str, object] = MappingProxyType({})
 _NO_EMOTIONS: Mapping[str, Emotion] = MappingProxyType({})
 
@@ -114,7 +115,7 @@ class SynthesisRequest:
     split_method: SplitMethod = "cut5"
     sampling: SamplingParams = SamplingParams()
     speed: float = 1.0
-    pause_s: float = 0.3
+    pause_s: float = DEFAULT_PAUSE_S
     seed: int | None = None
     streaming_mode: Literal[0, 1, 2, 3] = 0
     overlap_tokens: int = 2

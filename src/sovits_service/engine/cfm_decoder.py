@@ -22,7 +22,7 @@ from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.types import FloatArray, VoicePrompt
 
 JOINT_FRAMES = 12  # of mel, over which two renderings of a joint fade into each other; as in the original
-_SMALLEST_WINDOW_FRAMES = 100  # what a long reference leaves for speech at least
+SMALLEST_WINDOW_FRAMES = 100  # what a long reference leaves for speech at least
 
 
 @dataclass(slots=True, eq=False)
@@ -173,7 +173,7 @@ class CfmWaveDecoder:
         return stream.prompt_frames + min(frames - stream.cursor, self._room_frames(stream))
 
     def _room_frames(self, stream: CfmStream) -> int:
-        return max(_SMALLEST_WINDOW_FRAMES, self._spec.window_frames - stream.prompt_frames)
+        return max(SMALLEST_WINDOW_FRAMES, self._spec.window_frames - stream.prompt_frames)
 
     def _next_window(self, stream: CfmStream) -> _Window:
         if stream.features is None:

@@ -76,7 +76,7 @@ class Hubert(nn.Module):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        sizes = HubertSizes.from_config(config)
+        sizes = self.sizes = HubertSizes.from_config(config)
         self.feature_extractor = _FeatureExtractor(sizes)
         self.feature_projection = _FeatureProjection(sizes)
         self.encoder = _Encoder(sizes)

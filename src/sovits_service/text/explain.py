@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.types import Segment, SymbolSet
@@ -98,3 +99,29 @@ def as_lines(explanation: Explanation) -> list[str]:
             lines.append(f"    silence of {fragment.pause_s:g} s")
     lines += (f"not read: {dropped.text!r} at {dropped.start}" for dropped in explanation.dropped)
     return lines
+
+
+def as_ids(segments: Sequence[Segment], pause_s: float) -> dict[str, Any]:
+    """What a program with the exported graphs needs of segments, fit for JSON: phoneme ids, and places for BERT.
+
+    Args:
+        pause_s: the silence between two fragments where the text asks for none.
+    """
+    usual = [pause_s] * (len(segments) - 1) + [0.0]
+    return {
+        "fragments": [
+            {
+                "runs": [
+                    {
+                        "language": run.language,
+                        "text": run.norm_text,
+                        "phoneme_ids": list(run.phoneme_ids),
+                        "word2ph": None if run.word2ph is None else list(run.word2ph),
+                    }
+                    for run in segment.runs
+                ],
+                "pause_s": length_s if segment.pause_s is None else segment.pause_s,
+            }
+            for segment, length_s in zip(segments, usual[: len(segments)], strict=True)
+        ]
+    }

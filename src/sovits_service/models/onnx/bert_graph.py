@@ -28,12 +28,12 @@ def write_bert(
     """
     weights = WeightsFile(folder / WEIGHTS)
     try:
-        _Bert(state, sizes, precision, GraphBuilder(weights)).build().save(folder / name)
+        BertGraph(state, sizes, precision, GraphBuilder(weights)).build().save(folder / name)
     finally:
         weights.close()
 
 
-class _Bert:
+class BertGraph:
     def __init__(
         self, state: Mapping[str, FloatArray], sizes: BertSizes, precision: Precision, graph: GraphBuilder
     ) -> None:

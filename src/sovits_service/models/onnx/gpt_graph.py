@@ -33,15 +33,15 @@ def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Pat
     """
     weights = WeightsFile(folder / WEIGHTS)
     try:
-        _Gpt(state, config, precision, GraphBuilder(weights)).decode().save(folder / DECODE)
-        _Gpt(state, config, precision, GraphBuilder(weights)).prefill().save(folder / PREFILL)
+        GptGraph(state, config, precision, GraphBuilder(weights)).decode().save(folder / DECODE)
+        GptGraph(state, config, precision, GraphBuilder(weights)).prefill().save(folder / PREFILL)
         one_layer = replace(config, layers=1)
-        _Gpt(state, one_layer, precision, GraphBuilder(weights)).decode().save(folder / PROOF)
+        GptGraph(state, one_layer, precision, GraphBuilder(weights)).decode().save(folder / PROOF)
     finally:
         weights.close()
 
 
-class _Gpt:
+class GptGraph:
     """The parts that the two graphs share."""
 
     def __init__(self, state: State, config: GptConfig, precision: Precision, graph: GraphBuilder) -> None:
@@ -59,8 +59,7 @@ class _Gpt:
         """
         graph, config = self._graph, self._config
         tokens, positions = graph.input("tokens", INT64, ["B"]), graph.input("positions", INT64, ["B"])
-        graph.input("lengths", INT32, ["B"])
-        graph.input("bound", INT32, [1])
+        lengths, bound = self._lengths()
         x = self._embed("ar_audio", tokens, positions)
         packed = graph.constant("packed", np.array([-1, 1, 3 * config.width]))
         flat = graph.constant("flat", np.array([-1, config.width]))
@@ -73,7 +72,7 @@ class _Gpt:
             qkv = graph.op("Reshape", [self._project(x, index), packed])
             mixed = graph.op(
                 "GroupQueryAttention",
-                [qkv, "", "", *past, "lengths", "bound"],
+                [qkv, "", "", *past, lengths, bound],
                 [f"mixed_{index}", *present],
                 domain=CONTRIB,
                 num_heads=config.heads,
@@ -93,7 +92,7 @@ class _Gpt:
         graph, config = self._graph, self._config
         ids, prompt = graph.input("phoneme_ids", INT64, ["T_text"]), graph.input("prompt_tokens", INT64, ["T_prompt"])
         bert = graph.input("bert", FLOAT, ["T_text", BERT_WIDTH])
-        graph.input("mask", FLOAT, [1, 1, "T", "T"])
+        mask = self._mask(ids, prompt)
         text = graph.op("Add", [self._embedding("ar_text", ids), self._linear(bert, "bert_proj")])
         text = graph.op("Add", [text, self._positions("ar_text", self._range(ids))])
         x = graph.op("Concat", [text, self._embed("ar_audio", prompt, self._range(prompt))], axis=0)
@@ -108,7 +107,7 @@ class _Gpt:
                 graph.output(name, FLOAT, shape)
             mixed = graph.op(
                 "MultiHeadAttention",
-                [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", "mask"],
+                [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", mask],
                 [f"mixed_{index}", *outputs],
                 domain=CONTRIB,
                 num_heads=config.heads,
@@ -117,6 +116,14 @@ class _Gpt:
         last = graph.constant("last", np.array([-1]))
         self._predict(graph.op("Gather", [x, last], axis=0))
         return graph
+
+    def _lengths(self) -> tuple[str, str]:
+        """The inputs `lengths` and `bound`."""
+        return self._graph.input("lengths", INT32, ["B"]), self._graph.input("bound", INT32, [1])
+
+    def _mask(self, phoneme_ids: str, prompt_tokens: str) -> str:
+        """The input `mask`, which the caller makes for these two."""
+        return self._graph.input("mask", FLOAT, [1, 1, "T", "T"])
 
     def _embed(self, part: str, ids: str, positions: str) -> str:
         return self._graph.op("Add", [self._embedding(part, ids), self._positions(part, positions)])

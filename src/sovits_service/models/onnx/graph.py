@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +20,16 @@ Precision = Literal["float32", "int8"]
 Array = npt.NDArray[Any]
 
 CONTRIB = "com.microsoft"  # operators that ONNX Runtime adds to the standard's
-_OPSET, _CONTRIB_OPSET, _IR_VERSION = 21, 1, 10
+_OPSET, _CONTRIB_OPSET = 21, 1
+_IR_VERSIONS = {18: 8, 21: 10}  # the oldest file format of each opset that is written: more programs read it
 _ALIGNMENT = 4096  # a page: ONNX Runtime maps weights from the file
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+
+
+def layer_name(port: str) -> str:
+    """The name of an input or output without the number of its layer."""
+    return re.sub(r"_\d+$", "", port)
 
 
 class WeightsFile:
@@ -78,6 +85,11 @@ class GraphBuilder:
 
     def output(self, name: str, dtype: int, shape: Sequence[int | str]) -> None:
         self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
+
+    def describe(self, texts: Mapping[str, str]) -> None:
+        """Keep in the file what each input and output is; those of all layers (`keys_0`, ...) share a text (`keys`)."""
+        for port in (*self._inputs, *self._outputs):
+            port.doc_string = texts[layer_name(port.name)]
 
     def constant(self, name: str, values: Array) -> str:
         """A small tensor, kept in the graph itself."""
@@ -152,10 +164,14 @@ class GraphBuilder:
             inputs.append(self.weight(f"{name}.bias", lambda: bias))
         return self.op("DynamicQuantizeMatMul", inputs, domain=CONTRIB)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, opset: int = _OPSET) -> None:
         graph = helper.make_graph(
             self._nodes, path.stem, self._inputs, self._outputs, list(self._initializers.values())
         )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(CONTRIB, _CONTRIB_OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="sovits-service")
+        opsets = [helper.make_opsetid("", opset)]
+        if any(node.domain == CONTRIB for node in self._nodes):
+            opsets.append(helper.make_opsetid(CONTRIB, _CONTRIB_OPSET))
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=_IR_VERSIONS[opset], producer_name="sovits-service"
+        )
         path.write_bytes(model.SerializeToString())

@@ -71,7 +71,7 @@ class AntiAliased(nn.Module):
     def __init__(self, activation: Snake) -> None:
         super().__init__()
         self.act = activation
-        self.register_buffer("low_pass", _kaiser_low_pass(), persistent=False)
+        self.register_buffer("low_pass", kaiser_low_pass(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
@@ -83,7 +83,7 @@ class AntiAliased(nn.Module):
         return F.conv1d(active, taps, stride=2, groups=channels)
 
 
-def _kaiser_low_pass() -> Tensor:
+def kaiser_low_pass() -> Tensor:
     """(1, 1, 12) taps that pass a quarter of the rate, a sinc under a Kaiser window, of sum 1.
 
     On the CPU whatever the default device: a model built on "meta" is assigned its parameters, but not this.
@@ -143,6 +143,7 @@ class BigVgan(nn.Module):
 
     def __init__(self, config: BigVganConfig) -> None:
         super().__init__()
+        self.config = config
         self.use_tanh = config.use_tanh_at_final
         self.n_kernels = len(config.resblock_kernel_sizes)
         channels = config.upsample_initial_channel

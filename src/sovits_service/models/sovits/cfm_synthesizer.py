@@ -168,6 +168,11 @@ class CfmSynthesizer(nn.Module):
         return self.quantizer.encode(self.ssl_proj(ssl_features))
 
 
+def audible_frames_per_token(ratio: float) -> float:
+    """3.875 in v3, 4 in v4; `ratio` is the frames of mel per frame of the encoder."""
+    return 2.0 + ratio
+
+
 def _audible_frames(n_tokens: int, ratio: float, speed: float) -> int:
-    per_token = 2.0 + ratio  # 3.875 in v3, 4 in v4
+    per_token = audible_frames_per_token(ratio)
     return int(n_tokens * per_token) if speed == 1.0 else int(n_tokens * per_token / speed) + 1

@@ -124,6 +124,17 @@ class TextBlock(nn.Module):
         return out
 
 
+def text_positions(channels: int) -> Tensor:
+    """(4096, channels) float32, a row for each frame.
+
+    On the CPU whatever the default device: a model built on "meta" is assigned its parameters, but not this.
+    """
+    half = torch.arange(0, channels, 2, device="cpu")[: channels // 2]
+    rates = 1.0 / _MAX_PERIOD ** (half.float() / channels)
+    angles = torch.outer(torch.arange(_MAX_TEXT_POSITIONS, device="cpu").float(), rates)
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
 class TextEmbedding(nn.Module):
     """The encoder's features with positions, through ConvNeXt blocks."""
 
@@ -131,11 +142,7 @@ class TextEmbedding(nn.Module):
 
     def __init__(self, config: DitConfig) -> None:
         super().__init__()
-        # On the CPU whatever the default device: a model built on "meta" is assigned its parameters, but not this.
-        half = torch.arange(0, config.text_channels, 2, device="cpu")[: config.text_channels // 2]
-        rates = 1.0 / _MAX_PERIOD ** (half.float() / config.text_channels)
-        angles = torch.outer(torch.arange(_MAX_TEXT_POSITIONS, device="cpu").float(), rates)
-        self.register_buffer("positions", torch.cat((angles.cos(), angles.sin()), dim=-1), persistent=False)
+        self.register_buffer("positions", text_positions(config.text_channels), persistent=False)
         self.text_blocks = nn.ModuleList(
             TextBlock(config.text_channels, config.text_ff_channels) for _ in range(config.text_layers)
         )

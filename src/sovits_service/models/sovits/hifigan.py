@@ -103,6 +103,7 @@ class Hifigan(nn.Module):
 
     def __init__(self, config: HifiganConfig) -> None:
         super().__init__()
+        self.config = config
         rates, kernels = config.upsample_rates, config.upsample_kernel_sizes
         if any((kernel - rate) % 2 or kernel < rate for rate, kernel in zip(rates, kernels, strict=True)):
             raise ValueError("each upsampling kernel must exceed its rate by an even number")
