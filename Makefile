@@ -11,8 +11,9 @@ INSTALLED := .venv/.installed
 DEBIAN := .venv/.debian
 AUDITOR := .venv/audit/bin/pip-audit
 ADVISORIES := https://pypi.org/pypi/pip/json
-# command:package, of programs that tests talk to; tests of one that cannot be had are skipped
-PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon
+# command or file:package, of what tests talk to or build with; tests of one that cannot be had are skipped
+PROGRAMS := curl:curl faad:faad redis-server:redis-server clamd:clamav-daemon cmake:cmake g++:g++ \
+	/usr/include/nlohmann/json.hpp:nlohmann-json3-dev
 
 # one thread a process, and memory that allocator and oneDNN would otherwise keep for shapes that do not come again
 TEST_ENV := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ONEDNN_PRIMITIVE_CACHE_CAPACITY=64
@@ -89,7 +90,7 @@ $(INSTALLED): pyproject.toml constraints.txt | .venv/bin/pip
 
 $(DEBIAN): Makefile | .venv/bin/pip
 	@missing=""; for entry in $(PROGRAMS); do \
-		PATH="$$PATH:/usr/sbin" command -v "$${entry%%:*}" > /dev/null || missing="$$missing $${entry##*:}"; done; \
+		PATH="$$PATH:/usr/sbin" command -v "$${entry%%:*}" > /dev/null || test -e "$${entry%%:*}" || missing="$$missing $${entry##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing" >&2; \
 		(apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing) || \

@@ -1,4 +1,4 @@
-"""The programs that tests talk to, and the Debian packages that bring them."""
+"""The programs that tests talk to or build with, and the Debian packages that bring them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ import shutil
 
 import pytest
 
-PACKAGES = {"curl": "curl", "faad": "faad", "redis-server": "redis-server", "clamd": "clamav-daemon"}
+PACKAGES = {
+    "curl": "curl",
+    "faad": "faad",
+    "redis-server": "redis-server",
+    "clamd": "clamav-daemon",
+    "cmake": "cmake",
+    "g++": "g++",
+    "/usr/include/nlohmann/json.hpp": "nlohmann-json3-dev",
+}
 _REASON = re.compile(r"needs (?P<program>\S+) \(Debian package (?P<package>\S+)\)")
 
 
 def require_program(name: str) -> str:
-    """The path of a program; the test is skipped where it is missing, and the end of the run says so."""
+    """The path of a program or header; without it the test is skipped, and the end of the run says so."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))  # daemons are not in a user's PATH
     program = shutil.which(name, path=path)
+    if program is None and os.path.exists(name):  # a header, by its path
+        program = name
     if program is None:
         pytest.skip(f"needs {name} (Debian package {PACKAGES[name]})")
     return program
