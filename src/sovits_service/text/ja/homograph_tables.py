@@ -31,7 +31,7 @@ def _rule(
     return Homograph(said, accent, before and f"(?:{before})$", after, near, tuple(old.split()))
 
 
-_START = "^|[^一-鿿々〇ァ-ヺA-Za-z0-9]"  # the word stands alone, and does not end a compound
+_START = "^|[^一-鿿々〇ァ-ヺーA-Za-z0-9]"  # the word stands alone, and does not end a compound
 _FOOD = (
     "カレー|料理|ラーメン|味|スープ|食べ|キムチ|唐辛子|豆腐|わさび|ソース|スパイス|塩|鍋|麺|カラシ|お菓子|大根|酒の肴"
 )
@@ -83,7 +83,8 @@ HOMOGRAPHS: dict[str, tuple[Homograph, ...]] = {
     "その間": (_rule("ソノアイダ", 0),),
     "時": (
         _rule("ジ", before="[ァ-ヺー]", after="[にのはも]", old="トキ"),
-        _rule("トキ", 2, before=_START, after="[がをはのにも]", old="ジ"),
+        _rule("ドキ", before="暮れ", old="ジ"),
+        _rule("トキ", 2, before=r"^|[^\w]", after="[がをはのにも]", old="ジ"),
     ),
     "他": (_rule("ホカ", 0, before=_START, after="に(?!類)|の(?!追随|者|国)|は|なら", old="タ"),),
     "後": (_rule("アト", 1, before="[ただの]", old="ノチ ゴ"),),
@@ -151,7 +152,7 @@ HOMOGRAPHS: dict[str, tuple[Homograph, ...]] = {
     "人気": (_rule("ヒトケ", 0, after="[のがも](?:な|無)", near=_LONELY),),
     "開い": (
         _rule(None, near="花|差が|蕾|つぼみ|会議|会が"),
-        _rule("アイ", 0, before="(?:^|[^を])[^を]*[がはにもで時ま]", old="ヒライ"),
+        _rule("アイ", 0, before="^[^を]*[がはにもで時ま]", old="ヒライ"),
     ),
     "開か": (_rule("アカ", 0, before="[がはも]", after="ない|なかっ|ず", old="ヒラカ"),),
     "止め": (_rule("ヤメ", 0, before="の[はをも]|お|もう", old="トメ"),),
@@ -191,7 +192,7 @@ HOMOGRAPHS: dict[str, tuple[Homograph, ...]] = {
     "走": (_rule("ソー", 1, before="メートル"),),
     "走で": (_rule("ソーデ", 1, before="メートル"),),
     "降り": (_rule("フリ", 1, before="(?:雨|雪|霰|雹|みぞれ|あられ|ひょう|夕立)[がはもの]?", old="オリ"),),
-    "中": (_rule("ジュー", before="一日|一年|一晩|世界|日本|国|町|街|村|体", old="チュー"),),
+    "中": (_rule("ジュー", before="一日|一年|一晩|世界|日本|国|体", old="チュー"),),
     "表": (_rule("オモテ", 3, before=_START, after="に出|で(?:遊|待|話|騒)|から(?:入|回)|通り|を(?:歩|掃|通)"),),
 }
 for _day, _said in zip("月火水木金土日", ("ゲツ", "カー", "スイ", "モク", "キン", "ド", "ニチ"), strict=True):
