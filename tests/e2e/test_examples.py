@@ -70,12 +70,14 @@ def samples_of(file: Path) -> int:
         return sum(frame.samples for frame in sound.decode(audio=0))
 
 
-def test_the_example_for_openais_client(server: Served) -> None:
-    [program] = blocks(HTTP_API, "python")
+@pytest.mark.parametrize(("document", "outputs"), [(HTTP_API, ["hello.mp3"]), (CLIENTS, ["own.wav", "own.mp3"])])
+def test_the_examples_in_python(server: Served, document: str, outputs: list[str]) -> None:
+    [program] = blocks(document, "python")
     subprocess.run(
         [sys.executable, "-c", program.replace(SHIPPED_URL, server.url)], cwd=server.folder, check=True, timeout=120
     )
-    assert samples_of(server.folder / "hello.mp3") > 8_000
+    for output in outputs:
+        assert samples_of(server.folder / output) > 8_000
 
 
 def test_the_answer_to_an_upload_is_the_one_that_is_shown(server: Served) -> None:

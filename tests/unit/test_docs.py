@@ -28,7 +28,7 @@ TESTED = {
     ("README.md", "bash"), ("README.zh-CN.md", "bash"), ("docs/http-api.md", "bash"), ("docs/http-api.md", "python"),
     ("docs/http-api.md", "json"), ("docs/http-api.md", "yaml"), ("docs/configuration.md", "bash"),
     ("docs/operations.md", "bash"), ("docs/operations.md", "yaml"), ("docs/text.md", "yaml"),
-    ("docs/voices.md", "yaml"), ("docs/clients.md", "bash"), ("docs/export.md", "bash"),
+    ("docs/voices.md", "yaml"), ("docs/clients.md", "bash"), ("docs/clients.md", "python"), ("docs/export.md", "bash"),
 }  # fmt: skip
 
 
