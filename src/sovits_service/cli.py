@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from sovits_service.errors import InvalidRequestError, SettingsError, SovitsError
+from sovits_service.native_memory import bound_native_memory
 
 if TYPE_CHECKING:
     from sovits_service.batch import BatchLine
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    bound_native_memory()
     tts, settings = _load_settings(args)
     tts.require_files()
     host, port = args.host or settings.host, settings.port if args.port is None else args.port
@@ -169,6 +171,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _say(args: argparse.Namespace) -> int:
+    bound_native_memory()
     from sovits_service.batch import read_lines
 
     if args.file is None and (args.out_dir is not None or args.text is None):

@@ -111,9 +111,13 @@ class VitsWaveDecoder:
 
     Each time there are new tokens the prior and the flow, which are cheap, run over all tokens so far; the generator,
     which is dear, runs over the new frames alone, with the context that makes them equal to the whole.
+
+    Args:
+        window_frames: that the generator takes at a time, context included. Longer windows have less context between
+            them, but take more memory, which is kept for the next.
     """
 
-    def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 250) -> None:
+    def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 160) -> None:
         self.model = model
         self._rate_hz = sample_rate_hz
         self._window_frames = window_frames
@@ -143,8 +147,7 @@ class VitsWaveDecoder:
             held_back = 0 if stream.is_final else self._overlap_frames(stream)
             stream.end = max(stream.cursor, frames - held_back)
         start, frames = stream.cursor, stream.latents.shape[2]
-        is_last_window = stream.end - start <= self._window_frames
-        stop = frames if is_last_window else start + self._window_frames
+        is_last_window, stop = self._window(start, stream.end, frames)
         samples = self._vocode(stream, start, stop)
         if len(stream.tail):
             overlap = min(len(stream.tail), len(samples))
@@ -154,6 +157,14 @@ class VitsWaveDecoder:
         if is_last_window:
             samples = self._finish_feed(stream, samples, start)
         return samples
+
+    def _window(self, start: int, end: int, frames: int) -> tuple[bool, int]:
+        """Whether a window from `start` reaches `end` of the frames, and where it stops."""
+        context = self.model.vocode_context_frames
+        room = self._window_frames - min(start, context)
+        if frames - start <= room or end - start <= room - context:
+            return True, frames
+        return False, start + max(1, room - context)
 
     def _finish_feed(self, stream: VitsStream, samples: FloatArray, start: int) -> FloatArray:
         """All frames of this feed are rendered: hold back what the next one may change."""

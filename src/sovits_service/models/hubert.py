@@ -21,6 +21,8 @@ SAMPLE_RATE_HZ = 16_000
 # parity: silence after the clip, "0.3 s" that the original counts at 32 kHz and appends at 16 kHz. It adds 15 tokens
 # to the prompt, and the prompts that users tuned their voices with end like that.
 TAIL_SILENCE_SAMPLES = 9_600
+# Clips are padded to a few lengths on a CPU, where oneDNN keeps code and tables for each length that it has seen.
+_STEP_SAMPLES = 2 * SAMPLE_RATE_HZ
 # The base model's variant: a group norm in the first convolution, layer norms behind attention and feed-forward.
 _SUPPORTED = {
     "feat_extract_norm": "group",
@@ -90,9 +92,9 @@ class Hubert(nn.Module):
         Returns:
             (B, channels, (T + 9600) // 320 or one less).
         """
-        frames = self.feature_extractor(F.pad(samples, (0, TAIL_SILENCE_SAMPLES)))
-        features: Tensor = self.encoder(self.feature_projection(frames.transpose(1, 2)))
-        return features.transpose(1, 2)
+        frames, length = self.feature_extractor(F.pad(samples, (0, TAIL_SILENCE_SAMPLES)))
+        features: Tensor = self.encoder(self.feature_projection(frames.transpose(1, 2)), length)
+        return features[:, :length].transpose(1, 2)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -112,8 +114,13 @@ class _ConvLayer(nn.Module):
         )
         self.layer_norm = nn.GroupNorm(channels, channels) if index == 0 else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.layer_norm(self.conv(x)))
+    def forward(self, x: Tensor, length: int) -> tuple[Tensor, int]:
+        """Frames, of which so many count, to frames; padding has no part in the norm, which is over all of a clip."""
+        x = self.conv(x)
+        length = (length - self.conv.kernel_size[0]) // self.conv.stride[0] + 1
+        if not isinstance(self.layer_norm, nn.Identity):
+            x = F.pad(self.layer_norm(x[..., :length]), (0, x.shape[-1] - length))
+        return F.gelu(x), length
 
 
 class _FeatureExtractor(nn.Module):
@@ -121,12 +128,14 @@ class _FeatureExtractor(nn.Module):
         super().__init__()
         self.conv_layers = nn.ModuleList([_ConvLayer(sizes, index) for index in range(len(sizes.conv_dim))])
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """(B, T) samples -> (B, channels, frames)."""
-        x = samples[:, None]
+    def forward(self, samples: Tensor) -> tuple[Tensor, int]:
+        """(B, T) samples -> (B, channels, frames), and how many frames count; those behind them are padding."""
+        length = samples.shape[-1]
+        padding = -length % _STEP_SAMPLES if samples.device.type == "cpu" else 0
+        x = F.pad(samples, (0, padding))[:, None]
         for layer in self.conv_layers:
-            x = layer(x)
-        return x
+            x, length = layer(x, length)
+        return x, length
 
 
 class _FeatureProjection(nn.Module):
@@ -161,8 +170,10 @@ class _Attention(nn.Module):
         width = sizes.hidden_size
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.out_proj(attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads))
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        query, key, value = (project(x)[:, :length] for project in (self.q_proj, self.k_proj, self.v_proj))
+        mixed = F.pad(attend(query, key, value, self.heads), (0, 0, 0, x.shape[1] - length))
+        projected: Tensor = self.out_proj(mixed)
         return projected
 
 
@@ -185,8 +196,8 @@ class _Layer(nn.Module):
         self.feed_forward = _FeedForward(sizes)
         self.final_layer_norm = nn.LayerNorm(sizes.hidden_size, sizes.layer_norm_eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer_norm(x + self.attention(x))
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        x = self.layer_norm(x + self.attention(x, length))
         normed: Tensor = self.final_layer_norm(x + self.feed_forward(x))
         return normed
 
@@ -198,8 +209,10 @@ class _Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(sizes.hidden_size, sizes.layer_norm_eps)
         self.layers = nn.ModuleList([_Layer(sizes) for _ in range(sizes.num_hidden_layers)])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, length: int) -> Tensor:
+        """(B, T, width), of which `length` frames count, to the same; the others are not heard."""
+        x = F.pad(x[:, :length], (0, 0, 0, x.shape[1] - length))
         x = self.layer_norm(x + self.pos_conv_embed(x))
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, length)
         return x

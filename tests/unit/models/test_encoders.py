@@ -11,10 +11,11 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, HubertConfig, HubertModel
 
 from sovits_service.errors import CheckpointError
+from sovits_service.models import hubert
 from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_speaker
-from sovits_service.models.hubert import TAIL_SILENCE_SAMPLES, Hubert
+from sovits_service.models.hubert import SAMPLE_RATE_HZ, TAIL_SILENCE_SAMPLES, Hubert
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import TextEncoder
@@ -46,6 +47,16 @@ def _respell(state: dict[str, torch.Tensor], spelling: str) -> dict[str, torch.T
     for a, b in zip(source, target, strict=True):
         state = {key.replace(a, b): value for key, value in state.items()}
     return state
+
+
+@pytest.mark.parametrize("n_samples", [400, 16_000, 2 * SAMPLE_RATE_HZ - TAIL_SILENCE_SAMPLES, 40_001])
+def test_padding_to_few_lengths_changes_no_feature(
+    hubert_folder: tuple[Path, HubertModel], monkeypatch: pytest.MonkeyPatch, n_samples: int
+) -> None:
+    model, samples = load_hubert(hubert_folder[0]), torch.randn(1, n_samples) * 0.1
+    padded = model(samples)
+    monkeypatch.setattr(hubert, "_STEP_SAMPLES", 1)
+    torch.testing.assert_close(padded, model(samples), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("spelling", ["weight_g", "parametrizations"])

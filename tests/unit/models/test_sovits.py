@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from sovits_service.models.sovits.hifigan import V4_VOCODER, Hifigan, HifiganCon
 from sovits_service.models.sovits.quantizer import Quantizer
 from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.style import StyleEncoder
-from sovits_service.models.sovits.vits import Vits
+from sovits_service.models.sovits.vits import WINDOW_STEP_FRAMES, Vits
 from tests.unit.models import tiny
 
 
@@ -62,6 +63,49 @@ def test_windows_of_the_latents_decode_as_the_whole_does(resblock: str, window_f
     starts = range(0, 50, window_frames)
     windows = [model.vocode_window(latents, style, start, min(start + window_frames, 50)) for start in starts]
     torch.testing.assert_close(torch.cat(windows, dim=-1), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("resblock", ["1", "2"])
+@pytest.mark.parametrize("frames", [1, WINDOW_STEP_FRAMES - 1, WINDOW_STEP_FRAMES, WINDOW_STEP_FRAMES + 1])
+def test_a_window_that_is_padded_keeps_its_samples(resblock: str, frames: int) -> None:
+    model = tiny.vits(resblock=resblock)
+    latents = torch.randn(1, 16, frames, generator=torch.Generator().manual_seed(3))
+    window = model.vocode_window(latents, _styles(1), 0, frames)
+    torch.testing.assert_close(window, model.vocode(latents, _styles(1)), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.3])
+@pytest.mark.parametrize(("n_tokens", "n_phonemes"), [(1, 1), (31, 33), (32, 32), (70, 3)])
+def test_latents_are_those_of_the_lengths_as_they_are(n_tokens: int, n_phonemes: int, speed: float) -> None:
+    model = tiny.vits()
+    tokens, phonemes = _inputs([n_tokens], [n_phonemes])
+    padded = model.encode(tokens, phonemes, _styles(1), speed=speed)
+    exact = model.encode(tokens, phonemes, _styles(1), lengths=[n_tokens], phoneme_lengths=[n_phonemes], speed=speed)
+    assert padded.lengths == exact.lengths
+    torch.testing.assert_close(padded.mean, exact.mean, atol=1e-5, rtol=0)
+    noise = torch.randn(exact.mean.shape, generator=torch.Generator().manual_seed(2))
+    drawn = exact.mean + noise * exact.log_std.exp() * 0.5
+    latents = model.flow(drawn, exact.mask, _styles(1), reverse=True)
+    torch.testing.assert_close(model.latents(padded, _styles(1), noise, 0.5), latents, atol=1e-5, rtol=0)
+
+
+def test_all_lengths_of_speech_make_few_lengths_of_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN keeps megabytes for each length that a convolution had, so memory would grow with every new sentence."""
+    model, lengths = tiny.vits(), set()
+    for convolution in ("conv1d", "conv2d", "conv_transpose2d"):
+        original = getattr(torch.nn.functional, convolution)
+
+        def counted(x: torch.Tensor, *args: object, original: Callable[..., torch.Tensor] = original) -> torch.Tensor:
+            lengths.add(x.shape[-1])
+            return original(x, *args)
+
+        monkeypatch.setattr(torch.nn.functional, convolution, counted)
+    for n_tokens in range(1, 33):
+        tokens, phonemes = _inputs([n_tokens], [2 * n_tokens])
+        prior = model.encode(tokens, phonemes, _styles(1))
+        latents = model.latents(prior, _styles(1), torch.zeros_like(prior.mean))
+        model.vocode_window(latents, _styles(1), 0, 2 * n_tokens)
+    assert len(lengths) < 20
 
 
 def test_the_context_is_no_larger_than_it_must_be() -> None:

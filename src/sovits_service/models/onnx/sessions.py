@@ -32,6 +32,9 @@ def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # Both keep memory for each length that came: the arena what the longest took, the pattern one plan a length.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     # Threads that wait in a loop take the cores that torch decodes waves on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(graph), options, providers=[CPU])

@@ -29,3 +29,13 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
     if isinstance(conv, nn.ConvTranspose1d):
         return F.conv_transpose2d(x, weight, conv.bias, (1, conv.stride[0]), padding)
     return F.conv2d(x, weight, conv.bias, (1, conv.stride[0]), padding, (1, conv.dilation[0]), conv.groups)
+
+
+def mute_tail(x: Tensor, length: int | None) -> Tensor:
+    """Sets what lies beyond `length` in the last axis to zero, in place; None for nothing.
+
+    A convolution sees there what it would see beyond the end: padded, a signal gives the samples that it gives alone.
+    """
+    if length is not None:
+        x[..., length:] = 0.0
+    return x

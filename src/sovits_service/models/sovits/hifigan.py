@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sovits_service.models.sovits.conv import convolve, from_planes, to_planes
+from sovits_service.models.sovits.conv import convolve, from_planes, mute_tail, to_planes
 
 _SLOPE = 0.1
 
@@ -56,6 +56,10 @@ def _dilated(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
     return nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
 
 
+def _activate(x: Tensor, length: int | None) -> Tensor:
+    return mute_tail(F.leaky_relu(x, _SLOPE), length)
+
+
 class ResBlock1(nn.Module):
     """Pairs of a dilated and a plain convolution, over (B, C, 1, T)."""
 
@@ -68,10 +72,10 @@ class ResBlock1(nn.Module):
     def normed_layers(self) -> Iterator[nn.Module]:
         return chain(self.convs1, self.convs2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, length: int | None = None) -> Tensor:
         for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
-            hidden = convolve(conv1, F.leaky_relu(x, _SLOPE))
-            x = x + convolve(conv2, F.leaky_relu(hidden, _SLOPE))
+            hidden = convolve(conv1, _activate(x, length))
+            x = convolve(conv2, _activate(hidden, length)).add_(x)
         return x
 
 
@@ -87,9 +91,9 @@ class ResBlock2(nn.Module):
     def normed_layers(self) -> Iterator[nn.Module]:
         return iter(self.convs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, length: int | None = None) -> Tensor:
         for conv in self.convs:
-            x = x + convolve(conv, F.leaky_relu(x, _SLOPE))
+            x = convolve(conv, _activate(x, length)).add_(x)
         return x
 
 
@@ -124,6 +128,7 @@ class Hifigan(nn.Module):
         for layer in self.normed_layers():
             assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
             nn.init.normal_(layer.weight, 0.0, 0.01)
+        self.rates = rates
         self.hop_samples = math.prod(rates)
         self.context_frames = _context_frames(config, max(_context(b) for b in self.resblocks[-self.n_kernels :]))
 
@@ -134,29 +139,32 @@ class Hifigan(nn.Module):
             yield from block.normed_layers()
         yield from self.ups
 
-    def forward(self, x: Tensor, style: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor | None = None, length: int | None = None) -> Tensor:
         """Turns frames into samples.
 
         Args:
             x: (B, in_channels, T).
             style: (B or 1, gin_channels, 1), where the network takes one.
+            length: frames that count, for inference alone: those after them are zero and change nothing before. None
+                for all.
 
         Returns:
             (B, 1, T * hop_samples) in [-1, 1].
         """
         x = self.conv_pre(x)
         if style is not None:
-            x = x + self.cond(style)
+            x += self.cond(style)
         x = to_planes(x)
         for stage, up in enumerate(self.ups):
-            x = convolve(up, F.leaky_relu(x, _SLOPE))
+            x = convolve(up, _activate(x, length))
+            length = None if length is None else length * self.rates[stage]
             blocks = self.resblocks[stage * self.n_kernels : (stage + 1) * self.n_kernels]
-            total = blocks[0](x)
+            total = blocks[0](x, length)
             for block in blocks[1:]:
-                total = total + block(x)
-            x = total / self.n_kernels
+                total += block(x, length)
+            x = total.div_(self.n_kernels)
         # parity: the last activation has PyTorch's default slope of 0.01, not 0.1.
-        return torch.tanh(self.conv_post(F.leaky_relu(from_planes(x))))
+        return torch.tanh(self.conv_post(mute_tail(F.leaky_relu(from_planes(x)), length)))
 
 
 def _context(block: nn.Module) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.flow import Flow, WaveNet
@@ -14,6 +15,11 @@ from sovits_service.models.sovits.quantizer import Quantizer
 from sovits_service.models.sovits.style import StyleEncoder
 from sovits_service.models.sovits.text_encoder import Prior, TextEncoder
 from sovits_service.models.sovits.weight_norm import add_weight_norm, remove_weight_norm
+
+# For each length of a convolution oneDNN builds code, and tables as long as the signal: for a window of the generator
+# 20 MB and a third of the time that it takes. So signals are padded to few lengths on a CPU, which changes no sample.
+WINDOW_STEP_FRAMES = 32
+_STEP_TOKENS = 32
 
 
 class Vits(nn.Module):
@@ -128,9 +134,27 @@ class Vits(nn.Module):
         Returns:
             The prior, with `T_sem * frames_per_token` frames at speed 1.
         """
+        if lengths is None and phoneme_lengths is None and semantic_tokens.device.type == "cpu":
+            return self._encode_padded(semantic_tokens, phoneme_ids, style, speed)
         frames = None if lengths is None else [n * self.frames_per_token for n in lengths]
         quantized = self.quantizer.decode(semantic_tokens).repeat_interleave(self.frames_per_token, dim=-1)
         return self.encode_quantized(quantized, phoneme_ids, style, frames, phoneme_lengths, speed)
+
+    def _encode_padded(
+        self, semantic_tokens: Tensor, phoneme_ids: Tensor, style: Tensor, speed: float | Sequence[float]
+    ) -> Prior:
+        (n_batch, n_tokens), n_phonemes = semantic_tokens.shape, phoneme_ids.shape[1]
+        prior = self.encode(
+            F.pad(semantic_tokens, (0, -n_tokens % _STEP_TOKENS)),
+            F.pad(phoneme_ids, (0, -n_phonemes % _STEP_TOKENS)),
+            style,
+            lengths=[n_tokens] * n_batch,
+            phoneme_lengths=[n_phonemes] * n_batch,
+            speed=speed,
+        )
+        frames = max(prior.lengths)
+        parts = (part[..., :frames] for part in (prior.features, prior.mean, prior.log_std, prior.mask))
+        return Prior(*parts, prior.lengths)
 
     def encode_quantized(
         self,
@@ -161,8 +185,10 @@ class Vits(nn.Module):
             (B, inter_channels, T), zero where an item is padding.
         """
         z = prior.mean + noise * torch.exp(prior.log_std) * noise_scale
-        out: Tensor = self.flow(z, prior.mask, style, reverse=True)
-        return out * prior.mask
+        frames = z.shape[-1]
+        padding = (0, -frames % WINDOW_STEP_FRAMES if z.device.type == "cpu" else 0)
+        out: Tensor = self.flow(F.pad(z, padding), F.pad(prior.mask, padding), style, reverse=True)
+        return out[..., :frames] * prior.mask
 
     def vocode(self, latents: Tensor, style: Tensor) -> Tensor:
         """Makes the waveform.
@@ -181,7 +207,11 @@ class Vits(nn.Module):
         """The samples of the frames `start` to `end` of the latents, equal to that part of the whole."""
         context = self.vocode_context_frames
         first = max(0, start - context)
-        window = self.vocode(latents[..., first : end + context], style)
+        frames = latents[..., first : end + context]
+        length = frames.shape[-1]
+        if frames.device.type == "cpu":
+            frames = F.pad(frames, (0, -length % WINDOW_STEP_FRAMES))
+        window: Tensor = self.dec(frames, style, length)
         return window[..., (start - first) * self.hop_samples : (end - first) * self.hop_samples]
 
     def extract_codes(self, ssl_features: Tensor) -> Tensor:
