@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -123,12 +122,14 @@ class ModelStore:
         if not os.environ.get("OMP_NUM_THREADS") or settings.threads:
             torch.set_num_threads(settings.threads or stage_threads(available_cores()))
         backend, precision = choose_backend(settings, self._device, self._dtype)
+        store = GraphStore(settings.graphs_dir, settings.graphs_max_bytes)
+        self._digests = store.digests
         self._loader = ModelLoader(
             backend=backend,
             precision=precision,
             device=self._device,
             dtype=self._dtype,
-            store=GraphStore(settings.graphs_dir, settings.graphs_max_bytes),
+            store=store,
             threads=torch.get_num_threads(),
             slots=settings.max_running,
         )
@@ -222,7 +223,8 @@ class ModelStore:
             self._evict(self._settings.max_models - 1, keep=self._current)  # before the new one takes its memory
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
             require_fit(gpt.config, vits)
-            weights_hash = f"{hash_files(gpt_path, vits_path)}-{gpt.backend}-{gpt.precision}"
+            digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
+            weights_hash = "-".join([*digests, gpt.backend, gpt.precision])
             model = Model(gpt, vits, self._lane(gpt, vits), weights_hash)
             log.info(
                 "model_loaded",
@@ -373,16 +375,6 @@ def load_vocoder(
         )
     load = load_bigvgan if path.is_dir() else load_v4_vocoder
     return load(path, device=device, dtype=dtype)
-
-
-def hash_files(*paths: Path) -> str:
-    """SHA-256 over the contents of files, in order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def choose_device(device: str, *, is_half: bool) -> tuple[torch.device, torch.dtype]:

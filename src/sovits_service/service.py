@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.metadata
 import secrets
@@ -148,7 +149,10 @@ class SpeechService:
             SettingsError: a configured file is missing.
             CheckpointError: a configured file cannot be used.
         """
+        # The dictionaries that the first words need are read while the weights are.
+        reading = asyncio.ensure_future(run_in(self._text_pool, self._read_warm_up_text))
         await run_in(self._model_pool, self._models.load_configured)
+        await reading
         self._engine.start()
         for work in ("follow_voices", "sweep_uploads", "sweep_objects"):
             await self._periodic.run(work)
@@ -380,6 +384,10 @@ class SpeechService:
         if request.prompt_text:
             prompt = self._frontend.transcript(request.prompt_text, request.prompt_lang, symbols)
         return prompt, segments
+
+    def _read_warm_up_text(self) -> None:
+        with contextlib.suppress(SovitsError):  # told when the text is spoken
+            self._frontend.segments(_WARM_UP_TEXT, "zh", "v2", "cut5")
 
     async def _warm_up(self) -> None:
         """Speak once with the first voice that can; with none, the first request is merely slower."""

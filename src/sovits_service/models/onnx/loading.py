@@ -63,7 +63,7 @@ class ModelLoader:
         """
         for precision in self._candidates()[:1]:
             tokenizer = read_tokenizer(folder)
-            key = f"bert-{_hash(bert_weights(folder), folder / 'config.json')}-{precision}-{onnx_bert.FORMAT}"
+            key = f"bert-{self._hash(bert_weights(folder), folder / 'config.json')}-{precision}-{onnx_bert.FORMAT}"
 
             def build(target: Path, precision: GraphPrecision = precision) -> None:
                 onnx_bert.write_graph(load_bert(folder), precision, target)
@@ -82,7 +82,7 @@ class ModelLoader:
 
     def _open_gpt(self, path: Path, precision: GraphPrecision) -> OnnxGpt | None:
         """The model on ONNX Runtime; None, and a line in the log, where that would not be right or does not work."""
-        key = f"gpt-{_hash(path)}-{precision}-{onnx_gpt.FORMAT}"
+        key = f"gpt-{self._hash(path)}-{precision}-{onnx_gpt.FORMAT}"
 
         def build(folder: Path) -> None:
             onnx_gpt.write_graphs(load_gpt(path), precision, folder)
@@ -100,10 +100,8 @@ class ModelLoader:
             log.warning("gpt_graphs_do_not_run", precision=precision, reason=type(error).__name__)
             return None
 
-
-def _hash(*paths: Path) -> str:
-    digest = hashlib.sha256()
-    for path in filter(Path.exists, paths):  # what is missing and needed is told when the file is read
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]
+    def _hash(self, *paths: Path) -> str:
+        digest = hashlib.sha256()
+        for path in filter(Path.exists, paths):  # what is missing and needed is told when the file is read
+            digest.update(bytes.fromhex(self.store.digests.of(path)))
+        return digest.hexdigest()[:32]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import shutil
@@ -14,12 +13,13 @@ from pathlib import Path
 
 import structlog
 
+from sovits_service.models.onnx.digests import Digests
+
 log = structlog.get_logger(__name__)
 
-MANIFEST = "manifest.json"
+MANIFEST, DIGESTS = "manifest.json", "digests.json"
 _TEMPORARY = ".tmp"
 _LEFTOVER_S = 3600.0  # a younger folder may still be written by another process
-_BLOCK_BYTES = 1 << 22
 
 
 class GraphStore:
@@ -28,11 +28,15 @@ class GraphStore:
     Args:
         folder: made where it is missing.
         max_bytes: of all that is kept; what was used longest ago goes first, the newest always stays.
+
+    Attributes:
+        digests: of the files in it, and of weights; a file that has not changed is not read again for it.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self.digests = Digests(folder / DIGESTS)
 
     @contextmanager
     def open(self, key: str, build: Callable[[Path], None]) -> Iterator[Path]:
@@ -46,7 +50,7 @@ class GraphStore:
             build: writes files into the empty folder that it is given.
         """
         target = self._folder / key
-        if not is_whole(target):
+        if not self._is_whole(target):
             try:
                 self._build(target, build)
             except OSError as error:
@@ -65,9 +69,9 @@ class GraphStore:
         temporary.mkdir()
         try:
             build(temporary)
-            _write_manifest(temporary)
+            self._write_manifest(temporary)
             if target.exists():  # damaged, or another process was faster
-                if is_whole(target):
+                if self._is_whole(target):
                     return
                 log.warning("damaged_graphs_replaced", key=target.name)
                 damaged = temporary.with_name(f"{temporary.name}.old{_TEMPORARY}")
@@ -76,10 +80,22 @@ class GraphStore:
             try:
                 temporary.rename(target)
             except OSError:
-                if not is_whole(target):
+                if not self._is_whole(target):
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _is_whole(self, folder: Path) -> bool:
+        """Whether every file is there as it was written."""
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            return bool(manifest) and all(self.digests.of(folder / name) == digest for name, digest in manifest.items())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def _write_manifest(self, folder: Path) -> None:
+        digests = {path.name: self.digests.of(path) for path in sorted(folder.iterdir())}
+        (folder / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
 
     def _touch(self, target: Path) -> None:
         try:
@@ -101,28 +117,6 @@ class GraphStore:
             if is_leftover or kept > self._max_bytes:
                 # A process that has them mapped keeps them until it ends.
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether every file is there as it was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return bool(manifest) and all(_digest(folder / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _write_manifest(folder: Path) -> None:
-    digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _size_bytes(folder: Path) -> int:
