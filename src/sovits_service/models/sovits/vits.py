@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -153,8 +154,13 @@ class Vits(nn.Module):
             speed=speed,
         )
         frames = max(prior.lengths)
-        parts = (part[..., :frames] for part in (prior.features, prior.mean, prior.log_std, prior.mask))
-        return Prior(*parts, prior.lengths)
+        return replace(
+            prior,
+            features=prior.features[..., :frames],
+            mean=prior.mean[..., :frames],
+            log_std=prior.log_std[..., :frames],
+            mask=prior.mask[..., :frames],
+        )
 
     def encode_quantized(
         self,
