@@ -280,7 +280,12 @@ class ModelStore:
         else:
             decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version), self._super_sampler(vits))
         return Lane(
-            SemanticRunner(gpt, self._slots(gpt), self._settings.max_seq_tokens),
+            SemanticRunner(
+                gpt,
+                self._slots(gpt),
+                self._settings.max_seq_tokens,
+                is_deterministic=self._settings.deterministic,
+            ),
             TextFeatures(bert, self._device, self._dtype),
             PromptEncoder(vits, hubert, speaker),
             decoder,

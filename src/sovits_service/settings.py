@@ -374,6 +374,8 @@ class ServiceSettings(BaseSettings):
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
         timeout_s: longest time that a request may wait for its speech, from its arrival on.
         stall_s: longest time that the client of a stream may read nothing of it.
+        deterministic: on CUDA each step spans all slots, so that a seed gives the same speech however many speak; off
+            spares work while few do.
         threads: of each operator on the CPU, in each of the stages that compute side by side; 0 takes OMP_NUM_THREADS,
             or half the cores that the process may use (affinity, cgroup).
         stuck_s: how long one step of the engine or one piece of its work may take before `/health` answers 503.
@@ -429,6 +431,7 @@ class ServiceSettings(BaseSettings):
     max_seq_tokens: int = Field(default=2_000, ge=64)
     timeout_s: float = Field(default=300.0, gt=0)
     stall_s: float = Field(default=120.0, gt=0)
+    deterministic: bool = True
     threads: int = Field(default=0, ge=0)
     stuck_s: float = Field(default=600.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)

@@ -63,6 +63,21 @@ def test_a_host_that_is_a_step_behind_a_replayed_graph_draws_the_same_tokens(gpt
     assert cuda.log.count("replay") >= 274
 
 
+def test_with_graphs_for_few_rows_too(gpt, plain):
+    """Rows 1, 2 and 4 by three bounds; which graph a step takes follows what runs."""
+    cuda = RecordedCuda()
+    runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda), is_deterministic=False)
+    assert cuda.captures == 9
+    assert spoken(runner) == plain
+    sequence = new_sequence(1, 0, max_new_tokens=40)
+    prefill(runner, sequence)
+    with Launches() as launches:
+        while not sequence.is_finished:
+            runner.step([sequence], 1)
+    assert sequence.tokens == plain[0][:40]
+    assert launches.read_rows() == {1}, "what is read back has a row for each that is spanned"
+
+
 def test_without_graphs_too(gpt, plain):
     cuda = RecordedCuda()
     assert spoken(SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda), use_graphs=False)) == plain
@@ -124,11 +139,17 @@ class Launches(torch.utils._python_dispatch.TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names = []
+        self.names, self._shapes = [], []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.names.append(func.name())
+        self._shapes.append([tuple(value.shape) for value in args if isinstance(value, torch.Tensor)])
         return func(*args, **(kwargs or {}))
+
+    def read_rows(self) -> set[int]:
+        """Rows of what was copied to the host: (B, 3) of each step."""
+        shapes = [shapes[0] for name, shapes in zip(self.names, self._shapes, strict=True) if name == "aten::copy_"]
+        return {shape[0] for shape in shapes if shape[1:] == (3,)}
 
 
 def test_a_step_is_one_launch_and_one_copy(gpt, monkeypatch):

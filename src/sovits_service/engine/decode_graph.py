@@ -53,6 +53,14 @@ def graph_bounds(capacity_tokens: int) -> list[int]:
     return [min(bound, capacity_tokens) for bound in bounds]
 
 
+def graph_rows(slots: int, *, is_fixed: bool) -> list[int]:
+    """How many rows a captured step may span: all slots, or powers of two up to them where that is not fixed."""
+    rows = [slots] if is_fixed else [1]
+    while rows[-1] < slots:
+        rows.append(min(2 * rows[-1], slots))
+    return rows
+
+
 def fitting(sizes: Iterable[int], needed: int) -> int:
     """The smallest size that is enough."""
     return min(size for size in sizes if size >= needed)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sovits_service.engine.decode_graph import DecodeGraphs, fitting, graph_bounds
+from sovits_service.engine.decode_graph import DecodeGraphs, fitting, graph_bounds, graph_rows
 from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS, DecodeState, DecodeStep
 from sovits_service.engine.device_queue import DeviceQueue, open_queue
 from sovits_service.engine.sequence import Sequence
@@ -53,11 +53,10 @@ class _Launch:
 class SemanticRunner:
     """Runs one GPT over the sequences in its slots.
 
-    Where steps are captured, each spans all slots, so that its shapes, and with them each row's result, do not depend
-    on which other sequences run.
-
     Args:
         queue: of the model's device; None opens one.
+        is_deterministic: where steps are captured, each spans all slots, so that its shapes, and with them each row's
+            result, do not depend on how many sequences run; else the next power of two, which costs less.
         use_graphs: off runs the step as it is where it could be captured, too.
     """
 
@@ -68,17 +67,19 @@ class SemanticRunner:
         capacity_tokens: int,
         *,
         queue: DeviceQueue | None = None,
+        is_deterministic: bool = True,
         use_graphs: bool = True,
     ) -> None:
         self.slots = model.open_slots(slots, capacity_tokens)
         self.device = self.slots.device
         self.queue = queue or open_queue(self.device)
         self._bounds = graph_bounds(capacity_tokens) if self.queue.captures else []
+        self._row_sizes = graph_rows(slots, is_fixed=is_deterministic) if self.queue.captures else []
         self._launches: deque[_Launch] = deque()
         with self.queue.launching():
             self._state = DecodeState(slots, model.config.semantic_vocab, self.device)
             step = DecodeStep(self.slots, self._state)
-            shapes = [(slots, bound) for bound in self._bounds] if use_graphs else []
+            shapes = [(rows, bound) for rows in self._row_sizes for bound in self._bounds] if use_graphs else []
             self._decode = DecodeGraphs(step, self.queue, shapes)
 
     @property
@@ -123,7 +124,7 @@ class SemanticRunner:
         """
         unfinished = [sequence for sequence in sequences if sequence.launched < sequence.max_new_tokens]
         if unfinished:
-            rows = self.slots.count if self.queue.captures else rows
+            rows = fitting(self._row_sizes, rows) if self._row_sizes else rows
             longest = max(sequence.prefix_length + sequence.launched for sequence in unfinished)
             with self.queue.launching():
                 read = self.queue.fetch(self._decode(rows, self._bound(longest)))
