@@ -54,9 +54,10 @@ _OPENING, _CLOSING = "「『“‘《〈【«", "」』”’》〉】»"
 _QUOTED = re.compile("「[^「」]*」|『[^『』]*』|“[^“”]*”|《[^《》]*》")
 _BETWEEN_KANA = re.compile(r"(?![和与與跟同或是的了在及又也都])[\u4e00-\u9fff]{1,2}")
 # Latin words that Japanese and Korean say in their own sounds: abbreviations, laughter, what stands before a number.
+_ABBREVIATION = r"[A-Z]{1,3}(?:[-&/][A-Z]{1,3})*|[B-DF-HJ-NP-TV-Z]{4,6}|Wi-?Fi|No\.|[A-Z]-?(?:POP|pop)"
 _OWN_LATIN = {
-    "ja": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|[wｗ]{2,}|Wi-?Fi|[Vv]er\.?|No\.|Vol\.|[A-Z]-?pop"),
-    "ko": re.compile(r"[A-Z]{1,6}(?:[-&/][A-Z]{1,6})*|Wi-?Fi|No\.|[A-Z]-?pop"),
+    "ja": re.compile(rf"{_ABBREVIATION}|[wｗ]{{2,}}|[Vv]er\.?|Vol\."),
+    "ko": re.compile(_ABBREVIATION),
     "yue": re.compile("[Hh]ea"),
 }
 _UNIT_BETWEEN_NUMBERS = re.compile(r"(?:[kcm]?m|[km]?g|[km]?[Ll])\s?")  # 1m75cm
