@@ -268,6 +268,7 @@ _OWN = (
         ),
         lambda match: digit_by_digit(re.sub(r"\D", "", match[0])) if not match[1] else "삼일",
     ),
+    (re.compile("[345]G(?![A-Za-z\\d])"), lambda match: LATIN_WORDS[match[0].lower()]),
     (
         re.compile("(?:mp[34]|a[34]|[23]d|[48]k)(?![A-Za-z\\d])", re.IGNORECASE),
         lambda match: LATIN_WORDS[match[0].lower()],
