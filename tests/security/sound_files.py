@@ -8,27 +8,66 @@ import zlib
 from collections.abc import Callable, Mapping
 
 import av
+import av.container
 import numpy as np
 import soundfile
+
+from sovits_service.audio.containers.asf import HEADER
 
 RATE_HZ = 48_000
 
 
-def recorded(container: str, codec: str, seconds: float = 4.0, options: Mapping[str, str] | None = None) -> bytes:
+def recorded(
+    container: str,
+    codec: str,
+    seconds: float = 4.0,
+    options: Mapping[str, str] | None = None,
+    rate_hz: int = RATE_HZ,
+) -> bytes:
     """A tone, as FFmpeg writes it."""
-    times_s = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
-    samples = (0.3 * np.sin(2 * np.pi * 220 * times_s)).astype(np.float32)[None]
     sink = io.BytesIO()
     with av.open(sink, "w", format=container, options=dict(options or {})) as output:
-        stream = output.add_stream(codec, rate=RATE_HZ)
-        stream.layout = "mono"
-        resampler = av.AudioResampler(format=stream.codec_context.codec.audio_formats[0].name, layout="mono")
+        _add_tone(output, codec, seconds, rate_hz)
+    return sink.getvalue()
+
+
+def filmed(container: str, picture: str, sound: str) -> bytes:
+    """Four seconds of a tone beside moving pictures."""
+    sink = io.BytesIO()
+    with av.open(sink, "w", format=container) as output:
+        video = output.add_stream(picture, rate=10)
+        video.width = video.height = 64
+        video.pix_fmt = "yuv420p"
+        write_sound = _add_tone(output, sound, 4.0, RATE_HZ, later=True)
+        for _ in range(40):
+            output.mux(video.encode(av.VideoFrame(64, 64, "yuv420p")))
+        output.mux(video.encode(None))
+        write_sound()
+    return sink.getvalue()
+
+
+def _add_tone(
+    output: av.container.OutputContainer, codec: str, seconds: float, rate_hz: int, *, later: bool = False
+) -> Callable[[], None]:
+    times_s = np.arange(int(seconds * rate_hz)) / rate_hz
+    samples = (0.3 * np.sin(2 * np.pi * 220 * times_s)).astype(np.float32)[None]
+    stream = output.add_stream(codec, rate=rate_hz)
+    stream.layout = "mono"
+    if codec.startswith("wma"):  # it has no usual one
+        stream.bit_rate = 128_000
+    formats = stream.codec_context.codec.audio_formats
+
+    def write() -> None:
+        resampler = av.AudioResampler(format=formats[0].name, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples, "fltp", layout="mono")
-        frame.sample_rate = RATE_HZ
+        frame.sample_rate = rate_hz
         for part in resampler.resample(frame):
             output.mux(stream.encode(part))
         output.mux(stream.encode(None))
-    return sink.getvalue()
+
+    if not later:
+        write()
+    return write
 
 
 def vorbis(container: str, seconds: float = 4.0) -> bytes:
@@ -265,6 +304,37 @@ def _ape_tag() -> bytes:
     return recorded("mp3", "mp3", options={"id3v2_version": "0", "write_xing": "0"}) + items + footer
 
 
+def _tag() -> bytes:
+    """An ID3 tag of a megabyte that unfolds into a gigabyte."""
+    packed = zlib.compress(bytes(2**30 // 64))
+    frame = b"APIC" + struct.pack(">IH", len(packed) + 4, 0x0009) + struct.pack(">I", 2**28 - 1) + packed
+    size = len(frame)
+    return b"ID3\x04\0\0" + bytes((size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127)) + frame
+
+
+def _aiff(description: bytes) -> bytes:
+    chunks = b"COMM" + struct.pack(">I", len(description)) + description
+    chunks += b"SSND" + struct.pack(">I", 2**31) + bytes(1_000_000)
+    return b"FORM" + struct.pack(">I", len(chunks) + 4) + b"AIFF" + chunks
+
+
+def _wma_payloads() -> bytes:
+    """Every payload claims to be part of one of 16 MB."""
+    data = recorded("asf", "wmav2", seconds=30.0)
+    start = data.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c"))
+    head, packets = data[:start], data[start:]
+    found = [packets[i + 1 : i + 5] for i in range(len(packets) - 5) if packets[i] == 8]
+    size = max(set(found), key=found.count)
+    return head + packets.replace(b"\x08" + size, b"\x08\xfe\xff\xff\0")
+
+
+def _wma_packets(size: int) -> bytes:
+    data = bytearray(recorded("asf", "wmav2"))
+    start = data.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 92
+    data[start : start + 8] = struct.pack("<II", size, size)
+    return bytes(data)
+
+
 HOSTILE: Mapping[str, Callable[[], bytes]] = {
     "mp4 sizes in edts": lambda: _insert(_counted_twice(), (b"moov", b"trak", b"edts"), _SIZES, first=True),
     "mp4 sizes in udta": lambda: _insert(_m4a(), (b"moov", b"trak"), box(b"udta", _SIZES)),
@@ -283,6 +353,14 @@ HOSTILE: Mapping[str, Callable[[], bytes]] = {
         )
     ),
     "wav tag": _wave_with_tag,
+    "aac frames": lambda: b"\xff\xf1\x50\x80\x00\xff\xfc" * 500_000,
+    "aac tag": lambda: recorded("adts", "aac") + _tag() * 3,
+    "aiff channels": lambda: _aiff(struct.pack(">hIh", -1, 2**31, 64) + b"\x40\x0e\xbb\x80" + bytes(6)),
+    "aiff samples": lambda: _aiff(struct.pack(">hIh", 1, 2**32 - 1, 16) + b"\x40\x0e\xbb\x80" + bytes(6)),
+    "amr frames": lambda: b"#!AMR\n" + b"\x7c" * 5_000_000,
+    "wma objects": lambda: HEADER + struct.pack("<QIBB", 2**39, 2**31, 1, 2) + bytes(5_000_000),
+    "wma payloads": _wma_payloads,
+    "wma packets": lambda: _wma_packets(2**31),
     "flac comments": lambda: _flac_with(_flac_block(4, _comments(200_000))),
     "flac picture": lambda: _flac_with(_flac_block(6, _picture())),
     "ogg comments": _ogg_with_comments,

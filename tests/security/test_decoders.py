@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sovits_service.audio.load import decode_reference
-from tests.security.sound_files import HOSTILE, fragmented_mp4, recorded, vorbis
+from tests.security.sound_files import HOSTILE, filmed, fragmented_mp4, recorded, vorbis
 
 ROOT = Path(__file__).parents[2]
 MOST_BYTES, MOST_CPU_S = 150 * 2**20, 3.0
@@ -79,11 +79,41 @@ def test_the_largest_clip_that_is_accepted_keeps_the_bound(measure: Measure) -> 
         ("mp3", "mp3", {"write_id3v1": "1"}),
         ("wav", "pcm_f32le", {"rf64": "always"}),
         ("wav", "pcm_mulaw", {}),
+        ("adts", "aac", {"write_id3v2": "1"}),
+        ("aiff", "pcm_s16be", {"write_id3v2": "1"}),
+        ("aiff", "pcm_f32be", {}),
+        ("asf", "wmav1", {}),
+        ("asf", "wmav2", {}),
     ],
 )
 def test_files_as_programs_write_them_are_heard_whole(container: str, codec: str, options: dict[str, str]) -> None:
     reference = decode_reference(recorded(container, codec, options=options))
     assert reference.duration_s == pytest.approx(4.0, abs=0.08)
+    spectrum = np.abs(np.fft.rfft(reference.samples))
+    assert np.argmax(spectrum) / reference.duration_s == pytest.approx(220, abs=1)
+
+
+@pytest.mark.parametrize("container", ["amr", "3gp"])
+def test_a_voice_message_of_a_telephone_is_heard_whole(container: str) -> None:
+    reference = decode_reference(recorded(container, "libopencore_amrnb", rate_hz=8_000))
+    assert (reference.sample_rate_hz, reference.duration_s) == (8_000, pytest.approx(4.0, abs=0.08))
+    spectrum = np.abs(np.fft.rfft(reference.samples))
+    assert np.argmax(spectrum) / reference.duration_s == pytest.approx(220, abs=2)
+
+
+def test_wide_band_amr_is_heard_whole() -> None:
+    frames = b"".join(b"\x04" + bytes((number * 7 + i * 31) % 256 for i in range(17)) for number in range(200))
+    reference = decode_reference(b"#!AMR-WB\n" + frames)
+    assert (reference.sample_rate_hz, reference.duration_s) == (16_000, pytest.approx(4.0, abs=0.05))
+
+
+@pytest.mark.parametrize(
+    ("container", "picture", "sound"),
+    [("mp4", "mpeg4", "aac"), ("mov", "mpeg4", "aac"), ("matroska", "mpeg4", "aac"), ("webm", "libvpx", "libopus")],
+)
+def test_the_sound_of_a_video_is_heard_and_no_picture_is_decoded(container: str, picture: str, sound: str) -> None:
+    reference = decode_reference(filmed(container, picture, sound))
+    assert reference.duration_s == pytest.approx(4.0, abs=0.1)
     spectrum = np.abs(np.fft.rfft(reference.samples))
     assert np.argmax(spectrum) / reference.duration_s == pytest.approx(220, abs=1)
 

@@ -21,6 +21,7 @@ MIN_REFERENCE_S = 3.0
 MAX_REFERENCE_S = 10.0
 _PCM = "u8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be alaw mulaw s8"
 _CODECS = frozenset({"flac", "vorbis", "libvorbis", "opus", "libopus", "mp3", "mp3float", "aac", "alac"})
+_CODECS |= {"amrnb", "libopencore_amrnb", "amrwb", "libopencore_amrwb", "wmav1", "wmav2"}
 _CODECS |= {f"pcm_{name}" for name in _PCM.split()}
 # FFmpeg opens no decoder while it looks at a file: descriptions are checked before, and no picture is decoded at all.
 _OPTIONS = {"codec_whitelist": "none"}

@@ -65,6 +65,8 @@ def _file(kind: str, samples: FloatArray) -> bytes:
         return _container(samples, RATE, "ipod", "aac")
     if kind == "webm":
         return _container(soxr.resample(samples, RATE, 48000), 48000, "webm", "libopus")
+    if kind in ("adts", "asf"):
+        return _container(samples, RATE, kind, {"adts": "aac", "asf": "wmav2"}[kind])
     return _libsndfile(samples, RATE, {"ogg": "OGG", "mp3": "MP3"}.get(kind, kind.upper()))
 
 
@@ -130,7 +132,7 @@ def test_an_mp3_behind_tags_decodes(make_voice: MakeVoice) -> None:
         b"MZ" + bytes(200),
         b"RIFF\x24\0\0\0AVI LIST" + bytes(64),
         b"ID3\x04\0\0\0\0\0\x0a" + bytes(10),
-        b"\xff\xf1\x50\x80" + bytes(64),  # ADTS
+        b"\xff\xf1\x50\x80" + bytes(64),  # ADTS with a frame of no length
         bytes(5000),
     ],
 )
@@ -157,7 +159,7 @@ def test_a_video_without_sound_is_refused() -> None:
         decode_reference(sink.getvalue())
 
 
-@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3", "m4a", "webm"])
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3", "m4a", "webm", "aiff", "adts", "asf"])
 def test_damaged_files_are_errors_with_advice_or_shorter_clips(make_voice: MakeVoice, kind: str) -> None:
     data = bytearray(_file(kind, make_voice(4.0, RATE)))
     rng = np.random.default_rng(3)
@@ -171,7 +173,13 @@ def test_damaged_files_are_errors_with_advice_or_shorter_clips(make_voice: MakeV
             assert decode_reference(bytes(broken)).duration_s <= 60
         except (ReferenceAudioError, UnsupportedAudioError) as error:
             messages.append(str(error))
-    assert messages or kind in ("wav", "mp3")  # PCM is sound whatever it holds, mp3 goes on at the next frame
+    assert messages or kind in (
+        "wav",
+        "mp3",
+        "aiff",
+        "adts",
+        "asf",
+    )  # PCM is sound whatever it holds, mp3 goes on at the next frame
     assert not any("Errno" in message or "/" in message for message in messages)
 
 
@@ -186,6 +194,11 @@ def test_damaged_files_are_errors_with_advice_or_shorter_clips(make_voice: MakeV
             b"\0\0\0\x18ftypM4A ",
             b"\x1aE\xdf\xa3",
             b"\xff\xfb\x90",
+            b"\xff\xf1\x50\x80\x01\x1f\xfc",
+            b"#!AMR\n\x3c",
+            b"#!AMR-WB\n\x44",
+            b"FORM\0\0\1\0AIFFCOMM\0\0\0\x12\0\1\0\0\4\0\0\x10\x40\x0e\xbb\x80\0\0\0\0\0\0SSND\0\0\0\xff",
+            bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),
         ]
     ),
     body=st.binary(max_size=2000),

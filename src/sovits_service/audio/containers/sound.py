@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sovits_service.audio.containers.adts import adts_sound, is_adts_frame
+from sovits_service.audio.containers.aiff import aiff_sound
+from sovits_service.audio.containers.amr import NARROW, WIDE, amr_sound
+from sovits_service.audio.containers.asf import HEADER, asf_sound
 from sovits_service.audio.containers.flac import flac_sound
 from sovits_service.audio.containers.matroska import matroska_sound
 from sovits_service.audio.containers.mp3 import id3_end, is_mp3_frame, mp3_sound
@@ -17,7 +21,7 @@ from sovits_service.audio.containers.ogg import ogg_sound
 from sovits_service.audio.containers.wav import wav_sound
 from sovits_service.errors import UnsupportedAudioError
 
-FORMATS = "wav, flac, ogg, mp3, m4a or webm"
+FORMATS = "wav, flac, ogg, mp3, aac, m4a, amr, aiff, wma, or the sound of an mp4, 3gp, mkv or webm"
 _SOUND: Mapping[str, Callable[[bytes], bytes]] = {
     "wav": wav_sound,
     "flac": flac_sound,
@@ -25,6 +29,10 @@ _SOUND: Mapping[str, Callable[[bytes], bytes]] = {
     "mov": mp4_sound,
     "matroska": matroska_sound,
     "mp3": mp3_sound,
+    "aac": adts_sound,
+    "amr": amr_sound,
+    "aiff": aiff_sound,
+    "asf": asf_sound,
 }
 
 
@@ -53,6 +61,14 @@ def _sniff(payload: bytes) -> str:
         return "mov"
     if payload[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
+    if payload[:4] == b"FORM" and payload[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if payload.startswith((NARROW, WIDE)):
+        return "amr"
+    if payload.startswith(HEADER):
+        return "asf"
+    if is_adts_frame(payload):
+        return "aac"
     if is_mp3_frame(payload):
         return "mp3"
     raise UnsupportedAudioError(f"the file is in no audio format that is accepted; send {FORMATS}")
