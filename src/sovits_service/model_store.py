@@ -43,6 +43,7 @@ from sovits_service.models.sovits.spec import VERSIONS, VersionSpec
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.models.super_sampling import SuperSampler
+from sovits_service.native_memory import return_free_memory
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.references import find_under
 from sovits_service.types import ModelVersion
@@ -221,6 +222,9 @@ class ModelStore:
         model = self._resident.get(key)
         if model is None:
             self._evict(self._settings.max_models - 1, keep=self._current)  # before the new one takes its memory
+            if self._encoders is None:  # first: where BERT's graph is built, its weights are the most that is ever held
+                self._encoders = self._load_encoders()
+                return_free_memory()
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
             require_fit(gpt.config, vits)
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
@@ -266,8 +270,7 @@ class ModelStore:
         return vocoder
 
     def _lane(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> Lane:
-        if self._encoders is None:
-            self._encoders = self._load_encoders()
+        assert self._encoders is not None
         hubert, bert = self._encoders
         speaker = None
         if vits.config.speaker_embedding_channels:
@@ -312,11 +315,10 @@ class ModelStore:
         return load_super_sampler(path, device=self._device)
 
     def _load_encoders(self) -> tuple[Hubert, TextEncoder | None]:
-        hubert = load_hubert(self._tts.cnhuhbert_base_path, device=self._device, dtype=self._dtype)
         bert = None
         if self._tts.bert_base_path is not None:
             bert = self._loader.load_bert(self._tts.bert_base_path)
-        return hubert, bert
+        return load_hubert(self._tts.cnhuhbert_base_path, device=self._device, dtype=self._dtype), bert
 
 
 class _MismatchError(CheckpointError):

@@ -1,4 +1,4 @@
-"""What native libraries may keep: called before they are loaded, bounds the allocator's arenas and oneDNN's cache."""
+"""What native libraries keep: bounds for the allocator's arenas and oneDNN's cache, and what is free given back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ _PRIMITIVES = 768
 
 
 def bound_native_memory() -> None:
-    """Set the bounds, unless MALLOC_ARENA_MAX and ONEDNN_PRIMITIVE_CACHE_CAPACITY say others."""
+    """Set the bounds before torch is loaded, unless MALLOC_ARENA_MAX and ONEDNN_PRIMITIVE_CACHE_CAPACITY say others."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PRIMITIVES))
     if "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
             ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
+
+
+def return_free_memory() -> None:
+    """Give free pages back to the system: glibc keeps what lies below a block that is in use. Takes milliseconds."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

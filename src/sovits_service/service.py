@@ -22,6 +22,7 @@ from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError, UnknownVoiceError
 from sovits_service.model_store import Model, ModelStore
+from sovits_service.native_memory import return_free_memory
 from sovits_service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
@@ -43,6 +44,7 @@ _TEXT_THREADS = 2  # they share the interpreter lock: more would not read faster
 _SWEEP_INTERVAL_S = 600.0
 _VOICES_POLL_INTERVAL_S = 5.0
 _LEXICON_POLL_INTERVAL_S = 3.0
+_RETURN_MEMORY_INTERVAL_S = 20.0
 _WATCH_INTERVAL_S = 5.0
 _RESOLVE_ATTEMPTS = 3
 _WARM_UP_TEXT = "你好，很高兴认识你。"
@@ -141,6 +143,7 @@ class SpeechService:
         self._periodic.add("follow_voices", library.follow, _VOICES_POLL_INTERVAL_S)
         self._periodic.add("watch_engine", self._watch_engine, _WATCH_INTERVAL_S)
         self._periodic.add("follow_lexicon", self.refresh_lexicon, _LEXICON_POLL_INTERVAL_S)
+        self._periodic.add("return_memory", lambda: asyncio.to_thread(return_free_memory), _RETURN_MEMORY_INTERVAL_S)
 
     async def start(self) -> None:
         """Load the configured model, start the engine and speak once, so that the first request finds all warm.

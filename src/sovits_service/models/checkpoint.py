@@ -12,7 +12,7 @@ import pathlib
 import pickle
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,22 +112,24 @@ def read_gpt(path: Path) -> Checkpoint:
     return Checkpoint({key.removeprefix("model."): value for key, value in state.items()}, config)
 
 
-def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
+def read_tensors(path: Path, what: str, is_wanted: Callable[[str], bool] | None = None) -> dict[str, Tensor]:
     """Reads a file that is a state dict and nothing else, or one under a single key such as `state_dict`.
 
     Args:
         path: of the file.
         what: the file's role, for messages.
+        is_wanted: by key; of a safetensors file the others are not read. None takes all.
 
     Raises:
         CheckpointError: the file is missing, damaged or unsafe.
     """
-    content: Mapping[str, Any] = _read(path, what)
+    content: Mapping[str, Any] = _read(path, what, is_wanted)
     for key in ("weight", "state_dict", "generator", "model"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    wanted = is_wanted or (lambda _: True)
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor) and wanted(key)}
     if not state:
         raise CheckpointError(f"the {what} file holds no weights")
     return state
@@ -148,10 +150,10 @@ def _weight_and_config(content: Mapping[str, Any], what: str) -> tuple[dict[str,
     return dict(weight), config
 
 
-def _read(path: Path, what: str) -> dict[str, Any]:
+def _read(path: Path, what: str, is_wanted: Callable[[str], bool] | None = None) -> dict[str, Any]:
     try:
         if is_safetensors(path):
-            return _read_safetensors(path, what)
+            return _read_safetensors(path, what, is_wanted)
         with io.BufferedReader(_ZipUnderAnyHeader(path)) as file:
             return _unpickle(file, what)
     except FileNotFoundError as error:
@@ -233,11 +235,11 @@ def _plain(value: object, values_left: Iterator[int]) -> Any:
     return str(value) if isinstance(value, pathlib.PurePath) else value
 
 
-def _read_safetensors(path: Path, what: str) -> dict[str, Any]:
+def _read_safetensors(path: Path, what: str, is_wanted: Callable[[str], bool] | None) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             keys, metadata = list(file.keys()), dict(file.metadata() or {})
-        state = {key: _read_one(path, key) for key in keys}
+        state = {key: _read_one(path, key) for key in keys if is_wanted is None or is_wanted(key)}
         sidecar = path.with_suffix(".json")
         if "config" not in metadata and sidecar.is_file():
             if sidecar.stat().st_size > _MAX_JSON_BYTES:

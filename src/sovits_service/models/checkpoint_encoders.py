@@ -11,7 +11,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from torch import Tensor
 
 from sovits_service.errors import CheckpointError
 from sovits_service.models.bert import DROPPED_LAYERS, Bert
@@ -30,7 +29,10 @@ def load_hubert(folder: Path, *, device: torch.device | str = "cpu", dtype: torc
         CheckpointError: a file is missing, damaged or unsafe, or a weight is missing, unexpected or of another shape.
     """
     config = _read_config(folder, "HuBERT")
-    state = {key.removeprefix("hubert."): value for key, value in _read_weights(folder, "HuBERT").items()}
+    state = {
+        key.removeprefix("hubert."): value
+        for key, value in read_tensors(_weights_file(folder, "HuBERT"), "HuBERT").items()
+    }
     fold_weight_norm(state, dtype)
     with without_weights():
         model = Hubert(config)
@@ -47,11 +49,15 @@ def load_bert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.
     config = _read_config(folder, "BERT")
     with without_weights():
         model = Bert(config, read_tokenizer(folder))
-    state = {_bert_key(key): value for key, value in _read_weights(folder, "BERT").items()}
     n_layers = len(model.encoder.layer)
     unused = [f"encoder.layer.{n_layers + i}." for i in range(DROPPED_LAYERS)]
     unused += ["cls.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids"]
-    return fill(model, state, "BERT", device, dtype, unused=unused)
+
+    def is_wanted(key: str) -> bool:
+        return not _bert_key(key).startswith(tuple(unused))
+
+    state = {_bert_key(key): v for key, v in read_tensors(bert_weights(folder), "BERT", is_wanted).items()}
+    return fill(model, state, "BERT", device, dtype)
 
 
 def _bert_key(key: str) -> str:
@@ -63,10 +69,6 @@ def _bert_key(key: str) -> str:
 def bert_weights(folder: Path) -> Path:
     """The file with the weights of a BERT folder. Raises CheckpointError."""
     return _weights_file(folder, "BERT")
-
-
-def _read_weights(folder: Path, what: str) -> dict[str, Tensor]:
-    return read_tensors(_weights_file(folder, what), what)
 
 
 def _weights_file(folder: Path, what: str) -> Path:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-_KEPT_CHARACTERS = 1024  # first characters whose words stay at hand
+_KEPT_CHARACTERS = 512  # first characters whose words stay at hand
 _NEWLINE, _SPACE = ord("\n"), ord(" ")
 
 
