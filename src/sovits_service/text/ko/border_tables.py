@@ -57,6 +57,7 @@ LIQUID_WORDS = _words(
 
 # Second parts of compounds before which ㄴ is added: of one syllable, and of those that begin with 이 the native ones.
 ADDS_N_ALONE = _words("역 약 유 용 염 욕 엿 윷 요 양")
+NO_N_ADDED = _words("월요일 일요일 금요일 목요일 악영향 악역 송별연 등용문 태평양 대서양 희생양 맹장염 절약 역이용")
 ADDS_N_BEFORE_I = ("이불", "이야기", "이마", "이끼", "이삭", "이슬", "잎", "일거리", "일꾼")
 
 # Endings that begin with -(으)ㄹ; what follows it is tense.

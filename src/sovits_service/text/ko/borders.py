@@ -17,6 +17,7 @@ from sovits_service.text.ko.border_tables import (
     LIQUID_WORDS,
     NATIVE_AFTER_L,
     NATIVE_IN_L,
+    NO_N_ADDED,
     NOT_TENSED,
     NUMERALS,
     SINO_SYLLABLES,
@@ -56,7 +57,7 @@ def settle_borders(syllables: list[str], morphemes: Sequence[Morpheme], is_settl
         if left.end == right.start:
             _join_parts(syllables, text, left, right)
         elif text[left.end : right.start] == " ":
-            _add_n_between_words(syllables, text, left, right)
+            _join_words(syllables, text, left, right)
     _tense_after_endings(syllables, text, morphemes)
     _read_numerals(syllables, text)
 
@@ -87,14 +88,25 @@ def _join_parts(syllables: list[str], text: str, left: Part, right: Part) -> Non
     if onset == "ㅇ" and coda:
         if _adds_n(left, first, right, second):
             _set_onset(syllables, right.start, "ㄴ")
-        elif coda in _SILENT_AT_END and right.tag in _WORDS_OF_CONTENT and left.tag[:1] in "NMX":
+        elif _is_final(left, coda, right, second):
             _set_coda(syllables, left.end - 1, "")  # article 15: 헛웃음 [허두슴]
             _set_onset(syllables, right.start, FINAL[coda])
-    elif onset == "ㄹ" and coda == "ㄴ" and right.tag in ("NNG", "XSN") and second in LIQUID_SUFFIXES:
+    elif onset == "ㄹ" and coda == "ㄴ" and _is_liquid_suffix(right, second):
         if len(first) > 1 and (first[-1] + second) not in LIQUID_WORDS:
             _set_onset(syllables, right.start, "ㄴ")  # article 20: 판단력 [판단녁]
     elif onset in TENSE and _is_tensed(left, first, right, second):
         _tense(syllables, right.start)
+
+
+def _is_liquid_suffix(part: Part, word: str) -> bool:
+    """Of 로 after ㄴ the tagger makes a particle, but that one is 으로 there: 등산로 is a road."""
+    return word in LIQUID_SUFFIXES and (part.tag in ("NNG", "XSN") or word == "로")
+
+
+def _is_final(left: Part, coda: str, right: Part, second: str) -> bool:
+    """Whether a coda sounds as at the end of a word; an ending that makes a noun links as it is (웃음 [우슴])."""
+    is_word = right.tag in _WORDS_OF_CONTENT and second not in ("음", "이", "애기")
+    return coda in _SILENT_AT_END and is_word and left.tag[:1] in "NMX"
 
 
 def _adds_n(left: Part, first: str, right: Part, second: str) -> bool:
@@ -102,7 +114,7 @@ def _adds_n(left: Part, first: str, right: Part, second: str) -> bool:
     vowel = vowel_of(second[0])
     if left.tag == right.tag == "NR":
         return first in _NATIVE_TENS and second in ("여섯", "일곱", "여덟")
-    if left.tag[:1] not in "NMX" or right.tag not in ("NNG", "XSN"):
+    if left.tag[:1] not in "NMX" or right.tag not in ("NNG", "XSN") or first + second in NO_N_ADDED:
         return False
     if vowel == "ㅣ":
         return second.startswith(ADDS_N_BEFORE_I)
@@ -133,9 +145,12 @@ def _is_tensed(left: Part, first: str, right: Part, second: str) -> bool:
     return is_sino and coda == "ㄹ" and onset_of(second) in "ㄷㅅㅈ"
 
 
-def _add_n_between_words(syllables: list[str], text: str, left: Part, right: Part) -> None:
-    """Article 29 where two words are said in one breath: 할 일 [할릴], 옷 입다 [온닙따], 못 읽다 [몬닉따]."""
+def _join_words(syllables: list[str], text: str, left: Part, right: Part) -> None:
+    """Article 29 where two words are said in one breath: 할 일 [할릴], 옷 입다 [온닙따]; and 열 개 [열깨]."""
     first, second = text[left.start : left.end], text[right.start : right.end]
+    if first == "열" and left.tag == "NR" and right.tag.startswith("NNB"):
+        _tense(syllables, right.start)
+        return
     coda = coda_of(first[-1])
     if not coda or onset_of(second[0]) != "ㅇ" or (vowel_of(second[0]) != "ㅣ" and vowel_of(second[0]) not in _GLIDES):
         return
