@@ -121,6 +121,17 @@ class TestModule:
         result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
         assert result.returncode == 0, result.stderr
 
+    def test_a_server_imports_nothing_that_it_does_not_need(self) -> None:
+        """What is only needed now and then is imported then: a start takes as long as its imports."""
+        probe = (
+            "import sys; from sovits_service.api import app, server; from sovits_service import service, tracing;"
+            "idle = {'transformers', 'sympy', 'mpmath', 'scipy', 'pandas', 'onnx', 'torch._dynamo', 'torch._inductor',"
+            "'jieba', 'pypinyin', 'ToJyutping', 'pyopenjtalk', 'boto3', 'redis', 'opentelemetry.sdk'};"
+            "idle &= sys.modules.keys(); sys.exit(str(idle) if idle else 0)"
+        )
+        result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
+        assert result.returncode == 0, result.stderr
+
 
 class TestVoices:
     def test_lists_the_packaged_voices(self, capsys: pytest.CaptureFixture[str]) -> None:
