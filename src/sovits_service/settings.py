@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -325,6 +326,21 @@ class ObjectSettings(BaseModel):
     local_bytes: int = Field(default=2**30, ge=2**20)
 
 
+class WyomingSettings(BaseModel):
+    """The TCP port for Home Assistant and Rhasspy.
+
+    Attributes:
+        port: 0 is off; 10200 is their usual one.
+        as_key: name of the API key in whose place its clients stand, where keys are set: the protocol knows none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    as_key: str = ""
+
+
 class DialectSettings(BaseModel):
     """Whose requests are answered beside those of api_v2.
 
@@ -454,6 +470,7 @@ class ServiceSettings(BaseSettings):
     traces_endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""
     admin: AdminSettings = AdminSettings()
     dialects: DialectSettings = DialectSettings()
+    wyoming: WyomingSettings = WyomingSettings()
     connections: ConnectionSettings = ConnectionSettings()
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
@@ -467,6 +484,13 @@ class ServiceSettings(BaseSettings):
             if len({getattr(key, what) for key in keys}) < len(keys):
                 raise ValueError(f"two keys have the same {what}; give each its own")
         return keys
+
+    @model_validator(mode="after")
+    def _wyoming_stands_for_a_key(self) -> Self:
+        names = [key.name for key in self.api_keys if "synth" in key.scopes]
+        if self.wyoming.port and self.api_keys and self.wyoming.as_key not in names:
+            raise ValueError("wyoming.as_key must name one of api_keys with the scope synth: Wyoming has no keys")
+        return self
 
     @classmethod
     def settings_customise_sources(

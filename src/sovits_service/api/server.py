@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from sovits_service.api.connections import server_config
+from sovits_service.api.dialects.wyoming import WyomingServer
 from sovits_service.errors import SettingsError
 from sovits_service.settings import ServiceSettings
 
@@ -57,6 +58,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_s = settings.drain_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._wyoming = WyomingServer(app.state.context) if settings.wyoming.port else None
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,11 +68,15 @@ class DrainingServer(uvicorn.Server):
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
             log.info("listening", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        if self._wyoming is not None:
+            await self._wyoming.start()
         self._starting = self._loop.create_task(self._service.start())
         self._starting.add_done_callback(self._on_started)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the connections, and the engine with them where nothing drained it before."""
+        if self._wyoming is not None:
+            await self._wyoming.stop()
         await super().shutdown(sockets)
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
