@@ -19,7 +19,8 @@ from sovits_service.engine.sampler import SamplingRows, sample
 from sovits_service.models.checkpoint_encoders import load_bert
 from sovits_service.models.checkpoint_models import load_gpt
 from sovits_service.models.onnx.bert import OnnxBert, write_graph
-from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
+from sovits_service.models.onnx.loading import ModelLoader
+from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import SemanticModel, SemanticSlots
 from sovits_service.types import SamplingParams
 
@@ -43,9 +44,11 @@ def _prefill(slots: SemanticSlots, model: SemanticModel, features: list[torch.Te
 def measure_agreement(path: Path, bert: Path | None = None, steps: int = STEPS) -> dict[str, float]:
     """Share of equal likeliest tokens, and the mean divergence of the distributions in nats."""
     with tempfile.TemporaryDirectory() as folder:
-        reference = load_gpt(path)
-        write_graphs(reference, "int8", Path(folder))
-        quantised = OnnxGpt(Path(folder), "int8", torch.get_num_threads())
+        store = GraphStore(Path(folder), 2**40)
+        loader = ModelLoader(
+            "onnx", "int8", torch.device("cpu"), torch.float32, store, torch.get_num_threads(), SEQUENCES
+        )
+        reference, quantised = load_gpt(path), loader.load_gpt(path)
     capacity = TEXT_PHONEMES + PROMPT_TOKENS + steps + 1
     models: list[SemanticModel] = [reference, quantised]
     slots = [model.open_slots(SEQUENCES, capacity) for model in models]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import httpx
@@ -13,8 +14,7 @@ import uvicorn
 
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
-from sovits_service.api.connections import server_config
-from sovits_service.engine import decode_state, semantic_runner
+from sovits_service.engine import semantic_runner
 from sovits_service.engine.sequence import Sequence
 from sovits_service.service import SpeechService
 from sovits_service.settings import ServiceSettings
@@ -22,6 +22,7 @@ from sovits_service.settings import ServiceSettings
 TOKENS_PER_CHARACTER = 5  # five characters a second
 SENTENCE = "清晨的阳光洒在安静的湖面上几只白鹭从远处慢慢飞来"  # 24 characters, and the full stop of the reading
 PARAGRAPH = "。".join(SENTENCE[: 20 + 5 * (i % 2)] for i in range(8)) + "。"
+_unread = itertools.count(4000)
 REQUEST = {"text_lang": "zh", "voice_id": "female_calm", "seed": 1, "fragment_interval": 0.0}
 
 
@@ -32,7 +33,11 @@ def fix_token_counts() -> None:
         return TOKENS_PER_CHARACTER * len(sequence.segment.norm_text)
 
     semantic_runner.SemanticRunner._new_token_limit = limit  # type: ignore[method-assign]
-    decode_state.MIN_NEW_TOKENS = 10**9
+    try:
+        from sovits_service.engine import decode_state as where
+    except ImportError:  # an earlier commit
+        where = semantic_runner  # type: ignore[misc]
+    where.MIN_NEW_TOKENS = 10**9
 
 
 @asynccontextmanager
@@ -40,7 +45,7 @@ async def serving(service: SpeechService, settings: ServiceSettings) -> AsyncIte
     """A client of the service behind a real server on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        server = uvicorn.Server(server_config(create_app(service, settings), settings))
+        server = uvicorn.Server(_server_config(service, settings))
         running = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)
@@ -48,6 +53,15 @@ async def serving(service: SpeechService, settings: ServiceSettings) -> AsyncIte
             yield client
         server.should_exit = True
         await running
+
+
+def _server_config(service: SpeechService, settings: ServiceSettings) -> uvicorn.Config:
+    app = create_app(service, settings)
+    try:
+        from sovits_service.api.connections import server_config
+    except ModuleNotFoundError:  # an earlier commit
+        return uvicorn.Config(app, log_level="warning")
+    return server_config(app, settings)
 
 
 async def speak(client: httpx.AsyncClient, text: str, seed: int = 1) -> tuple[float, float]:
@@ -59,10 +73,15 @@ async def speak(client: httpx.AsyncClient, text: str, seed: int = 1) -> tuple[fl
     return time.perf_counter() - start_s, audio_s
 
 
-async def first_chunk_s(client: httpx.AsyncClient, mode: int) -> float:
+def _new_sentences(count: int) -> list[str]:
+    """Sentences that were not read before, so that BERT reads them."""
+    return [f"{SENTENCE[:12]}{HAN[next(_unread)]}{SENTENCE[13:]}" for _ in range(count)]
+
+
+async def first_chunk_s(client: httpx.AsyncClient, mode: int, text: str) -> float:
     """Seconds to the first samples of a streamed sentence."""
     start_s = time.perf_counter()
-    body = {**REQUEST, "text": SENTENCE, "streaming_mode": mode, "media_type": "raw", "cache": False}
+    body = {**REQUEST, "text": text, "streaming_mode": mode, "media_type": "raw", "cache": False}
     async with client.stream("POST", "/tts", json=body) as answer:
         answer.raise_for_status()
         async for block in answer.aiter_bytes():
@@ -86,22 +105,47 @@ async def longest_gap_s(client: httpx.AsyncClient, text: str) -> float:
     return max(gaps_s)
 
 
-async def measure_requests(client: httpx.AsyncClient) -> dict[str, float]:
-    results: dict[str, float] = {}
+async def measure_sentence(client: httpx.AsyncClient) -> dict[str, float]:
+    """A whole answer, and the first samples of a stream; the best of a few, since other programs only ever delay."""
     await speak(client, SENTENCE)  # the voice is encoded, all is warm
-    for name, text in (("sentence", SENTENCE), ("paragraph", PARAGRAPH)):
-        took_s, audio_s = await speak(client, text)
-        results[f"{name}_s"], results[f"{name}_audio_s"] = took_s, audio_s
-        results[f"{name}_real_time_factor"] = took_s / audio_s
+    answers = [await speak(client, text) for text in _new_sentences(3)]
+    results = {"sentence_s": min(took_s for took_s, _ in answers), "sentence_audio_s": answers[0][1]}
     for mode in (2, 3):
-        results[f"first_chunk_ms_mode_{mode}"] = 1e3 * min([await first_chunk_s(client, mode) for _ in range(2)])
+        results[f"first_chunk_ms_mode_{mode}"] = 1e3 * min(
+            [await first_chunk_s(client, mode, text) for text in _new_sentences(3)]
+        )
+    return results
+
+
+async def measure_clients(client: httpx.AsyncClient) -> dict[str, float]:
+    """Seconds of audio per second that clients together get, each a sentence with a seed of its own."""
+    await speak(client, SENTENCE)
+    results: dict[str, float] = {}
+    for clients in (1, 4, 8):
+        start_s = time.perf_counter()
+        answers = await asyncio.gather(
+            *(speak(client, text, seed) for seed, text in enumerate(_new_sentences(clients)))
+        )
+        wall_s = time.perf_counter() - start_s
+        results[f"audio_s_per_s_{clients}_clients"] = sum(audio_s for _, audio_s in answers) / wall_s
+    return results
+
+
+async def measure_gaps(client: httpx.AsyncClient) -> dict[str, float]:
+    """A paragraph, and the longest gap of a stream of it while four requests arrive."""
+    took_s, audio_s = await speak(client, PARAGRAPH)
+    results = {"paragraph_s": took_s, "paragraph_audio_s": audio_s, "paragraph_real_time_factor": took_s / audio_s}
     results["longest_gap_ms_alone"] = 1e3 * await longest_gap_s(client, SENTENCE)
     stream = asyncio.create_task(longest_gap_s(client, PARAGRAPH))
     await asyncio.gather(*(speak(client, f"{SENTENCE[:12]}{HAN[seed]}", seed) for seed in range(4)))
     results["longest_gap_ms_while_4_arrive"] = 1e3 * await stream
-    for clients in (1, 4, 8):
-        start_s = time.perf_counter()
-        answers = await asyncio.gather(*(speak(client, SENTENCE, seed) for seed in range(clients)))
-        wall_s = time.perf_counter() - start_s
-        results[f"audio_s_per_s_{clients}_clients"] = sum(audio_s for _, audio_s in answers) / wall_s
+    return results
+
+
+async def measure_requests(client: httpx.AsyncClient, parts: Collection[str]) -> dict[str, float]:
+    measures = {"requests": measure_sentence, "clients": measure_clients, "gaps": measure_gaps}
+    results: dict[str, float] = {}
+    for part, measure in measures.items():
+        if part in parts:
+            results |= await measure(client)
     return results

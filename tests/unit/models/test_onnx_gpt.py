@@ -12,10 +12,12 @@ import torch
 from sovits_service.models.checkpoint_models import load_gpt
 from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.models.onnx import gpt as onnx_gpt
+from sovits_service.models.onnx import probe
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt, rows_are_independent, write_graphs
-from sovits_service.models.onnx.graph import CONTRIB, GraphBuilder
+from sovits_service.models.onnx.graph import CONTRIB, FLOAT, GraphBuilder, WeightsFile
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.quantize import BLOCK, quantize
+from sovits_service.models.onnx.sessions import open_session
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import Backend, Precision, SemanticModel, SemanticSlots
 from sovits_service.types import FloatArray
@@ -138,11 +140,58 @@ def test_quantised_blocks_are_within_half_a_step_and_zeros_stay_zeros() -> None:
     assert not restored.reshape(weight.shape)[2, :BLOCK].any()
 
 
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_a_wide_model_is_prefilled_in_int8_as_well(tmp_path: Path, is_exact: bool) -> None:
+    wide = GptConfig(width=512, heads=8, layers=2, feed_forward=640, phoneme_vocab=732, semantic_vocab=1025)
+    reference = load_gpt(write_gpt(tmp_path / "wide.ckpt", config=wide))
+    (tmp_path / "graphs").mkdir()
+    write_graphs(reference, "int8", tmp_path / "graphs", has_exact_products=is_exact)
+    assert rows_are_independent(tmp_path / "graphs", 1, SLOTS)
+    slots = [reference.open_slots(2, CAPACITY), OnnxGpt(tmp_path / "graphs", "int8", 1).open_slots(2, CAPACITY)]
+    (expected, _, entries), (actual, _, _) = (prefill(each, 1, 3) for each in slots)
+    assert (actual - expected).abs().max() < BOUNDS["int8"] * expected.abs().max()
+    for part in ("keys", "values"):
+        wanted, kept = (getattr(each.cache, part)[:, 1, :, :entries] for each in slots)
+        error = (kept - wanted).abs().max() / wanted.abs().max()
+        assert 0 < error < BOUNDS["int8"]
+
+
+def test_a_row_of_zeros_and_one_of_large_numbers_are_rounded_each_to_its_own_steps(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32)
+    weights = WeightsFile(tmp_path / "weights.bin")
+    builder = GraphBuilder(weights)
+    builder.op("Identity", [builder.linear(builder.input("x", FLOAT, ["N", 64]), "w", weight, None, "rows")], "y")
+    builder.output("y", FLOAT, ["N", 48])
+    builder.save(tmp_path / "graph.onnx")
+    weights.close()
+    x = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32) * np.float32([[1], [0], [1e4], [1e-4]])
+    session = open_session(tmp_path / "graph.onnx", 1)
+    (y,) = session.run(None, {"x": x})
+    expected = x @ weight.T
+    assert (np.abs(y - expected).max(axis=1) <= 0.02 * np.abs(expected).max(axis=1)).all()
+    assert not y[1].any()
+    for row in range(4):
+        assert np.array_equal(session.run(None, {"x": x[row : row + 1]})[0], y[row : row + 1])
+
+
+def test_the_probe_tells_kernels_that_overflow_from_exact_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe.write_probe(tmp_path)
+    found = probe.products_are_exact(tmp_path, 1)
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    if "avx512_vnni" in flags or "avx_vnni" in flags:
+        assert found
+    # Sums that are not those of the weights in the graph are what an overflow gives.
+    monkeypatch.setattr(probe, "_weight", lambda: np.full((64, 32), 126, np.int8))
+    assert not probe.products_are_exact(tmp_path, 1)
+
+
 def test_the_proof_holds_here(folders: dict[str, Path]) -> None:
     assert all(rows_are_independent(folder, 1, SLOTS) for folder in folders.values())
 
 
-def _dynamic(builder: GraphBuilder, x: str, name: str, weight: FloatArray, bias: FloatArray | None) -> str:
+def _dynamic(
+    builder: GraphBuilder, x: str, name: str, weight: FloatArray, bias: FloatArray | None, *, block: int
+) -> str:
     """A product whose 8-bit scale comes from all rows together."""
     scale = np.abs(weight).max() / 127
     steps = builder.weight(f"{name}.dynamic", lambda: np.rint(weight.T / scale).astype(np.int8))
@@ -173,7 +222,7 @@ def test_loads_what_is_asked_for(load: Callable[..., SemanticModel], backend: Ba
 def test_where_int8_kernels_mix_rows_float32_is_taken(
     load: Callable[..., SemanticModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(GraphBuilder, "_quantized_product", _dynamic)
+    monkeypatch.setattr(GraphBuilder, "_block_product", _dynamic)
     model = load("onnx", "int8")
     assert (model.backend, model.precision) == ("onnx", "float32")
 

@@ -20,7 +20,7 @@ from sovits_service.models.onnx.sessions import open_session
 GraphPrecision = Literal["float32", "int8"]
 
 CONFIG, DECODE, PREFILL, PROOF = "config.json", "decode.onnx", "prefill.onnx", "proof.onnx"
-FORMAT = 1  # of the graphs: another number, and kept ones are built anew
+FORMAT = 2  # of the graphs: another number, and kept ones are built anew
 _CPU = torch.device("cpu")
 _HIDDEN = -1e30  # added to the score of a key that a query may not look at
 _PROOF_TOKENS = 4
@@ -31,17 +31,20 @@ def can_quantize(config: GptConfig) -> bool:
     return config.width % BLOCK == 0 and config.feed_forward % BLOCK == 0
 
 
-def write_graphs(model: TextToSemantic, precision: GraphPrecision, folder: Path) -> None:
+def write_graphs(
+    model: TextToSemantic, precision: GraphPrecision, folder: Path, *, has_exact_products: bool = False
+) -> None:
     """Write the graphs of a model, and its sizes, into an empty folder.
 
     Args:
         model: in float32 on the CPU.
+        has_exact_products: as `products_are_exact` says of the processor.
     """
     # The library that writes graphs is imported where one is built, not at every start.
     from sovits_service.models.onnx.gpt_graph import write_gpt
 
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    write_gpt(state, model.config, precision, folder)
+    write_gpt(state, model.config, precision, folder, has_exact_products=has_exact_products)
     (folder / CONFIG).write_text(json.dumps(asdict(model.config)), encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 Both use operators that ONNX Runtime adds to the standard: attention over a cache that grows in place, residual and norm
 in one. The 8-bit products give a row the same bits whatever the others are; the dynamic ones, which scale all rows
-together, do not and are not used.
+together, do not and are not used. The output layer stays in float32: it is small, and decides between tokens.
 """
 
 from __future__ import annotations
@@ -15,39 +15,56 @@ from pathlib import Path
 import numpy as np
 
 from sovits_service.models.gpt import BERT_WIDTH, GptConfig, sine_positions
-from sovits_service.models.onnx.gpt import DECODE, PREFILL, PROOF
-from sovits_service.models.onnx.graph import CONTRIB, FLOAT, INT32, INT64, GraphBuilder, Precision, WeightsFile
+from sovits_service.models.onnx.gpt import DECODE, PREFILL, PROOF, can_quantize
+from sovits_service.models.onnx.graph import CONTRIB, FLOAT, INT32, INT64, GraphBuilder, Precision, Product, WeightsFile
+from sovits_service.models.onnx.quantize import BLOCK
 from sovits_service.types import FloatArray
 
 WEIGHTS = "weights.bin"
 _NORM_EPSILON = 1e-5
+# From this width on, that of the published models, a prefill in float32 takes as long as thirty steps, and blocks of 32
+# spend much of a step on scales: both are rounded more coarsely there. Smaller models are fast enough as they are. With
+# blocks of 128 a row gets other bits alone than in company.
+_WIDE, _WIDE_BLOCK = 512, 64
 
 State = Mapping[str, FloatArray]
 
 
-def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Path) -> None:
+def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Path, *, has_exact_products: bool) -> None:
     """Write the graphs and their weights into a folder: prefill, decode, and a decode of one layer for the proof.
 
     Args:
         state: float32 weights under the checkpoint's keys.
+        has_exact_products: whether the processor sums 8-bit products without rounding (`products_are_exact`).
     """
+    decode, prefill = _products(config, precision, has_exact_products)
     weights = WeightsFile(folder / WEIGHTS)
     try:
-        GptGraph(state, config, precision, GraphBuilder(weights)).decode().save(folder / DECODE)
-        GptGraph(state, config, precision, GraphBuilder(weights)).prefill().save(folder / PREFILL)
+        GptGraph(state, config, decode, GraphBuilder(weights)).decode().save(folder / DECODE)
+        GptGraph(state, config, prefill, GraphBuilder(weights)).prefill().save(folder / PREFILL)
         one_layer = replace(config, layers=1)
-        GptGraph(state, one_layer, precision, GraphBuilder(weights)).decode().save(folder / PROOF)
+        GptGraph(state, one_layer, decode, GraphBuilder(weights)).decode().save(folder / PROOF)
     finally:
         weights.close()
+
+
+def _products(config: GptConfig, precision: Precision, has_exact_products: bool) -> tuple[Product, Product]:
+    """How decoding and prefill multiply. What a prefill rounds stays in the cache for the whole sequence."""
+    if precision == "float32" or not can_quantize(config):
+        return "float32", "float32"
+    if config.width < _WIDE:
+        return BLOCK, "float32"
+    block = _WIDE_BLOCK if config.width % _WIDE_BLOCK == config.feed_forward % _WIDE_BLOCK == 0 else BLOCK
+    return block, "rows" if has_exact_products else block
 
 
 class GptGraph:
     """The parts that the two graphs share."""
 
-    def __init__(self, state: State, config: GptConfig, precision: Precision, graph: GraphBuilder) -> None:
+    def __init__(self, state: State, config: GptConfig, product: Product, graph: GraphBuilder) -> None:
         self._state = state
         self._config = config
-        self._precision = precision
+        self._product = product
         self._graph = graph
 
     def decode(self) -> GraphBuilder:
@@ -165,10 +182,11 @@ class GptGraph:
         return self._graph.op("SkipLayerNormalization", inputs, domain=CONTRIB, epsilon=_NORM_EPSILON)
 
     def _predict(self, x: str) -> None:
-        logits = self._linear(x, "ar_predict_layer", has_bias=False)
+        name = "ar_predict_layer"
+        logits = self._graph.linear(x, name, self._state[f"{name}.weight"], None, "float32")
         self._graph.op("Identity", [logits], "logits")
         self._graph.output("logits", FLOAT, ["B", self._config.semantic_vocab])
 
     def _linear(self, x: str, name: str, *, has_bias: bool = True, relu: bool = False, joint: str = ".") -> str:
         bias = self._state[f"{name}{joint}bias"] if has_bias else None
-        return self._graph.linear(x, name, self._state[f"{name}{joint}weight"], bias, self._precision, relu=relu)
+        return self._graph.linear(x, name, self._state[f"{name}{joint}weight"], bias, self._product, relu=relu)

@@ -13,10 +13,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from sovits_service.models.onnx.quantize import BLOCK, quantize, quantize_outputs
+from sovits_service.models.onnx.quantize import LARGEST, LARGEST_EVERYWHERE, quantize, quantize_outputs
 from sovits_service.types import FloatArray
 
 Precision = Literal["float32", "int8"]
+# How a matrix is multiplied: in float32; with 8-bit weights that have a scale for each block of so many inputs; or with
+# a scale for each of their outputs and each row of the other factor.
+Product = Literal["float32", "rows"] | int
 Array = npt.NDArray[Any]
 
 CONTRIB = "com.microsoft"  # operators that ONNX Runtime adds to the standard's
@@ -24,7 +27,7 @@ _OPSET, _CONTRIB_OPSET = 21, 1
 _IR_VERSIONS = {18: 8, 21: 10}  # the oldest file format of each opset that is written: more programs read it
 _ALIGNMENT = 4096  # a page: ONNX Runtime maps weights from the file
 
-FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+FLOAT, UINT8, INT32, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64
 
 
 def layer_name(port: str) -> str:
@@ -120,19 +123,13 @@ class GraphBuilder:
         return names[0]
 
     def linear(
-        self,
-        x: str,
-        name: str,
-        weight: FloatArray,
-        bias: FloatArray | None,
-        precision: Precision,
-        *,
-        relu: bool = False,
+        self, x: str, name: str, weight: FloatArray, bias: FloatArray | None, product: Product, *, relu: bool = False
     ) -> str:
         """x (N, in) times a weight (out, in), plus a bias."""
-        if precision == "int8" and weight.shape[1] % BLOCK == 0:
-            product = self._quantized_product(x, name, weight, bias)
-            return self.op("Relu", [product]) if relu else product
+        if product != "float32":
+            multiply = self._row_product if product == "rows" else functools.partial(self._block_product, block=product)
+            out = multiply(x, name, weight, bias)
+            return self.op("Relu", [out]) if relu else out
         inputs = [x, self.weight(name, lambda: weight.T)]
         if bias is not None:
             inputs.append(self.weight(f"{name}.bias", lambda: bias))
@@ -140,24 +137,37 @@ class GraphBuilder:
             return self.op("FusedGemm", inputs, domain=CONTRIB, activation="Relu")
         return self.op("Gemm", inputs)
 
-    def _quantized_product(self, x: str, name: str, weight: FloatArray, bias: FloatArray | None) -> str:
-        quantized = functools.cache(lambda: quantize(weight))
-        inputs = [x, self.weight(f"{name}.steps", lambda: quantized()[0])]
-        inputs.append(self.weight(f"{name}.scales", lambda: quantized()[1].reshape(-1)))
+    def _block_product(self, x: str, name: str, weight: FloatArray, bias: FloatArray | None, *, block: int) -> str:
+        quantized = functools.cache(lambda: quantize(weight, block))
+        inputs = [x, self.weight(f"{name}.steps_{block}", lambda: quantized()[0])]
+        inputs.append(self.weight(f"{name}.scales_{block}", lambda: quantized()[1].reshape(-1)))
         if bias is not None:
             inputs += ["", "", self.weight(f"{name}.bias", lambda: bias)]
         n_out, n_in = weight.shape
         return self.op(
-            "MatMulNBits", inputs, domain=CONTRIB, K=n_in, N=n_out, bits=8, block_size=BLOCK, accuracy_level=4
+            "MatMulNBits", inputs, domain=CONTRIB, K=n_in, N=n_out, bits=8, block_size=block, accuracy_level=4
         )
+
+    def _row_product(self, x: str, name: str, weight: FloatArray, bias: FloatArray | None) -> str:
+        """Each row is rounded to its own 255 steps; what is summed are integers, so no row depends on another."""
+        quantized = functools.cache(lambda: quantize_outputs(weight, LARGEST))
+        step = self.constant("row_step", np.array(1 / LARGEST, np.float32))
+        zero = self.constant("row_zero", np.array(LARGEST + 1, np.uint8))
+        largest = self.op("ReduceMax", [self.op("Abs", [x]), self.constant("last_axis", np.array([-1]))], keepdims=1)
+        largest = self.op("Max", [largest, self.constant("least", np.array(1e-30, np.float32))])  # a row of zeros
+        rounded = self.op("QuantizeLinear", [self.op("Div", [x, largest]), step, zero])
+        inputs = [rounded, self.weight(f"{name}.outputs", lambda: np.ascontiguousarray(quantized()[0].T)), step]
+        inputs += [self.weight(f"{name}.output_scales", lambda: quantized()[1]), zero]
+        out = self.op("Mul", [self.op("MatMulIntegerToFloat", inputs, domain=CONTRIB), largest])
+        return out if bias is None else self.op("Add", [out, self.weight(f"{name}.bias", lambda: bias)])
 
     def dynamic_linear(
         self, x: str, name: str, weight: FloatArray, bias: FloatArray | None, precision: Precision
     ) -> str:
         """As `linear`, where all rows are of one text: int8 takes one scale for all of x, and one an output."""
         if precision == "float32":
-            return self.linear(x, name, weight, bias, precision)
-        quantized = functools.cache(lambda: quantize_outputs(weight))
+            return self.linear(x, name, weight, bias, "float32")
+        quantized = functools.cache(lambda: quantize_outputs(weight, LARGEST_EVERYWHERE))
         inputs = [x, self.weight(f"{name}.outputs", lambda: np.ascontiguousarray(quantized()[0].T))]
         inputs += [self.weight(f"{name}.output_scales", lambda: quantized()[1]), ""]
         if bias is not None:

@@ -14,6 +14,7 @@ from sovits_service.models.checkpoint_encoders import bert_weights, load_bert, r
 from sovits_service.models.checkpoint_models import load_gpt
 from sovits_service.models.onnx import bert as onnx_bert
 from sovits_service.models.onnx import gpt as onnx_gpt
+from sovits_service.models.onnx import probe
 from sovits_service.models.onnx.bert import OnnxBert
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt
 from sovits_service.models.onnx.sessions import SESSION_ERRORS
@@ -75,6 +76,10 @@ class ModelLoader:
                 log.warning("bert_graph_does_not_run", precision=precision, reason=type(error).__name__)
         return load_bert(folder, device=self.device, dtype=self.dtype)
 
+    def _has_exact_products(self) -> bool:
+        with self.store.open(f"probe-{probe.FORMAT}", probe.write_probe) as folder:
+            return probe.products_are_exact(folder, self.threads)
+
     def _candidates(self) -> Sequence[GraphPrecision]:
         if self.backend == "torch":
             return ()
@@ -82,12 +87,13 @@ class ModelLoader:
 
     def _open_gpt(self, path: Path, precision: GraphPrecision) -> OnnxGpt | None:
         """The model on ONNX Runtime; None, and a line in the log, where that would not be right or does not work."""
-        key = f"gpt-{self._hash(path)}-{precision}-{onnx_gpt.FORMAT}"
-
-        def build(folder: Path) -> None:
-            onnx_gpt.write_graphs(load_gpt(path), precision, folder)
-
         try:
+            is_exact = precision == "int8" and self._has_exact_products()
+            key = f"gpt-{self._hash(path)}-{precision}-{onnx_gpt.FORMAT}{'-exact' if is_exact else ''}"
+
+            def build(folder: Path) -> None:
+                onnx_gpt.write_graphs(load_gpt(path), precision, folder, has_exact_products=is_exact)
+
             with self.store.open(key, build) as folder:
                 if precision == "int8" and not onnx_gpt.can_quantize(onnx_gpt.read_config(folder)):
                     log.info("gpt_not_quantized", reason="its sizes are no multiples of a block of 32 weights")

@@ -8,21 +8,23 @@ import numpy.typing as npt
 from sovits_service.types import FloatArray
 
 BLOCK = 32
+LARGEST = 127
 # AVX2 without VNNI adds two products in 16 bits, which seven bits of a weight do not exceed.
-_LARGEST = 64
+LARGEST_EVERYWHERE = 64
 _ZERO = 128  # what the operator takes for zero where it is given no zero points
 
 
-def quantize(weight: FloatArray) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Round each block of 32 inputs of an output to 256 steps around zero, as `MatMulNBits` takes them.
+def quantize(weight: FloatArray, block: int = BLOCK) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """Round each block of inputs of an output to 256 steps around zero, as `MatMulNBits` takes them.
 
     Args:
-        weight: (out, in) float32; `in` is a multiple of 32.
+        weight: (out, in) float32; `in` is a multiple of `block`.
+        block: 32 or a larger power of two.
 
     Returns:
-        (out, in / 32, 32) uint8, of which 128 is zero, and the width of a step (out, in / 32) float32.
+        (out, in / block, block) uint8, of which 128 is zero, and the width of a step (out, in / block) float32.
     """
-    blocks = weight.reshape(weight.shape[0], -1, BLOCK)
+    blocks = weight.reshape(weight.shape[0], -1, block)
     # The largest magnitude becomes -128, whichever its sign: the whole range is used, and it is kept exactly.
     extremes = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2, keepdims=True), axis=2)
     scales = extremes / np.float32(-_ZERO)
@@ -31,15 +33,16 @@ def quantize(weight: FloatArray) -> tuple[npt.NDArray[np.uint8], FloatArray]:
     return steps, scales[:, :, 0].astype(np.float32)
 
 
-def quantize_outputs(weight: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
-    """Round the weights of each output to 129 steps around zero, as `DynamicQuantizeMatMul` takes them.
+def quantize_outputs(weight: FloatArray, largest: int) -> tuple[npt.NDArray[np.int8], FloatArray]:
+    """Round the weights of each output to steps of equal width on both sides of zero.
 
     Args:
         weight: (out, in) float32.
+        largest: how many steps there are on each side.
 
     Returns:
         (out, in) int8, and the width of a step (out,) float32.
     """
-    scales = np.abs(weight).max(axis=1) / np.float32(_LARGEST)
+    scales = np.abs(weight).max(axis=1) / np.float32(largest)
     scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
     return np.rint(weight / scales[:, None]).astype(np.int8), scales
