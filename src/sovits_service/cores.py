@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -20,6 +21,27 @@ def available_cores(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) ->
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _folders(cgroups, own_cgroup) if (quota := _quota_cores(folder)) is not None]
     return max(1, min([cores, *(math.ceil(quota) for quota in quotas)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How many threads an operator uses, in work that has the cores to itself and in work beside other work.
+
+    Attributes:
+        cores: that the process may use.
+    """
+
+    alone: int
+    beside: int
+    cores: int
+
+
+def choose_threads(wanted: int) -> Threads | None:
+    """So many as are wanted, everywhere; with 0 by the cores that there are; None leaves it to OMP_NUM_THREADS."""
+    cores = available_cores()
+    if wanted:
+        return Threads(wanted, wanted, cores)
+    return None if os.environ.get("OMP_NUM_THREADS") else Threads(cores, stage_threads(cores), cores)
 
 
 def stage_threads(cores: int) -> int:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import structlog
 
 from sovits_service.audio.join import with_pauses
+from sovits_service.cores import choose_threads
 from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
@@ -519,7 +520,7 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
     Raises:
         SettingsError: the lexicon cannot be read.
     """
-    engine = Engine(max_jobs=settings.max_running + settings.max_queue)
+    engine = Engine(max_jobs=settings.max_running + settings.max_queue, threads=choose_threads(settings.threads))
     lexicon_file = LexiconFile(settings.lexicon_path)
     digest = hashlib.sha256(importlib.metadata.version("sovits-service").encode())
     digest.update(tts.model_dump_json().encode())

@@ -393,7 +393,7 @@ class ServiceSettings(BaseSettings):
         deterministic: on CUDA each step spans all slots, so that a seed gives the same speech however many speak; off
             spares work while few do.
         threads: of each operator on the CPU, in each of the stages that compute side by side; 0 takes OMP_NUM_THREADS,
-            or half the cores that the process may use (affinity, cgroup).
+            or half the cores that the process may use (affinity, cgroup), and all for waves that are made alone.
         stuck_s: how long one step of the engine or one piece of its work may take before `/health` answers 503.
         drain_s: how long running requests may go on after SIGTERM.
         max_aux_references: references that a request or a voice may name beside the first.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sovits_service.cores import Threads
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.lane import Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
@@ -98,8 +99,8 @@ def make_lane(speaker, vits, hubert):
 class WatchedEngine(Engine):
     """An engine that tells tests when its state may have changed, so that they need not look again and again."""
 
-    def __init__(self, *, max_jobs: int) -> None:
-        super().__init__(max_jobs=max_jobs)
+    def __init__(self, *, max_jobs: int, threads: Threads | None = None) -> None:
+        super().__init__(max_jobs=max_jobs, threads=threads)
         self._watchers: set[Callable[[], object]] = set()
 
     async def until(self, condition: Callable[[], bool]) -> None:

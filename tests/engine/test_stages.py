@@ -1,6 +1,7 @@
 """What runs beside the loop does not stop those who are being spoken to, and what listeners wait for goes first."""
 
 import asyncio
+import itertools
 import threading
 from types import SimpleNamespace
 
@@ -8,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from sovits_service.cores import Threads
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.lane import _urgency
 from sovits_service.engine.sequence import Job
-from sovits_service.engine.stage import Stage, Task
+from sovits_service.engine.stage import Stage, Stages, Task
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.errors import SynthesisError
 from sovits_service.types import AudioChunk
 
-from .conftest import CPU, collect, joined, options, segment, voice
+from .conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
 from .test_engine import speak
 
 
@@ -124,7 +126,7 @@ async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind
 
 def test_a_stage_hands_back_results_and_errors_and_is_free_again():
     woken = threading.Event()
-    stage = Stage("test", woken.set)
+    stage = Stage("test", woken.set, lambda: 1)
     stage.start()
     seen = []
 
@@ -193,3 +195,65 @@ def test_bert_features_are_bounded_by_bytes_and_made_one_by_one():
     assert [len(call) for call in calls] == [1] * 8
     assert sum(tensor.nbytes for tensor in features._remembered.values()) <= 30 * 4096
     assert len(features._remembered) == 2
+
+
+def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others():
+    used: list[int] = []
+    is_decoding = [False]
+    woken = threading.Semaphore(0)
+    stages = Stages(woken.release, Threads(alone=3, beside=1, cores=3), lambda: is_decoding[0])
+    stages.start()
+    go, began = threading.Event(), threading.Event()
+
+    def note(wait: bool = False) -> None:
+        used.append(torch.get_num_threads())
+        began.set()
+        assert not wait or go.wait(30.0)
+
+    def finish(stage: Stage) -> None:
+        assert woken.acquire(timeout=30.0)
+        assert stage.take() is not None
+
+    def submit(stage: Stage, wait: bool = False) -> None:
+        stage.submit(Task(None, lambda: note(wait), lambda _: None, lambda _: None))
+
+    submit(stages.answers)
+    finish(stages.answers)
+    is_decoding[0] = True
+    submit(stages.answers)
+    finish(stages.answers)
+    is_decoding[0] = False
+    began.clear()
+    submit(stages.texts, wait=True)
+    assert began.wait(30.0)
+    submit(stages.streams)
+    finish(stages.streams)
+    go.set()
+    finish(stages.texts)
+    stages.stop()
+    assert used == [3, 1, 3, 1]
+
+
+async def test_on_one_core_no_further_tokens_are_decoded_before_the_first_chunk_is_heard(make_lane, monkeypatch):
+    engine = WatchedEngine(max_jobs=4, threads=Threads(alone=1, beside=1, cores=1))
+    engine.start()
+    lane = make_lane(engine)
+    held = Held(lane.decoder.advance)
+    monkeypatch.setattr(lane.decoder, "advance", held)
+    stream = asyncio.create_task(
+        collect(speak(engine, lane, [segment(1)], voice(1), options(streaming_mode=3, max_new_tokens=200)))
+    )
+    await began(held)
+    steps, rounds = lane.counters.decode_steps, itertools.count()
+
+    def has_gone_round() -> bool:
+        engine._wake.set()
+        return next(rounds) > 10
+
+    await engine.until(has_gone_round)
+    assert lane.counters.decode_steps == steps
+    held.release.set()
+    chunks = await stream
+    engine.stop(0.0)
+    assert lane.counters.decode_steps > steps
+    assert len(chunks) > 3

@@ -15,6 +15,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeVar
 
+import torch
+
+from sovits_service.cores import Threads, available_cores
 from sovits_service.deadline import Deadline
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.sequence import Job, JobOptions
@@ -66,9 +69,10 @@ class Engine:
 
     Args:
         max_jobs: requests that may be in the engine at a time, running and waiting; one more is refused at once.
+        threads: that an operator may use; None leaves them as they are set when the engine is made.
     """
 
-    def __init__(self, *, max_jobs: int) -> None:
+    def __init__(self, *, max_jobs: int, threads: Threads | None = None) -> None:
         self._max_jobs = max_jobs
         self._inbox: queue.SimpleQueue[tuple[Lane, Job]] = queue.SimpleQueue()
         self._lanes: list[Lane] = []
@@ -85,7 +89,9 @@ class Engine:
         self._is_quiet = threading.Event()
         self._is_quiet.set()
         self.counters = Counters()
-        self._stages = Stages(self._wake.set)
+        if threads is None:
+            threads = Threads(torch.get_num_threads(), torch.get_num_threads(), available_cores())
+        self._stages = Stages(self._wake.set, threads, self._is_decoding)
         self._thread = threading.Thread(target=self._run, name="sovits-engine", daemon=True)
 
     def start(self) -> None:
@@ -222,7 +228,11 @@ class Engine:
         if left:
             self.release_places(len(left))
 
+    def _is_decoding(self) -> bool:
+        return any(lane.running_sequences for lane in self._lanes)
+
     def _run(self) -> None:
+        torch.set_num_threads(self._stages.threads.beside)
         try:
             while not self._is_stopping:
                 self._wake.clear()

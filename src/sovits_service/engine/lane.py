@@ -118,7 +118,7 @@ class Lane:
         self._encode_voices(stages.voices)
         self._prepare_texts(stages.texts)
         has_prefilled = self._prefill()
-        has_decoded = self._decode()
+        has_decoded = not self._would_delay_first_chunk(stages) and self._decode()
         self._feed_streams()
         self._vocode(stages.streams, are_streams=True)
         self._vocode(stages.answers, are_streams=False)
@@ -243,6 +243,13 @@ class Lane:
                     self._runner.prefill(sequence, bert, prompt_tokens)
                     sequence.bert = None
         return bool(admitted)
+
+    def _would_delay_first_chunk(self, stages: Stages) -> bool:
+        """Whether further tokens would take the only core from waves that a listener waits in silence for."""
+        if stages.threads.cores > 1 or not stages.streams.is_busy:
+            return False
+        busy = [sequence.job for sequence, speech in self._speech.items() if speech.is_busy]
+        return any(job.is_stream and not job.has_delivered for job in busy)
 
     def _decode(self) -> bool:
         """Draw a token for every running sequence; returns whether there were any."""

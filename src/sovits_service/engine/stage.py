@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import torch
+
 if TYPE_CHECKING:
+    from sovits_service.cores import Threads
     from sovits_service.engine.lane import Lane
 
 T = TypeVar("T")
@@ -51,14 +54,16 @@ class Stage:
     Args:
         name: of the thread.
         wake: called from the thread when an outcome is there to be settled.
-        niceness: how far the thread steps back where there are too few cores.
+        threads: how many threads an operator may use, asked when a task begins.
+        niceness: how far the thread steps back, from where the process stands, where there are too few cores.
     """
 
-    def __init__(self, name: str, wake: Callable[[], None], niceness: int = 0) -> None:
+    def __init__(self, name: str, wake: Callable[[], None], threads: Callable[[], int], niceness: int = 0) -> None:
         self.name = name
         self._wake = wake
+        self._threads = threads
         self._niceness = niceness
-        self._inbox: queue.SimpleQueue[Task[Any] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Task[Any], int] | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._is_busy = False
         self.busy_since_s: float | None = None  # on the clock of `time.monotonic`; None while it waits for work
@@ -80,8 +85,9 @@ class Stage:
     def submit(self, task: Task[Any]) -> None:
         """Begin a task; the stage must not be busy."""
         assert not self._is_busy
+        threads = self._threads()
         self._is_busy = True
-        self._inbox.put(task)
+        self._inbox.put((task, threads))
 
     def take(self) -> Outcome | None:
         """The outcome of the task that is done, if one is; the stage is free then."""
@@ -95,12 +101,15 @@ class Stage:
     def _run(self) -> None:
         if self._niceness and hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):  # a system without priorities of threads
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
-        while (task := self._inbox.get()) is not None:
+                thread = threading.get_native_id()
+                os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness)
+        while (item := self._inbox.get()) is not None:
+            task, threads = item
+            torch.set_num_threads(threads)  # of this thread: others keep theirs
             self.busy_since_s = time.monotonic()
             self._outcomes.put(_outcome(task))
             self.busy_since_s = None
-            del task  # an idle stage keeps nothing alive
+            del item, task  # an idle stage keeps nothing alive
             self._wake()
 
 
@@ -123,13 +132,25 @@ class Stages:
         texts: BERT features.
         streams: waves that somebody listens to.
         answers: waves of whole answers, which may not hold the former up.
+
+    Args:
+        wake: called when a stage has done a piece.
+        threads: that an operator may use.
+        is_decoding: whether the loop has sequences to decode.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.voices = Stage("voices", wake, _BESIDE)
-        self.texts = Stage("texts", wake, _BESIDE)
-        self.streams = Stage("streams", wake)
-        self.answers = Stage("answers", wake, _BESIDE)
+    def __init__(self, wake: Callable[[], None], threads: Threads, is_decoding: Callable[[], bool]) -> None:
+        self.threads = threads
+        self._is_decoding = is_decoding
+        self.voices = Stage("voices", wake, self._threads_now, _BESIDE)
+        self.texts = Stage("texts", wake, self._threads_now, _BESIDE)
+        self.streams = Stage("streams", wake, self._threads_now)
+        self.answers = Stage("answers", wake, self._threads_now, _BESIDE)
+
+    def _threads_now(self) -> int:
+        """For a piece of work that begins: all cores where it is alone, else its share of them."""
+        is_alone = not (self._is_decoding() or any(stage.is_busy for stage in self.all))
+        return self.threads.alone if is_alone else self.threads.beside
 
     @property
     def all(self) -> tuple[Stage, ...]:
