@@ -65,6 +65,8 @@ class Spoken:
 
     def sub(self, pattern: re.Pattern[str], words: str | Callable[[re.Match[str]], str]) -> Spoken:
         """`pattern.sub(words, text)`."""
+        if pattern.search(self.text) is None:
+            return self
         return self.rewrite(
             (match.start(), match.end(), match.expand(words) if isinstance(words, str) else words(match))
             for match in pattern.finditer(self.text)
