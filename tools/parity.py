@@ -357,10 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare the models with stored outputs.")
     parser.add_argument("folder", type=Path, help="holds NAME.json and NAME.safetensors of each golden")
     parser.add_argument("name", nargs="*", help="only these goldens; all without one")
-    parser.add_argument("--without-onednn", action="store_true", help="as on a PyTorch that was built without it")
     options = parser.parse_args(arguments)
-    if options.without_onednn:
-        torch.backends.mkldnn.set_flags(False)
     folder: Path = options.folder
     is_good, n_goldens = True, 0
     before: Golden | None = None
