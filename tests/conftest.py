@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get(WITHOUT_ONEDNN):
         import torch
 
-        torch.backends.mkldnn.set_flags(False)
+        torch.backends.mkldnn.enabled = False
     config.pluginmanager.register(RunSummary(has_memory=bool(config.option.durations) and _STATUS.exists()))
 
 

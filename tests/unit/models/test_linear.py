@@ -44,6 +44,13 @@ def test_without_the_operator_it_is_pytorchs_own(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(linear(x, weight), F.linear(x, weight))
 
 
+def test_where_onednn_is_switched_off_in_pytorch_it_is_pytorchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(100, 48), torch.randn(80, 48)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert not module._has_onednn()
+    assert torch.equal(linear(x, weight), F.linear(x, weight))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_dtypes_are_pytorchs_own(dtype: torch.dtype) -> None:
     x, weight = torch.randn(100, 48, dtype=dtype), torch.randn(80, 48, dtype=dtype)
