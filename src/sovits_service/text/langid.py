@@ -24,6 +24,8 @@ _TOKEN = rf"""
         |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
+    |(?P<equation>(?<![A-Za-z])(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z])(?:\s?[-+×÷*/]\s?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z]))*
+        \s?[=<>≤≥≠≈]\s?-?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z])(?:\s?[-+×÷*/]\s?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z]))*(?![A-Za-z0-9.:]))
     |(?P<money>(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
     |(?P<floor>(?<![A-Za-z{DIGIT}/])[0-9]{{1,3}}/F(?![A-Za-z]))
     |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.:/~\-–～：／．xX×*][{DIGIT}]+|[,，][{DIGIT}]{{3}}(?![{DIGIT}])|[eE]-?[0-9]{{1,3}}(?![A-Za-z0-9]))*
@@ -62,7 +64,7 @@ _OWN_LATIN = {
 }
 _UNIT_BETWEEN_NUMBERS = re.compile(r"(?:[kcm]?m|[km]?g|[km]?[Ll])\s?")  # 1m75cm
 _MARKS_AT_END = " ,!?，。！？、;；:：…「」『』“”()（）・~～\n"
-_SHORT_NAME = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}-?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
+_SHORT_NAME = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}[-·]?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
 
 
 @dataclass(slots=True)
@@ -132,7 +134,14 @@ def _tokens(text: str) -> list[Run]:
     tokens: list[Run] = []
     for match in _token_pattern().finditer(text):
         kind = match.lastgroup or "mark"
-        kind = {"link": "en", "formula": "num", "money": "num", "floor": "num", "notation": "zh"}.get(kind, kind)
+        kind = {
+            "link": "en",
+            "formula": "num",
+            "equation": "num",
+            "money": "num",
+            "floor": "num",
+            "notation": "zh",
+        }.get(kind, kind)
         if kind == "mark" and tokens:
             tokens[-1].text += match.group()
         else:

@@ -43,7 +43,7 @@ _TOUCHING = (*_LETTER_UNITS, "us", "Pa", "in")
 _NOT_UNITS = frozenset((*_TOUCHING, "A", "N", "J", "B", "%p", "t", "ℓ", "K", "rad", "Gs"))
 _FAMOUS = {("24", "7"): "twenty-four seven", ("9", "11"): "nine eleven", ("20", "20"): "twenty twenty"}
 _OPERATORS = {
-    "+": "plus", "-": "minus", "×": "times", "*": "times", "x": "times", "X": "times", "÷": "divided by",
+    "+": "plus", "-": "minus", "×": "times", "*": "times", "÷": "divided by",
     "/": "divided by", "=": "equals", "<": "is less than", ">": "is greater than", "≤": "is at most",
     "≥": "is at least", "≠": "does not equal", "≈": "is about", "±": "plus or minus", "√": "the square root of",
 }  # fmt: skip
@@ -257,7 +257,7 @@ def _share(top: str, bottom: str) -> str:
 def _formula(parts: tuple[str, ...], place: Place) -> str | None:
     """Letters stay apart from words; a power is `squared`, `cubed` or `to the power of`."""
     signs = [part for part in parts if not part[-1].isalnum()]
-    times = [part for part in parts if part in ("x", "X", "×", "*")]
+    times = [part for part in parts if part in ("×", "*")]
     if set(signs) <= {"×", "*"} and len(times) == len(parts) // 2 and not place.after.startswith("="):
         return None  # 1920x1080 is a size
     if re.search(r"\d ?$", place.before):
@@ -272,7 +272,7 @@ def _formula(parts: tuple[str, ...], place: Place) -> str | None:
             said.append(read_number(part.rstrip("%")) + (" percent" if part.endswith("%") else ""))
         elif part == "-" and not before[-1:].isalnum():
             said.append("negative")
-        elif part in _OPERATORS and (part not in "xX" or before[-1:].isdigit()):
+        elif part in _OPERATORS:
             said.append(_OPERATORS[part])
         else:
             said.append(part)

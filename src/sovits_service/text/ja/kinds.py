@@ -104,8 +104,6 @@ def _formula(parts: tuple[str, ...]) -> str:
             said += f"の{exponent.replace('-', 'マイナス')}乗"
         elif part == "-":
             said += "マイナス" if not after_operand else "引く" if "=" in parts else "マイナス"
-        elif part in "xX*" and after_operand and parts[i - 1][-1:].isdigit():
-            said += "かける"
         else:
             said += {"/": "割る"}.get(part) or SIGNS.get(part) or part.replace(",", "").replace("%", "パーセント")
     return said

@@ -36,7 +36,7 @@ Say = Callable[[Value, Place], str | None]
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?![\d]|,\d)|\d{1,60}(?:\.\d{1,30})?|\.\d{1,30})"
 POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
 POWER_DIGITS = str.maketrans(POWERS + "⁻⁺", "0123456789xyn-+")
-_OPERAND = rf"(?:[-√]?(?:{NUMBER}|(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z]))(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|%)?)"
+_OPERAND = rf"(?:[-√]?(?:{NUMBER}(?:[abknxyz](?![A-Za-z]))?|(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z]))(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|%)?)"
 _FORMULA = re.compile(
     rf"(?<![A-Za-z0-9.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9]|\.\d)"
 )
@@ -149,7 +149,11 @@ class Finder:
         """Only what has a sign that no date, range or fraction has."""
         if not _EQUATION_SIGN.search(match[0], 1):
             return match[0]
-        said = self._say(Formula(tuple(_PART.findall(match[0]))), Place(match.string, match.start(), match.end()))
+        parts = _PART.findall(match[0])
+        for i, part in enumerate(parts[1:-1], 1):
+            if part in "xX*" and parts[i - 1][-1].isdigit() and parts[i + 1][0].isdigit():
+                parts[i] = "×"
+        said = self._say(Formula(tuple(parts)), Place(match.string, match.start(), match.end()))
         return match[0] if said is None else said
 
     def _values(self, text: str, start: int) -> Iterator[tuple[Value, int]]:

@@ -158,8 +158,6 @@ def _formula(parts: tuple[str, ...]) -> str:
             said.append(number(digits.rstrip("%")) + ("퍼센트" if digits.endswith("%") else ""))
         elif part == "-":
             said.append(" 마이너스 " if is_operand_before else _MINUS)
-        elif part in "xX*" and is_operand_before and parts[i - 1][-1:].isdigit():
-            said.append(" 곱하기 ")
         elif part == "=":
             has_final = bool(said) and "가" <= said[-1][-1] <= "힣" and (ord(said[-1][-1]) - 0xAC00) % 28 != 0
             said.append("은 " if has_final else "는 ")

@@ -113,8 +113,6 @@ def _formula(parts: tuple[str, ...]) -> str:
             said += f"百分之{number(part[:-1])}" if part.endswith("%") else number(part)
         elif part == "-":
             said += "減" if i and parts[i - 1][-1:].isalnum() else "負"
-        elif part in "xX*" and i and parts[i - 1][-1:].isdigit():
-            said += "乘"
         else:
             said += {"/": "除以"}.get(part) or SIGNS.get(part) or part
     return said

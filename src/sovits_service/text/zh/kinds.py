@@ -30,7 +30,7 @@ from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_numb
 
 _SCALE = "(?:万亿|千亿|百亿|十亿|千万|百万|十万|[亿万千百])"
 _NUMERAL = "零一二三四五六七八九十百千万亿两点"
-_OPERATORS = {"+": "加", "-": "减", **dict.fromkeys("×*xX", "乘"), "÷": "除", "=": "等于", "<": "小于", ">": "大于",
+_OPERATORS = {"+": "加", "-": "减", **dict.fromkeys("×*", "乘"), "÷": "除以", "=": "等于", "<": "小于", ">": "大于",
               "/": "除以"}  # fmt: skip
 _POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
 _CELSIUS = frozenset(("°C", "℃", "°"))
@@ -184,8 +184,6 @@ def _formula(parts: tuple[str, ...]) -> str:
             said.append(f"百分之{read_number(part[:-1])}" if part.endswith("%") else read_number(part))
         elif part == "-" and (i == 0 or said[-1] in _OPERATOR_WORDS):
             said.append("负")
-        elif part in "xX" and not (said and said[-1][-1] in _NUMERAL):
-            said.append(part)
         else:
             said.append(_OPERATORS.get(part) or notation().signs.get(part) or part)
     return "".join(said)
@@ -314,10 +312,12 @@ def _reads_as_code(number: str, before: str, after: str) -> bool:
         return number.startswith("0")
     if _CHAT.fullmatch(number) or number in context.NAMED_NUMBERS:
         return True
-    if number.startswith("0") or _ends_in_letter(before.removesuffix("-")):
+    if number.startswith("0") or _ends_in_letter(before.rstrip("-·,")):
         return True
-    if before.endswith(("单元", "栋", "号楼", "座")) and len(number) <= _ROOM_DIGITS:
+    if before.endswith(("单元", "栋", "楼", "座")) and len(number) <= _ROOM_DIGITS:
         return True
+    if re.search(r"\d\.\d{1,3}[:：]$", before) or (len(number) > 6 and before.endswith(("是", "为", "：", ":"))):
+        return True  # a port, an account
     return len(number) > _LONGEST_COUNT_DIGITS and not number.endswith("0000")
 
 

@@ -222,7 +222,8 @@ def _neutralise(word: Word, syllables: list[str], first_length: int, is_particle
     changed = list(syllables)
     if tag[0] in "nva" and text not in lists.not_neutral:
         for i in range(1, len(text)):
-            if text[i] == text[i - 1]:
+            within = 1 < i < len(text) - 1  # 银行行长
+            if text[i] == text[i - 1] and not within:
                 changed[i] = _toned(changed[i], "5")
     ge = text.find("个")
     # parity: a rule for an ending wins over 个, and 个 wins over the word list
