@@ -53,6 +53,7 @@ _SINGULAR_NOUN = re.compile(
 )
 _ARTICLE = re.compile(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
 _TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
+_DIMENSION_OF = re.compile(r" (?:ceilings?|fence|wall|race|dash|pool|radius|cable|tape|lens)\b")
 _MANY = re.compile(r" (?:people|users|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
 _DECADE_BEFORE = re.compile(
     r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]|\d0s (?:and|or|to|through) )$", re.IGNORECASE
@@ -83,6 +84,7 @@ _NAMED_AFTER = re.compile(
     r"status(?: code)?|http|bus|area code|boeing|airbus)(?: (?:is|was|of))? #?$",
     re.IGNORECASE,
 )
+_VERSION_OF = re.compile(r"\b(?:Python|Ubuntu|Django|Node|Rust|Go|Kotlin|[Vv]ersion) $")
 _MAILED_TO = re.compile(r"\b(?:send|ship|deliver|mail|sent|shipped|delivered)\b[^.!?]{0,12} to $", re.IGNORECASE)
 _PASSWORD = re.compile(r"\b(?:password|passcode|passphrase)(?: (?:is|was))?:? $", re.IGNORECASE)
 _CHARACTERS = {"$": "dollar", "#": "pound", "@": "at", "!": "exclamation mark", "%": "percent", "&": "and",
@@ -111,7 +113,7 @@ def say(value: Value, place: Place) -> str | None:
         case Range(first=Amount() as first, last=Amount() as last, between=between):
             return _range(first, last, between, place)
         case Range(first=Clock() as first, last=Clock() as last):
-            low, high = _clock(first, place), _clock(last, place)
+            low, high = _clock(first, Place("", 0, 0)), _clock(last, place)
             if first.minute == "" and not first.half:
                 low = cardinal(first.hour)
             return f"{low} to {high}" if low and high else None
@@ -234,6 +236,8 @@ def _fraction(value: Fraction) -> str | None:
             return None
         said = said.replace("one", "a", 1) if said in ("one half", "one quarter") else said
         said = f"{cardinal(value.whole)} and {said}"
+    elif unit and said == "one half":
+        said, unit = "half", f" a {_names(value.unit.strip(' .'))[0]}"
     elif unit:
         unit = " of a" + ("n" if unit[1] in "aeiou" else "") + f" {_names(value.unit.strip(' .'))[0]}"
     return _SIGNS["-" if value.sign else ""] + said + unit
@@ -358,6 +362,8 @@ def _measure(value: Amount, place: Place, per: str = "") -> str | None:
     is_decade = len(digits) == 4 or (len(digits) == 2 and _DECADE_BEFORE.search(place.before))
     if unit == "s" and digits.isdigit() and digits.endswith("0") and is_decade:
         return None  # the 1990s, in her 30s
+    if unit == "s" and _NAMED_AFTER.search(place.before):
+        return plural(_named(digits)) if len(digits) == 3 else None  # Boeing 747s
     amount = _scaled(value)
     if unit == "m" and _MANY.match(place.after):
         return f"{amount} million"
@@ -365,6 +371,7 @@ def _measure(value: Amount, place: Place, per: str = "") -> str | None:
     if unit == "bps" and float(digits) < 1000:
         one, many = "basis point", "basis points"
     singular = is_hyphened or amount == "one"
+    singular = singular or (unit in ("m", "km", "cm", "mm", "ft") and _DIMENSION_OF.match(place.after) is not None)
     singular = singular or bool(_TURN.match(place.after)) if unit.startswith("°") else singular or _is_adjective(place)
     is_end = value.unit.endswith(".") and re.match(r"\s*$|\s+[A-Z][a-z]", place.after) is not None
     return f"{_SIGNS[value.number.sign]}{amount} {one if singular else many}{per}{'.' if is_end else ''}"
@@ -409,6 +416,8 @@ def _plain(value: Amount, place: Place) -> str:
 def _plain_words(value: Amount, place: Place) -> str:
     """Digits as a code, a name or a year where the words beside say so, and else by value."""
     number, before, after = value.number.digits, place.before, place.after
+    if len(value.number.fraction) == 2 and value.number.fraction[0] != "0" and _VERSION_OF.search(before):
+        return f"{cardinal(value.number.whole)} point {cardinal(value.number.fraction)}"
     if value.number.grouped or not number.isdigit():
         return read_number(number)
     if (
@@ -419,7 +428,8 @@ def _plain_words(value: Amount, place: Place) -> str:
         return spell_digits(number)
     if len(number) == 5 and _MAILED_TO.search(before):
         return spell_digits(number)
-    if len(number) in (3, 4) and _NAMED_AFTER.search(before) and not _COUNTED.match(after):
+    is_status = re.match(r" (?:error|page|status|response)s?\b", after) is not None and len(number) == 3
+    if len(number) in (3, 4) and (is_status or (_NAMED_AFTER.search(before) and not _COUNTED.match(after))):
         return _named(number)
     counted = _COUNTED.match(after)
     if len(number) == 4 and "1000" < number < "3000":
@@ -450,7 +460,9 @@ def _alphanumeric(match: re.Match[str]) -> str:
             figures = [p for p in pieces[max(0, i - 1) : i + 2] if p.isdigit()]
             words.append("-" if not figures or (i and pieces[i - 1].isdigit() and pieces[i + 1].islower()) else " ")
         elif piece.isdigit():
-            words.append(_model_number(piece))
+            words.append(plural(_model_number(piece)) if pieces[i + 1 :] == ["s"] else _model_number(piece))
+        elif piece == "s" and i == len(pieces) - 1 and pieces[i - 1].isdigit():
+            continue
         elif piece.isupper() and len(piece) <= 3 and "-" not in pieces[max(0, i - 1) : i + 2]:
             words.append(" ".join(piece))
         else:

@@ -60,6 +60,8 @@ def _short_before_figure(word: str) -> str:
 
 _WORD_SIGNS = (
     (re.compile(r"\s?%"), " percent"),
+    (re.compile(r"\bm/s\b"), "meters per second"),
+    (re.compile(r"\bkm/h\b"), "kilometers per hour"),
     (re.compile(r"(?<=[\w)])\^\(?(?:2|two)\)?(?!\w)"), " squared"),
     (re.compile(r"(?<=[\w)])\^\(?(?:3|three)\)?(?!\w)"), " cubed"),
     (re.compile(r"(?<=[\w)])\^\(?([a-z-]+)\)?"), r" to the power of \1"),

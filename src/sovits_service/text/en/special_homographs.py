@@ -236,7 +236,9 @@ def _minute(place: Place) -> str:
     )
     return (
         "M AY0 N UW1 T"
-        if place.after(tiny) or (place.before(DEGREE - {"as", "more", "so"}) and place.word(1) != "of")
+        if place.after(tiny)
+        or (place.before(BE) and place.word(1) in ("", ".", ",", "!", "?"))
+        or (place.before(DEGREE - {"as", "more", "so"}) and place.word(1) != "of")
         else "M IH1 N AH0 T"
     )
 
@@ -309,6 +311,11 @@ def _does(place: Place) -> str:
     )
 
 
+def _content(place: Place) -> str:
+    is_glad = place.before(BE | DEGREE) and place.word(1) in ("", ".", ",", "!", "?", "with", "to")
+    return "K AH0 N T EH1 N T" if is_glad else "K AA1 N T EH0 N T"
+
+
 def _moped(place: Place) -> str:
     return "M OW1 P EH2 D" if place.before(DETERMINERS, 2) else "M OW1 P T"
 
@@ -344,6 +351,8 @@ SPECIAL_HOMOGRAPHS: dict[str, Callable[[Place], str]] = {
     "sow": _sow,
     "does": _does,
     "moped": _moped,
+    "content": _content,
+    "houston": lambda place: "HH AW1 S T AH0 N" if place.word(1) == "street" else "HH Y UW1 S T AH0 N",
     "sewer": _sewer,
     "mobile": _mobile,
     "des": lambda place: "D AH0" if place.word(1) == "moines" else "D EH1 S",

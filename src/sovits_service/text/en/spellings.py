@@ -153,7 +153,7 @@ def read_abbreviations(text: Spoken) -> Spoken:
     for pattern, words in _LATIN:
         text = text.sub(pattern, words)
     text = text.sub(_DOCTOR, "Doctor ")
-    text = text.sub(_DRIVE, " Drive")
+    text = text.sub(_DRIVE, lambda m: " Drive" + ("." if m[0].endswith(".") and not m.string[m.end() :] else ""))
     text = text.sub(_STREET, lambda m: f"{m[1]} {_STREETS[m[2]]}{m[3] or ''}")
     text = text.sub(_SAINT, "Saint ")
     text = text.sub(_TITLE, lambda m: f"{_TITLES[m[1]]} ")

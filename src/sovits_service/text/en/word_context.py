@@ -79,7 +79,12 @@ def tag_in_context(place: Place) -> str:
     word = place.words[place.i]
     if after in BE and before not in MODALS:
         return noun
-    if place.starts() and after.endswith("ly") and before not in ("and", "or", ",") and not tag.startswith("J"):
+    if (
+        place.starts()
+        and (after.endswith("ly") or after in ("again", "more", "less"))
+        and before not in ("and", "or", ",")
+        and not tag.startswith("J")
+    ):
         return verb  # Deliberate carefully
     if before in SINGULAR and word.endswith("s") and not word.endswith("ss"):
         return verb  # this conflicts, that presents

@@ -36,7 +36,9 @@ Say = Callable[[Value, Place], str | None]
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?![\d]|,\d)|\d{1,60}(?:\.\d{1,30})?|\.\d{1,30})"
 POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
 POWER_DIGITS = str.maketrans(POWERS + "⁻⁺", "0123456789xyn-+")
-_OPERAND = rf"(?:[-√]?(?:{NUMBER}(?:[abknxyz](?![A-Za-z]))?|(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z]))(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|%)?)"
+_LETTER = r"(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z])"
+_RAISED = rf"(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|%)?"
+_OPERAND = rf"(?:[-√]?(?:{NUMBER}(?:[abknxyz](?![A-Za-z]))?|{_LETTER}){_RAISED})"
 _FORMULA = re.compile(
     rf"(?<![A-Za-z0-9.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9]|\.\d)"
 )
