@@ -9,6 +9,7 @@ PYTHON ?= $(firstword $(shell for p in python3 python3.14 python3.13 python3.12 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEBIAN := .venv/.debian
+CLIENTS := .venv/clients
 AUDITOR := .venv/audit/bin/pip-audit
 ADVISORIES := https://pypi.org/pypi/pip/json
 # command or file:package, of what tests talk to or build with; tests of one that cannot be had are skipped
@@ -33,6 +34,7 @@ help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
 	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
+	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
 	@echo "make check   format, lint, layers, types"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
@@ -48,6 +50,10 @@ test-matrix: $(INSTALLED)
 	@failed=0; while read -r processor; do echo "== $$processor"; \
 		env $(TEST_ENV) $$processor $(BIN)/pytest -q -n $(JOBS) --dist worksteal $(MODEL_TESTS) < /dev/null || failed=1; \
 	done <<< "$$PROCESSORS"; exit $$failed
+
+# Other people's programs: some 1 GB in an environment of their own. That of npm is left out where there is no npm.
+test-clients: $(INSTALLED) $(CLIENTS)/.installed
+	$(TEST_ENV) $(BIN)/pytest tests/clients/heavy.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -86,6 +92,13 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt | .venv/bin/pip
 	$(BIN)/pip install --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt Makefile | .venv/bin/pip
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
+	$(CLIENTS)/bin/pip install -q --disable-pip-version-check --no-deps nonebot-plugin-gpt-sovits==0.2.0
+	if command -v npm > /dev/null; then npm install --silent --no-audit --no-fund --prefix $(CLIENTS)/node openai@7.55.0; fi
 	@touch $@
 
 $(DEBIAN): Makefile | .venv/bin/pip

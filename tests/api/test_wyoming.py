@@ -26,6 +26,7 @@ from wyoming.tts import (
 
 from sovits_service.api.app import create_app
 from sovits_service.api.dialects.wyoming import WyomingServer
+from sovits_service.errors import SettingsError
 from sovits_service.settings import ServiceSettings
 from sovits_service.types import Emotion, Voice
 from tests.api.fast_service import CHARACTER_SAMPLES, RATE_HZ, FastService, heard, pitch_hz
@@ -164,6 +165,12 @@ async def test_the_rate_limit_holds(client: AsyncTcpClient) -> None:
     await heard_until_stop(client)
     await client.write_event(Synthesize("abc").event())
     assert Error.from_event(await told(client)).code == "RateLimitedError"
+
+
+async def test_a_port_that_is_taken_is_told(port: int, service: FastService) -> None:
+    app = create_app(service, ServiceSettings(wyoming={"port": port}))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1 port {port} for Wyoming"):
+        await WyomingServer(app.state.context).start()
 
 
 def test_with_keys_it_stands_for_one_of_them() -> None:

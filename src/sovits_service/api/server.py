@@ -69,7 +69,11 @@ class DrainingServer(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             log.info("listening", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         if self._wyoming is not None:
-            await self._wyoming.start()
+            try:
+                await self._wyoming.start()
+            except SettingsError as error:
+                self.failure, self.should_exit = error, True
+                return
         self._starting = self._loop.create_task(self._service.start())
         self._starting.add_done_callback(self._on_started)
 

@@ -19,7 +19,13 @@ from sovits_service.api.live import Failure, LiveEvent, LiveSpeech, SegmentStart
 from sovits_service.api.say import understand
 from sovits_service.api.voice_names import default_voice, find_voice
 from sovits_service.audio.encode import stream_encoder
-from sovits_service.errors import DeadlineExceededError, InvalidRequestError, SovitsError, UnknownVoiceError
+from sovits_service.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    SettingsError,
+    SovitsError,
+    UnknownVoiceError,
+)
 from sovits_service.settings import ServiceSettings
 from sovits_service.telemetry import describe_error
 from sovits_service.types import Voice
@@ -51,9 +57,15 @@ class WyomingServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Listens. Raises OSError where the address cannot be had."""
+        """Listens. Raises SettingsError where the address or the port cannot be had."""
         wyoming = self._settings.wyoming
-        self._server = await asyncio.start_server(self._serve, wyoming.host, wyoming.port, limit=_LINE_BYTES)
+        try:
+            self._server = await asyncio.start_server(self._serve, wyoming.host, wyoming.port, limit=_LINE_BYTES)
+        except OSError as error:
+            reason = error.strerror or "the address is not known"
+            raise SettingsError(
+                f"cannot listen on {wyoming.host} port {wyoming.port} for Wyoming: {reason}; set another in wyoming"
+            ) from None
         log.info("listening", protocol="wyoming", host=wyoming.host, port=self.port)
 
     async def stop(self) -> None:
