@@ -18,6 +18,7 @@ from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from tests.unit.text.golden_rows import is_read_better, readings
 from tests.unit.text.hard_rows import audible, hard_rows, sounds
+from tests.unit.text.heard import heard
 
 # Rows of the hard table that are still misread, each a strict known failure.
 KNOWN_FAILURES: dict[str, str] = {}
@@ -102,6 +103,31 @@ def test_every_coda_before_every_onset_is_a_pronounceable_pair() -> None:
             text = chr(0xAC00 + coda) + chr(0xAC00 + onset * 588)
             letters = "".join(pronounce(text, ["", ""]))
             assert not set(letters) & set("ㄳㄵㄶㄺㄻㄼㄽㄾㄿㅀㅄ"), text
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("발전소와 결승전", "발쩐소와 결씅전"),
+        ("제일조 제팔장", "제일쪼 제팔짱"),
+        ("절절 술술", "절절 술술"),
+        ("서울시 마을버스", "서울시 마을버스"),
+        ("물건과 조건", "물건과 조껀"),
+        ("안과 밖", "안과 박"),
+        ("등산로 난로", "등산노 날로"),
+        ("연료 전력", "열료 절력"),
+        ("웃음과 웃어른", "우슴과 우더른"),
+        ("월요일, 금요일", "워료일, 그묘일"),
+        ("국민연금과 외국인", "궁민년금과 외구긴"),
+        ("갈게요, 알지", "갈께요, 알지"),
+        ("열 개, 열한 개", "열 깨, 열한 개"),
+        ("10006원", "만뉴권"),
+        ("부적절하다", "부적쩔하다"),
+        ("무슨 일이 있다", "무슨 니리 읻따"),
+    ],
+)
+def test_borders_of_words_change_sounds(reader: KoreanReader, written: str, said: str) -> None:
+    assert audible(reader.read(Spoken.of(written), "v2").phonemes) == heard("ko", said)
 
 
 def test_diphthongs_are_two_phonemes(reader: KoreanReader) -> None:

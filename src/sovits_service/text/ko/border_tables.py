@@ -51,8 +51,7 @@ NATIVE_AFTER_L = _words("새 줄 살 집")
 LIQUID_SUFFIXES = frozenset("론력량란령료로례룸")
 LIQUID_WORDS = _words(
     "연료 원료 진료 만료 완료 관례 전례 선례 인력 전력 권력 근력 분량 신령 전령 논란 혼란 반란 난로 진로 선로 원로 "
-    "언론 본론 반론 산란 문란 찬란 곤란 환란 단련 관령 본령 연령 천령 한량 건량 선량 신로 환로 간로 연로 산로 온로 "
-    "난론 전란"
+    "언론 본론 반론 산란 문란 찬란 곤란 단련 관령 연령 한량 선량 연로"
 )
 
 # Second parts of compounds before which ㄴ is added: of one syllable, and of those that begin with 이 the native ones.
