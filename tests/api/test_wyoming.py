@@ -144,6 +144,17 @@ async def test_what_is_no_event_ends_the_connection(port: int, sent: bytes) -> N
     writer.close()
 
 
+async def test_connections_are_bounded(port: int) -> None:
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(64)]
+    for _, writer in held:  # each is served
+        writer.write(b'{"type": "ping"}\n')
+    assert all([await asyncio.wait_for(reader.readline(), 20) for reader, _ in held])
+    held.append(await asyncio.open_connection("127.0.0.1", port))
+    assert await asyncio.wait_for(held[-1][0].read(), 20) == b""
+    for _, writer in held:
+        writer.close()
+
+
 async def test_other_events_are_passed_over(port: int) -> None:
     async with AsyncTcpClient("127.0.0.1", port) as client:
         await client.write_event(Event("transcribe", {"language": "en"}, b"payload"))

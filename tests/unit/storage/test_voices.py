@@ -225,6 +225,11 @@ def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Clip) -> None:
     assert len(stored.aux_ref_audio) == 2
 
 
+def test_a_voice_has_a_bounded_number_of_emotions(store: VoiceStore, root: Path) -> None:
+    write(root, "moody", emotions={f"mood {number}": {"ref_audio": "calm.wav"} for number in range(65)})
+    assert store.problems() == {"moody": "emotions has 65 entries; at most 64 are accepted"}
+
+
 def test_put_keeps_the_clips_of_emotions(store: VoiceStore, root: Path, clip: Clip) -> None:
     happy, sad = Emotion("uploads/2", "hurrah", "en"), Emotion("uploads/1")
     stored = store.put(
