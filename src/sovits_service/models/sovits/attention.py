@@ -87,8 +87,8 @@ class MultiHeadAttention(nn.Module):
     def _attend_relative(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """Query, key and value (B, heads, T, head_channels), the query scaled; mask (B, 1, 1, T) bool."""
         band = query @ self.emb_rel_k.to(query.dtype).transpose(1, 2)
-        scores = query @ key.transpose(2, 3) + _band_to_square(band)
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        scores = (query @ key.transpose(2, 3)).add_(_band_to_square(band))
+        scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
         weights: Tensor = self.drop(scores.softmax(-1))
         out: Tensor = weights @ value + _square_to_band(weights, self.emb_rel_v.shape[1]) @ self.emb_rel_v.to(
             value.dtype
@@ -97,23 +97,27 @@ class MultiHeadAttention(nn.Module):
 
 
 def _band_to_square(band: Tensor) -> Tensor:
-    """(..., T, 2w + 1) values at offsets -w..w -> (..., T, T), zero outside the band.
-
-    A row that is one longer than its neighbour's stride slides one column per row when it is read again with the
-    shorter stride; that puts every offset on its diagonal without an index tensor.
-    """
+    """(..., T, 2w + 1) values at offsets -w..w -> (..., T, T), zero outside the band."""
     n_frames, width = band.shape[-2:]
     window = (width - 1) // 2
-    rows = F.pad(band, (0, n_frames)).flatten(-2)[..., : n_frames * (n_frames + width - 1)].contiguous()
-    return rows.view(*rows.shape[:-1], n_frames, n_frames + width - 1)[..., window : window + n_frames]
+    padded = band.new_zeros(*band.shape[:-1], n_frames + width - 1)
+    _band_of(padded, width).copy_(band)
+    return padded[..., window : window + n_frames]
 
 
 def _square_to_band(square: Tensor, width: int) -> Tensor:
     """(..., T, T) -> (..., T, 2w + 1): the inverse of `_band_to_square`, zero where the band leaves the square."""
-    n_frames = square.shape[-1]
     window = (width - 1) // 2
-    rows = F.pad(F.pad(square, (window, window)).flatten(-2), (0, n_frames))
-    return rows.view(*rows.shape[:-1], n_frames, n_frames + width)[..., :width]
+    return _band_of(F.pad(square, (window, window)), width)
+
+
+def _band_of(padded: Tensor, width: int) -> Tensor:
+    """The band of a square that is padded by w to each side, (..., T, T + 2w) contiguous, as a view (..., T, 2w + 1).
+
+    Each row of the band begins one column further to the right: its stride is one longer than the square's.
+    """
+    row = padded.shape[-1]
+    return padded.as_strided((*padded.shape[:-1], width), (*padded.stride()[:-2], row + 1, 1))
 
 
 class FeedForward(nn.Module):
