@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -148,7 +148,7 @@ class Frontend:
             for language, reading in readings:
                 dropped += reading.dropped
                 runs += _language_runs(language, reading, symbols)
-        return Segment(tuple(runs), dropped=tuple(sorted(dropped)))
+        return Segment(tuple(_in_order(runs)), dropped=tuple(sorted(dropped)))
 
     def _readings(self, language: str, text: Spoken, mode: str, symbols: SymbolSet) -> list[tuple[str, Reading]] | None:
         """Read a run; None where the model has no phonemes for it."""
@@ -282,6 +282,20 @@ def _pause_after(segments: list[Segment], pause_s: float) -> None:
 def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:
     silent = frozenset(phoneme_ids(_SILENT_PHONEMES, symbols))
     return not silent.issuperset(segment.phoneme_ids)
+
+
+def _in_order(runs: list[LanguageRun]) -> Iterator[LanguageRun]:
+    """The runs with places that never go back: what is said of a place after later ones belongs to the last of these.
+
+    Money is said after its amount, and a pause may be put into words that are all of one place.
+    """
+    last: Span = (0, 0)
+    for run in runs:
+        spans: list[Span] = []
+        for span in run.spans:
+            last = max(span, (last[0], max(last[1], span[1])))
+            spans.append(last)
+        yield replace(run, spans=tuple(spans))
 
 
 def _language_runs(language: str, reading: Reading, symbols: SymbolSet) -> list[LanguageRun]:

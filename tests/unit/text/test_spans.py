@@ -159,6 +159,13 @@ def check_spans(text: str, segments: list[Segment], *, covered: bool = True) -> 
         assert not lost, (text, lost)
 
 
+@pytest.mark.parametrize(
+    ("text", "language"), [("0ⁿ", "zh"), ("0ⁿ", "auto"), ("€1.234,56a@b.c", "all_ko"), ("€1.234,56a@b.c", "ko")]
+)
+def test_places_never_go_back(frontend: Frontend, text: str, language: str) -> None:
+    check_spans(text, frontend.segments(text, language, "v2", "cut0"))
+
+
 def test_a_replacement_keeps_what_it_shares() -> None:
     text = Spoken.of("约3kg的").sub(re.compile("3kg"), "3千克")
     assert (text.text, text.spans) == ("约3千克的", ((0, 1), (1, 2), (2, 4), (2, 4), (4, 5)))
