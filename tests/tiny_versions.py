@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+import yaml
 
 from sovits_service.models.sovits.bigvgan import BigVgan, BigVganConfig
 from sovits_service.models.sovits.cfm_synthesizer import CfmConfig, CfmSynthesizer
@@ -17,7 +18,7 @@ from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.types import ModelVersion
-from tests.tiny_pack import VITS
+from tests.tiny_pack import GPT, VITS, write_bert, write_gpt, write_pack
 
 HEADERS: dict[ModelVersion, bytes] = {
     "v1": b"00",
@@ -54,6 +55,23 @@ def write_sovits(path: Path, version: ModelVersion, seed: int = 0) -> Path:
     state = model.state_dict()
     state["quantizer.vq.layers.0._codebook.embed"].normal_()
     return _save(path, _half(state), config, HEADERS[version])
+
+
+def write_version_pack(root: Path, version: ModelVersion) -> Path:
+    """All files of a tiny model, with BERT in v1 and v2; returns the path of the `tts_infer.yaml` that names them."""
+    config = write_pack(root / "demo")
+    section = yaml.safe_load(config.read_text(encoding="utf-8"))["custom"] | {"version": version}
+    section["vits_weights_path"] = str(write_sovits(root / "sovits.pth", version))
+    if version == "v2Pro":
+        write_speaker(root)
+    if version in ("v3", "v4"):
+        write_vocoders(root)
+    if version == "v1":
+        section["t2s_weights_path"] = str(write_gpt(root / "v1.ckpt", config=replace(GPT, phoneme_vocab=512)))
+    if version in ("v1", "v2"):
+        section["bert_base_path"] = str(write_bert(root / "bert"))
+    config.write_text(yaml.safe_dump({"custom": section}), encoding="utf-8")
+    return config
 
 
 def write_lora(path: Path, version: ModelVersion, base: Path, rank: int = 16, seed: int = 0) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
 import subprocess
 import wave
@@ -13,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sovits_service.cli import main
 from sovits_service.service import build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.types import SynthesisRequest
 from tests.e2e.conftest import ROOT, environment, make_checkout
 from tests.programs import require_program
+from tests.tiny_versions import write_version_pack
 
 # As in the document.
 TEXT, VOICE, SEED = "Nice to meet you. 今天天气不错。", "female_calm", 11
@@ -137,6 +140,33 @@ def test_cpp_with_numbers_of_its_own(exported: Path, cpp_program: Path) -> None:
     np.testing.assert_array_equal(first, speak(1))
     assert not np.array_equal(first, speak(2))
     assert np.abs(read_wav(exported / "hello_cpp.wav")).max() > 0.1
+
+
+def test_cpp_with_bert(
+    exported: Path,
+    cpp_program: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Beside the program in Python, which tests/engine compares with the service."""
+    config = write_version_pack(tmp_path / "pretrained_models", "v1")
+    monkeypatch.chdir(exported)
+    assert main(["export", "bert", "-c", str(config), "--voice", VOICE]) == 0
+    assert (exported / "bert/bert.onnx").exists()
+    sizes = json.loads((exported / "bert/config.json").read_text(encoding="utf-8"))
+    sizes["gpt"]["max_new_tokens"] = 20  # random weights seldom find an end
+    (exported / "bert/config.json").write_text(json.dumps(sizes), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["read", "你好，世界！", "--split", "cut0", "--ids", "-c", str(config)]) == 0
+    Path("bert.json").write_text(capsys.readouterr().out, encoding="utf-8")
+    np.random.default_rng([SEED, 0]).random(20, dtype=np.float32).tofile(exported / "uniforms.f32")
+    noise = np.random.default_rng([SEED, 0, 1]).standard_normal((40, sizes["noise_channels"]), dtype=np.float32)
+    noise.tofile(exported / "noise.f32")
+    run(f".venv/bin/python examples/python_onnx/speak.py bert {VOICE} bert.json python.wav --seed {SEED}", exported)
+    numbers = "--uniforms uniforms.f32 --noise noise.f32"
+    run(f"{cpp_program} bert {VOICE} bert.json cpp.wav {numbers}", exported)
+    np.testing.assert_allclose(read_wav(exported / "cpp.wav"), read_wav(exported / "python.wav"), atol=1e-3)
 
 
 @pytest.mark.parametrize(

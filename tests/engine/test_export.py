@@ -6,7 +6,6 @@ import resource
 import subprocess
 import sys
 import wave
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from sovits_service.cli import main
 from sovits_service.service import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
-from tests.tiny_pack import GPT, write_bert, write_gpt, write_pack
-from tests.tiny_versions import write_sovits, write_speaker, write_vocoders
+from tests.tiny_versions import write_version_pack
 
 from .test_model_store import write_voice
 
@@ -45,23 +43,6 @@ def service_config(tmp_path):
     }
     (tmp_path / "service.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     return tmp_path / "service.yaml"
-
-
-def make_pack(root, version):
-    """A tiny model of a version, and the `tts_infer.yaml` that names it, whose path is returned."""
-    config = write_pack(root / "demo")
-    section = yaml.safe_load(config.read_text(encoding="utf-8"))["custom"] | {"version": version}
-    section["vits_weights_path"] = str(write_sovits(root / "sovits.pth", version))
-    if version == "v2Pro":
-        write_speaker(root)
-    if version in ("v3", "v4"):
-        write_vocoders(root)
-    if version == "v1":
-        section["t2s_weights_path"] = str(write_gpt(root / "v1.ckpt", config=replace(GPT, phoneme_vocab=512)))
-    if version in ("v1", "v2"):
-        section["bert_base_path"] = str(write_bert(root / "bert"))
-    config.write_text(yaml.safe_dump({"custom": section}), encoding="utf-8")
-    return config
 
 
 async def speak(config, service_config, steps, speed, sampling):
@@ -92,7 +73,7 @@ async def speak(config, service_config, steps, speed, sampling):
 async def test_a_program_without_torch_speaks_as_the_service_does(
     tmp_path, capsys, service_config, version, tokens, speed, flags
 ):
-    config = make_pack(tmp_path / "pretrained_models", version)
+    config = write_version_pack(tmp_path / "pretrained_models", version)
     common = ["-c", str(config), "--service-config", str(service_config)]
     folder, text = tmp_path / "model", tmp_path / "text.json"
     assert main(["export", str(folder), *common, "--voice", "tone", *flags]) == 0
@@ -121,7 +102,7 @@ async def test_a_program_without_torch_speaks_as_the_service_does(
 @pytest.fixture
 def export(tmp_path, service_config, capsys):
     """Exports a tiny v2 model; returns the exit code and what was printed."""
-    config = make_pack(tmp_path / "pretrained_models", "v2")
+    config = write_version_pack(tmp_path / "pretrained_models", "v2")
 
     def run(folder, *flags):
         code = main(["export", str(folder), "-c", str(config), "--service-config", str(service_config), *flags])
