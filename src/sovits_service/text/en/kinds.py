@@ -225,7 +225,7 @@ def _fraction(value: Fraction) -> str | None:
     top, bottom = value.top, value.bottom
     if "." in top or "." in bottom:
         return f"{read_number(top)} out of {read_number(bottom)}"
-    unit = f" {_names(value.unit.strip(' .'))[1]}" if value.unit else ""
+    unit = f" {_names(value.unit)[1]}" if value.unit else ""
     if value.unit == "mmHg":
         return f"{cardinal(top)} over {cardinal(bottom)}{unit}"
     if not value.whole and (top, bottom) in _FAMOUS:
@@ -237,9 +237,9 @@ def _fraction(value: Fraction) -> str | None:
         said = said.replace("one", "a", 1) if said in ("one half", "one quarter") else said
         said = f"{cardinal(value.whole)} and {said}"
     elif unit and said == "one half":
-        said, unit = "half", f" a {_names(value.unit.strip(' .'))[0]}"
+        said, unit = "half", f" a {_names(value.unit)[0]}"
     elif unit:
-        unit = " of a" + ("n" if unit[1] in "aeiou" else "") + f" {_names(value.unit.strip(' .'))[0]}"
+        unit = " of a" + ("n" if unit[1] in "aeiou" else "") + f" {_names(value.unit)[0]}"
     return _SIGNS["-" if value.sign else ""] + said + unit
 
 
@@ -291,7 +291,7 @@ def _exponent(exponent: str) -> str:
 
 def _names(unit: str) -> tuple[str, str]:
     """A unit in the singular and the plural."""
-    one, slash, many = unit_names("en")[unit].partition("/")
+    one, slash, many = unit_names("en")[unit.strip(" .-")].partition("/")
     return one, many or (
         one if slash else one.replace("degree", "degrees") if " " in one and "degree" in one else one + "s"
     )

@@ -119,6 +119,8 @@ def say(value: Value, place: Place) -> str | None:
 
 
 def _signed(digits: str) -> str:
+    if not digits.lstrip("-").isdigit():
+        return digits
     return (_MINUS if digits.startswith("-") else "") + sino(digits.lstrip("-"))
 
 

@@ -85,6 +85,8 @@ def say(value: Value, place: Place) -> str | None:
 
 
 def _signed(digits: str) -> str:
+    if not digits.lstrip("-").isdigit():
+        return digits.upper()
     return ("負" if digits.startswith("-") else "") + cardinal(digits.lstrip("-"))
 
 
