@@ -109,7 +109,7 @@ class TestModule:
     def test_help_lists_the_commands(self) -> None:
         result = run("--help")
         assert result.returncode == 0
-        for command in ("serve", "say", "read", "voices", "download", "check"):
+        for command in ("serve", "say", "read", "voices", "download", "check", "export"):
             assert command in result.stdout
 
     def test_light_commands_load_nothing_heavy(self) -> None:
