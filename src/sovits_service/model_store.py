@@ -238,6 +238,7 @@ class ModelStore:
                 precision=gpt.precision,
             )
             self._resident[key] = model
+            return_free_memory()
             self._evict(self._settings.max_models, keep=model)
         self._resident.move_to_end(key)
         return model

@@ -15,7 +15,7 @@ from sovits_service.models.sovits.hifigan import V4_VOCODER, Hifigan, HifiganCon
 from sovits_service.models.sovits.quantizer import Quantizer
 from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.style import StyleEncoder
-from sovits_service.models.sovits.vits import WINDOW_STEP_FRAMES, Vits
+from sovits_service.models.sovits.vits import WINDOW_FRAMES, Vits
 from tests.unit.models import tiny
 
 
@@ -66,7 +66,9 @@ def test_windows_of_the_latents_decode_as_the_whole_does(resblock: str, window_f
 
 
 @pytest.mark.parametrize("resblock", ["1", "2"])
-@pytest.mark.parametrize("frames", [1, WINDOW_STEP_FRAMES - 1, WINDOW_STEP_FRAMES, WINDOW_STEP_FRAMES + 1])
+@pytest.mark.parametrize(
+    "frames", [1, WINDOW_FRAMES[0] - 1, WINDOW_FRAMES[0], WINDOW_FRAMES[0] + 1, WINDOW_FRAMES[-1] + 1]
+)
 def test_a_window_that_is_padded_keeps_its_samples(resblock: str, frames: int) -> None:
     model = tiny.vits(resblock=resblock)
     latents = torch.randn(1, 16, frames, generator=torch.Generator().manual_seed(3))

@@ -18,8 +18,10 @@ from sovits_service.models.sovits.text_encoder import Prior, TextEncoder
 from sovits_service.models.sovits.weight_norm import add_weight_norm, remove_weight_norm
 
 # For each length of a convolution oneDNN builds code, and tables as long as the signal: for a window of the generator
-# 20 MB and a third of the time that it takes. So signals are padded to few lengths on a CPU, which changes no sample.
-WINDOW_STEP_FRAMES = 32
+# 20 MB (70 MB at full size) and a third of the time that it takes. So signals are padded to few lengths on a CPU, which
+# changes no sample.
+WINDOW_FRAMES = (64, 128, 160)
+_STEP_FRAMES = 32
 _STEP_TOKENS = 32
 
 
@@ -192,7 +194,7 @@ class Vits(nn.Module):
         """
         z = prior.mean + noise * torch.exp(prior.log_std) * noise_scale
         frames = z.shape[-1]
-        padding = (0, -frames % WINDOW_STEP_FRAMES if z.device.type == "cpu" else 0)
+        padding = (0, -frames % _STEP_FRAMES if z.device.type == "cpu" else 0)
         out: Tensor = self.flow(F.pad(z, padding), F.pad(prior.mask, padding), style, reverse=True)
         return out[..., :frames] * prior.mask
 
@@ -216,7 +218,7 @@ class Vits(nn.Module):
         frames = latents[..., first : end + context]
         length = frames.shape[-1]
         if frames.device.type == "cpu":
-            frames = F.pad(frames, (0, -length % WINDOW_STEP_FRAMES))
+            frames = F.pad(frames, (0, _window_frames(length) - length))
         window: Tensor = self.dec(frames, style, length)
         return window[..., (start - first) * self.hop_samples : (end - first) * self.hop_samples]
 
@@ -230,3 +232,9 @@ class Vits(nn.Module):
             (B, T // 2) int64.
         """
         return self.quantizer.encode(self.ssl_proj(ssl_features))
+
+
+def _window_frames(frames: int) -> int:
+    """The length that a window is padded to."""
+    longest = WINDOW_FRAMES[-1]
+    return next((size for size in WINDOW_FRAMES if frames <= size), frames + -frames % longest)
