@@ -247,8 +247,9 @@ class FastService:
             if not finished:
                 self.closed_early.set()
 
-    async def explain(self, text: str, language: str, split: SplitMethod) -> Explanation:
-        return explain(text, Frontend().segments(text, language, "v2", split), "v2")
+    async def explain(self, text: str, language: str, split: SplitMethod, *, read_emoji: bool = False) -> Explanation:
+        segments = Frontend().segments(text, language, "v2", split, read_emoji=read_emoji)
+        return explain(text, segments, "v2")
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         return self.details.get((name, owner), UploadDetails())
