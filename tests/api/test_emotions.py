@@ -19,7 +19,7 @@ def service() -> FastService:
     return FastService(voices={"amy": Voice("amy", "amy.wav", "hello there", "en", emotions=emotions)})
 
 
-ROUTES = ["GET /tts", "POST /tts", "POST /v1/audio/speech", "POST /"]
+ROUTES = ["GET /tts", "POST /tts", "POST /v1/audio/speech", "POST /", "POST /v1/text-to-speech/amy"]
 
 
 async def speak(client: httpx.AsyncClient, route: str, **fields: Any) -> httpx.Response:
