@@ -29,6 +29,18 @@ async def test_read_tells_words_sounds_and_places(client: httpx.AsyncClient) -> 
     assert answer.json()["dropped"] == [{"start": 5, "end": 11, "text": "Привет"}]
 
 
+async def test_emoji_are_named_where_the_request_asks_for_it(client: httpx.AsyncClient) -> None:
+    fields = {"text": "太好了👍", "text_lang": "zh"}
+    said = [
+        (await client.post("/read", json=fields | asked)).json()["fragments"][-1]["runs"][-1]["said"]
+        for asked in ({}, {"read_emoji": True})
+    ]
+    assert said == ["太好了.", "太好了,拇指向上."]
+    answer = await client.post("/read", json=fields | {"read_emoji": "perhaps"})
+    assert answer.status_code == 400
+    assert "read_emoji" in answer.text
+
+
 async def test_every_phoneme_of_a_long_answer_is_somewhere_in_the_text(client: httpx.AsyncClient) -> None:
     text = "今天是2024年1月31日。\n[pause:0.5]Let's meet at 3pm! 東京"
     fragments = (await client.post("/read", json={"text": text})).json()["fragments"]

@@ -33,9 +33,9 @@ class SlowReading:
         self.release = threading.Event()
         read = service._frontend.segments
 
-        def segments(*args):
+        def segments(*args, **options):
             assert self.release.wait(60.0)
-            return read(*args)
+            return read(*args, **options)
 
         self.calls = Calls(segments)
         monkeypatch.setattr(service._frontend, "segments", self.calls)

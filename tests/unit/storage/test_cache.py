@@ -52,6 +52,7 @@ def key(request: SynthesisRequest = REQUEST, **changes: object) -> str:
         {"streaming_mode": 3},
         {"cfm_steps": 16},
         {"super_sampling": True},
+        {"read_emoji": True},
     ],
 )
 def test_whatever_changes_the_sound_changes_the_key(changes: dict[str, object]) -> None:

@@ -46,6 +46,7 @@ _OPERATORS = {
     "+": "plus", "-": "minus", "×": "times", "*": "times", "÷": "divided by",
     "/": "divided by", "=": "equals", "<": "is less than", ">": "is greater than", "≤": "is at most",
     "≥": "is at least", "≠": "does not equal", "≈": "is about", "±": "plus or minus", "√": "the square root of",
+    "∠": "angle",
 }  # fmt: skip
 _SINGULAR_NOUN = re.compile(
     r" (?!(?:and|or|for|to|in|on|at|a|an|the|per|of|is|was|from|by|with|as|if|but|each|more|less|off|total|now|today|"
@@ -273,7 +274,7 @@ def _formula(parts: tuple[str, ...], place: Place) -> str | None:
             exponent = part.lstrip("^")
             said.append({"2": "squared", "3": "cubed"}.get(exponent) or f"to the power of {_exponent(exponent)}")
         elif part[0].isdigit() or part[0] == ".":
-            said.append(read_number(part.rstrip("%")) + (" percent" if part.endswith("%") else ""))
+            said.append(read_number(part.rstrip("%°")) + {"%": " percent", "°": " degrees"}.get(part[-1], ""))
         elif part == "-" and not before[-1:].isalnum():
             said.append("negative")
         elif part in _OPERATORS:

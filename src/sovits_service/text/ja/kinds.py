@@ -105,7 +105,11 @@ def _formula(parts: tuple[str, ...]) -> str:
         elif part == "-":
             said += "マイナス" if not after_operand else "引く" if "=" in parts else "マイナス"
         else:
-            said += {"/": "割る"}.get(part) or SIGNS.get(part) or part.replace(",", "").replace("%", "パーセント")
+            said += (
+                {"/": "割る"}.get(part)
+                or SIGNS.get(part)
+                or part.replace(",", "").replace("%", "パーセント").replace("°", "度")
+            )
     return said
 
 

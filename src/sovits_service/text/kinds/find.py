@@ -37,13 +37,13 @@ NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,12}(?:\.\d{1,30})?(?![\d]|,\d)|\d{1,60}(?:\.\d
 POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
 POWER_DIGITS = str.maketrans(POWERS + "⁻⁺", "0123456789xyn-+")
 _LETTER = r"(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z])"
-_RAISED = rf"(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|%)?"
-_OPERAND = rf"(?:[-√]?(?:{NUMBER}(?:[abknxyz](?![A-Za-z]))?|{_LETTER}){_RAISED})"
+_RAISED = rf"(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|[%°])?"
+_OPERAND = rf"(?:[-√∠]?(?:{NUMBER}(?:[abknxyz](?![A-Za-z]))?|{_LETTER}){_RAISED})"
 _FORMULA = re.compile(
     rf"(?<![A-Za-z0-9.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9]|\.\d)"
 )
 _EQUATION_SIGN = re.compile(rf"[+×÷=*<>≤≥≠≈±^√{POWERS}]|(?<=\d)[xX](?=\d)")
-_PART = re.compile(rf"{NUMBER}%?|[A-Za-zα-ωΑ-Ω]|[{POWERS}⁻]+|\^-?\d+|\S")
+_PART = re.compile(rf"{NUMBER}[%°]?|[A-Za-zα-ωΑ-Ω]|[{POWERS}⁻]+|\^-?\d+|\S")
 
 _HALF = r"(?:\s?([AaPp])(?:\.\s?[Mm](?:\.|\b)|[Mm])(?![A-Za-z]))"
 _TIME = r"(\d{1,3})[:：]([0-5]\d)(?:[:：]([0-5]\d)(?:[.,](\d{1,6}))?)?(?![\d:：]|\.\d)"
@@ -63,7 +63,7 @@ _SLASHED = re.compile(r"(?<![\d./])\d{1,8}(?:/\d{1,8}){2,12}(?![\d/])")
 _RATIO = re.compile(
     r"(?<![\d.:：])\d{1,12}(?:\.\d{1,12})?(?:\s?[:：∶]\s?(?:\d{1,3}(?:,\d{3})+|\d{1,12}(?:\.\d{1,12})?)){1,6}(?![\d:：])"
 )
-_POWER = re.compile(r"(?<![A-Za-z\d.])(\d{1,12}(?:\.\d{1,12})?)[eE]\+?(-?\d{1,3})(?!\w|\.\d)")
+_POWER = re.compile(r"(?<![A-Za-z\d.])(\d{1,12}(?:\.\d{1,12})?)[eE]\+?(-?\d{1,3})(?![A-Za-z\d]|\.\d)")
 _FRACTION = re.compile(
     rf"(?<![\d./])([-−])?(?:(\d{{1,6}})(?:[ +]| and )(?=\d{{1,3}}/\d{{1,3}}(?!\d)))?({NUMBER})/"
     r"(\d{1,12}(?:\.\d{1,12})?)"

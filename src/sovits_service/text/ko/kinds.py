@@ -157,7 +157,7 @@ def _formula(parts: tuple[str, ...]) -> str:
             said.append({"2": "제곱", "3": "세제곱"}.get(exponent) or f"의 {_signed(exponent)} 제곱")
         elif part[0].isdigit():
             digits = part.replace(",", "")
-            said.append(number(digits.rstrip("%")) + ("퍼센트" if digits.endswith("%") else ""))
+            said.append(number(digits.rstrip("%°")) + {"%": "퍼센트", "°": "도"}.get(digits[-1], ""))
         elif part == "-":
             said.append(" 마이너스 " if is_operand_before else _MINUS)
         elif part == "=":

@@ -112,7 +112,8 @@ def _formula(parts: tuple[str, ...]) -> str:
                 exponent, f"嘅{_signed(exponent)}次方" if exponent[-1:].isdigit() else ""
             )
         elif part[0].isdigit():
-            said += f"百分之{number(part[:-1])}" if part.endswith("%") else number(part)
+            digits = number(part.replace(",", "").rstrip("%°"))
+            said += f"百分之{digits}" if part.endswith("%") else digits + ("度" if part.endswith("°") else "")
         elif part == "-":
             said += "減" if i and parts[i - 1][-1:].isalnum() else "負"
         else:

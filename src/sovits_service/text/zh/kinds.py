@@ -181,7 +181,8 @@ def _formula(parts: tuple[str, ...]) -> str:
             said.append(_power(power))
         elif part[0].isdigit() or (part[0] == "." and len(part) > 1):
             part = part.replace(",", "")
-            said.append(f"百分之{read_number(part[:-1])}" if part.endswith("%") else read_number(part))
+            number = read_number(part.rstrip("%°"))
+            said.append(f"百分之{number}" if part.endswith("%") else number + ("度" if part.endswith("°") else ""))
         elif part == "-" and (i == 0 or said[-1] in _OPERATOR_WORDS):
             said.append("负")
         else:
