@@ -66,6 +66,7 @@ class RunSummary:
         if report.when == "teardown":
             self._peaks += [(*value, report.nodeid) for name, value in report.user_properties if name == "peak memory"]
 
+    @pytest.hookimpl(trylast=True)  # below the slowest tests, where it is seen
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._peaks:
             terminalreporter.section("peak memory")
