@@ -27,6 +27,7 @@ from sovits_service.text.spoken import Spoken
 from sovits_service.text.zh import notation as context
 from sovits_service.text.zh.notation import notation
 from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
+from sovits_service.text.zh.own_kinds import OWN, TELEPHONES, YEAR_LIKE, read_code
 
 _SCALE = "(?:万亿|千亿|百亿|十亿|千万|百万|十万|[亿万千百])"
 _NUMERAL = "零一二三四五六七八九十百千万亿两点"
@@ -37,7 +38,6 @@ _CELSIUS = frozenset(("°C", "℃", "°"))
 _FAHRENHEIT = frozenset(("°F", "℉"))
 _DEGREES = _CELSIUS | _FAHRENHEIT
 _SHARES = {"%": "百分之", "‰": "千分之"}
-_YEAR_LIKE = re.compile(r"(?:19|20)\d\d")
 _LONGEST_COUNT_DIGITS = 8
 _ROOM_DIGITS = 4
 _HALF_HOUR = 30
@@ -46,7 +46,6 @@ _CURRENCY_CODE = re.compile(r"(?:RMB|USD|CNY|EUR|JPY|GBP|HKD|TWD|KRW|NT|US|HK)\s
 _PRICED = re.compile(r"[了有达到共价格超过近约卖花付售下仅剩余多少]$|为$|是$")
 _BLOOD_PRESSURE = re.compile(r"(?:血压|高压|低压)[^，。,]{0,6}$")
 _CHAT = re.compile(r"6{3,}|23{2,}")
-_YEAR_SPAN = re.compile(r"[-~～—–至到]")
 
 
 def say(value: Value, place: Place) -> str | None:
@@ -83,16 +82,12 @@ def _signed(digits: str) -> str:
     return ("负" if digits.startswith("-") else "") + read_cardinal(digits.lstrip("-"))
 
 
-def _code(digits: str) -> str:
-    return read_digits(digits, telephone=True)
-
-
 def _telephone(value: Telephone) -> str:
     country = value.groups[0] in ("86",) and len(value.groups) > 1
-    said = ",".join(map(_code, value.groups[country:]))
+    said = ",".join(map(read_code, value.groups[country:]))
     if country:
         said = f"{'加' if value.plus else ''}八六,{said}"
-    return f"{said}转{_code(value.extension)}" if value.extension else said
+    return f"{said}转{read_code(value.extension)}" if value.extension else said
 
 
 def _date(value: Date, place: Place) -> str | None:
@@ -152,7 +147,7 @@ def _groups(value: Digits, place: Place) -> str | None:
         case "-" if all(len(group) == 1 for group in groups):
             return "减".join(map(read_digits, groups))  # parity: the original reads a sum
         case "-" | " ":
-            return ",".join(map(_code, groups))
+            return ",".join(map(read_code, groups))
         case "/":
             return ",".join(map(read_cardinal, groups))
         case "x":
@@ -164,7 +159,7 @@ def _groups(value: Digits, place: Place) -> str | None:
 def _fraction(value: Fraction, place: Place) -> str:
     top, bottom = value.top, value.bottom
     if {top, bottom} <= context.NAMED_NUMBERS:
-        return f"{_code(top)},{_code(bottom)}"
+        return f"{read_code(top)},{read_code(bottom)}"
     if place.before.endswith("第"):
         return f"{read_cardinal(top)},{read_cardinal(bottom)}"
     unit = unit_names("zh").get(value.unit, "")
@@ -213,7 +208,7 @@ def _range(first: Amount, last: Amount, between: str, place: Place) -> str | Non
             return None
         if _is_difference(low, high, place.after):
             return f"{read_number(low.digits)}减{read_number(high.digits)}"
-        years = _YEAR_LIKE.fullmatch(low.digits) and _YEAR_LIKE.fullmatch(high.digits)
+        years = YEAR_LIKE.fullmatch(low.digits) and YEAR_LIKE.fullmatch(high.digits)
         if years and not context.COUNTED.match(place.after):
             return f"{read_digits(low.digits)}到{read_digits(high.digits)}"
     unit = last.unit or first.unit
@@ -291,8 +286,8 @@ def _plain(value: Amount, place: Place) -> str:
     if before.endswith("第"):
         return read_cardinal(number) + rest
     if not value.number.grouped and _reads_as_code(number, before, after):
-        return _code(number) + rest
-    is_year = _YEAR_LIKE.fullmatch(number) and not value.number.grouped and not context.COUNTED.match(after)
+        return read_code(number) + rest
+    is_year = YEAR_LIKE.fullmatch(number) and not value.number.grouped and not context.COUNTED.match(after)
     if is_year and not _PRICED.search(before):
         return read_digits(number) + rest
     return read_cardinal(number) + rest
@@ -322,117 +317,6 @@ def _reads_as_code(number: str, before: str, after: str) -> bool:
     return len(number) > _LONGEST_COUNT_DIGITS and not number.endswith("0000")
 
 
-# What only Chinese has: years, decades, months and days in characters, and figures that have a name.
-
-
-def _year(match: re.Match[str]) -> str:
-    """`2024年` by digits, but `10年` and `5000年历史` are spans of time."""
-    first, second = match[1], match[3]
-    after = "年" + match.string[match.end() : match.end() + 8]
-    if second:
-        named = _names_year(first, after) and len(second) <= len(first)
-        return (
-            f"{_year_words(first, named)}到{_year_words(second, named or _YEAR_LIKE.fullmatch(second) is not None)}年"
-        )
-    return _year_words(first, _names_year(first, after)) + "年"
-
-
-def _names_year(year: str, after: str) -> bool:
-    if len(year) == 2:
-        # parity: the original reads any two digits before 年 as a year; a small round number is a span
-        is_dated = re.match(r"年\s?\d{1,2}\s?月|年[春夏秋冬底初末中度]", after) is not None
-        return year[0] in "06789" or is_dated
-    if context.YEAR_SPAN_AFTER.match(after) and year.endswith("00"):
-        return False
-    return "1000" < year < "2200" or year.startswith("0")
-
-
-def _year_words(year: str, is_name: bool) -> str:
-    return read_digits(year) if is_name else re.sub("^二千", "两千", read_cardinal(year))
-
-
-def _decade(match: re.Match[str]) -> str:
-    digits = match[1] or match[2]
-    said = read_cardinal(digits) if len(digits) == 2 and digits != "00" and match[1] else read_digits(digits)
-    return said + ("年代" if match[1] else "后")
-
-
-def _month_day(match: re.Match[str]) -> str:
-    if match[2]:
-        return f"{read_cardinal(match[1])}月{read_cardinal(match[2])}{match[3]}"
-    return read_cardinal(match[1]) + match[0][len(match[1]) :].strip()
-
-
-def _emergency(match: re.Match[str]) -> str | None:
-    if context.COUNTED.match(match.string, match.end()):
-        return None
-    return re.sub(r"\d+", lambda digits: _code(digits[0]), match[0])
-
-
-def _aircraft(match: re.Match[str]) -> str:
-    return read_cardinal(match[1]) if len(match[1]) < 3 else _code(match[1])
-
-
-_CALLED = r"1(?:10|19|20|22)"
-_OWN = (
-    (re.compile(r"(?<=[歼运轰直苏图鹰])-(\d{1,3})(?!\d)"), _aircraft),
-    (re.compile(r"(?<=米格|东风|长征|神舟|红旗|巨浪|嫦娥|天宫|波音|空客)-(\d{1,4})(?!\d)"), _aircraft),
-    (
-        re.compile(
-            r"(?<![信编]号)(?:(?<=[\d零一二三四五六七八九十两半几百千万亿][年月日号点时分秒岁元度米克天周万亿千百%℃])"
-            r"|(?<=小时|公里|公斤|方米)|(?<=[千厘毫公]米)|(?<=[千毫]克)|(?<=\d[%℃])|(?<=[万亿千百]))[-~～–—]\s?(?=\d)"
-            r"|(?<=[年月日号点时分秒岁元度米克天周])[~～–—]\s?(?=\d)"
-        ),
-        lambda _: "到",
-    ),
-    (
-        re.compile(
-            rf"(?<=[打拨叫报])({_CALLED})(?![\d.])"
-            rf"|(?<![\d.])({_CALLED}(?:[、和,，及与]{_CALLED}){{1,8}})(?![\d.])"
-        ),
-        _emergency,
-    ),
-    (re.compile(r"№\s?(\d{1,16})"), lambda match: read_cardinal(match[1]) + "号"),
-    (
-        re.compile(
-            r"(?<![\d.])((?:1[5-9]|20)?[0-9]0)\s?年代|(?<![\d.])((?:1[5-9]|20)?[0-9]0|[5-9]5|05)\s?后(?![天来面续])"
-        ),
-        _decade,
-    ),
-    (
-        re.compile(
-            r"(?<![\d.])(\d{1,2})[·.](\d{1,2})(?=[”’\"]?(?:事变|运动|事件|惨案|晚会|大促|国庆|假期|劳动节|长假|大?地震|起义|讲话))"
-        ),
-        lambda match: read_digits(match[1] + match[2]),
-    ),
-    (re.compile(r"(?<=公元前)\s?(\d{3,4})\s?年"), lambda match: read_digits(match[1]) + "年"),
-    (re.compile(r"(?<![\d.])(\d{2}|\d{4})(\s?[-~～—–至到]\s?(\d{4}|\d{2}))?\s?年(?!级)"), _year),
-    (re.compile(r"(?<!\d)(0?[1-9]|1[0-2])\s?月(?:份|\s?(0?[1-9]|[12]\d|3[01])\s?([日号]))?(?!球)"), _month_day),
-    (
-        re.compile(r"(?<![\d.第])(0?[1-9]|[12]\d|3[01])([日号])(?![楼线机院店馆门房码厅桌仓])"),
-        lambda match: read_cardinal(match[1]) + match[2],
-    ),
-    (
-        re.compile(r"(?<![\d.])(\d)(米|块|毛)(\d{1,2})(?![\d.]|[\u4e00-\u9fff]*[厘分公毫])"),
-        lambda match: f"{'两' if match[1] == '2' else read_digits(match[1])}{match[2]}{read_digits(match[3])}",
-    ),
-    (
-        re.compile(r"(?<![\d.])(\d{1,3}(?: \d{3}){1,5})(?![\d.]| \d)"),
-        lambda match: read_cardinal(match[1].replace(" ", "")),
-    ),
-)  # fmt: skip
-_TELEPHONES = (
-    re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d{9})(?!\d)"),
-    re.compile(r"(?<![\d.])(?:(\+?86)[ -]?)?(1[3-9]\d)([ -])(\d{4})\3(\d{4})(?!\d)"),
-    re.compile(
-        r"(?<![\d.-])(?:(\+?86)[ -])?(?:[(（](0\d{2,3})[)）][ -]?|(0(?:10|2\d|[3-9]\d{2}))[ -]?)"
-        r"([1-9]\d{2,3}[ -]?\d{4})(?:[-转](?P<extension>\d{1,5}))?(?!\d)"
-    ),
-    re.compile(r"(?<![\d.-])([48]00)([ -])(\d{3,4})\2(\d{3,4})(?!\d)"),
-    re.compile(r"(?<![\d.-])([48]00\d{7})(?!\d)"),
-)
-
-
 @lru_cache(maxsize=1)
 def _per() -> dict[str, str]:
     words = dict(unit_names("zh"))
@@ -448,12 +332,12 @@ def _finder() -> Finder:
     habits = Habits(
         currencies=notation().currencies,
         scales=rf"[+多余]?{_SCALE}",
-        telephones=_TELEPHONES,
+        telephones=TELEPHONES,
         between=r"\s?[-~～〜–—]\s?|(?<=\d)[至到](?=[-\d$¥￥€£.])",
         no_sign_after=r"A-Za-z\d",
         per=_per(),
         apart_units=unit,
-        own=_OWN,
+        own=OWN,
     )
     return Finder(habits, say)
 
