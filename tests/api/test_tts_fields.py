@@ -191,6 +191,7 @@ async def test_json_fields_reach_the_service(client: httpx.AsyncClient, service:
         "min_chunk_length": 32,
         "sample_steps": 8,
         "super_sampling": True,
+        "read_emoji": True,
         "timeout_s": 5,
         "prompt_text": None,
         "unknown": {"is": "ignored"},
@@ -203,7 +204,7 @@ async def test_json_fields_reach_the_service(client: httpx.AsyncClient, service:
     assert (request.sampling.top_k, request.sampling.repetition_penalty) == (7, 1.1)
     assert (request.speed, request.pause_s, request.seed, request.streaming_mode) == (1.5, 0.1, 99, 1)
     assert (request.overlap_tokens, request.min_chunk_tokens, request.cfm_steps) == (4, 32, 8)
-    assert (request.super_sampling, request.timeout_s) == (True, 5.0)
+    assert (request.super_sampling, request.read_emoji, request.timeout_s) == (True, True, 5.0)
 
 
 async def test_a_reference_without_a_transcript_needs_no_language(
