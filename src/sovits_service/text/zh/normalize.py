@@ -35,7 +35,7 @@ _APOSTROPHE = re.compile(rf"(?<![{LATIN}])['’]|['’](?![{LATIN}])")
 _LATIN_LETTER = re.compile(f"[{LATIN}]")
 _KEPT = frozenset("!?…,. '’￥^")
 _EMPHASIS = re.compile(r"\*\*|__|~~|`+|^\s*(?:[-*+]\s+|>+\s*|#{1,6}\s*)", re.MULTILINE)
-_HEART = re.compile(rf"(?<=[{HAN}])\s*[❤♥💕💖💗]\ufe0f?\s*(?=[{HAN}])")
+_HEART = re.compile(rf"(?<=[我你您他她它们咱都也很最只])\s*[❤♥💕💖💗]\ufe0f?\s*(?=[{HAN}])")
 _ARROW = re.compile(r"\s*(?:->|=>|-->|→|⇒|➡)\ufe0f?\s*")
 _PER = re.compile(
     rf"(?<=[元米次人块件克斤里吨升角分度字位张天月年个包只座户]) ?/ ?(?=[{HAN}])(?![零一二三四五六七八九十两])"

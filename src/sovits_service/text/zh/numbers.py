@@ -21,6 +21,8 @@ def read_cardinal(digits: str) -> str:
     if len(digits) > _LONGEST_CARDINAL:
         return read_digits(digits)
     words = _read_groups(digits)
+    if words[1:2] in ("千", "万", "亿") and words[0] == "二":
+        return "两" + words[1:]  # 两千, but 二百 and 一万二千
     return words[1:] if words.startswith("一十") else words
 
 

@@ -36,7 +36,7 @@ def _names_year(year: str, after: str) -> bool:
 
 
 def _year_words(year: str, is_name: bool) -> str:
-    return read_digits(year) if is_name else re.sub("^二千", "两千", read_cardinal(year))
+    return read_digits(year) if is_name else read_cardinal(year)
 
 
 def _decade(match: re.Match[str]) -> str:
