@@ -25,15 +25,19 @@ _PROTECTED = re.compile(
     |(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+
     |(?<![A-Za-z0-9.])[A-Za-z][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]{1,63}){0,4}\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|tv|js|py)
         (?![A-Za-z0-9])(?:/[A-Za-z0-9._~/?&=%\#-]*[A-Za-z0-9/=_-])?
-    |(?<=[0-9０-９])[.,:：．](?=[0-9０-９])
+    |(?<=[0-9０-９])[.,:：．、](?=[0-9０-９])
     |(?<![A-Za-z])(?:Dr|Mr|Mrs|Ms|St|Prof|Rev|Gen|Sgt|Capt|Lt|Sr|Jr|vs|No|Inc|Ltd|Co|Corp|Mt|Fig|Vol|approx|dept|est)\.(?=\s*[^\s])
     |(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?=\s*[^\s])
     |(?<![A-Za-z.])[A-Z]\.(?=\s[A-Z])
+    |(?<![A-Za-z.])(?i:ca?|chs?|secs?|figs?|eqs?|pp?|vols?|nos?|art|par|ver?|rm|apt|ste|fl|ext|tel|max|min|eds?)\.(?=\s*[(0-9])
+    |(?<=[0-9]\s)[NSEW]\.(?=\s*(?:[0-9]|[A-Z][a-z]))
+    |(?<=[0-9]\s)fl\.(?=\s?oz)|(?<![A-Za-z])(?:oz|lbs?|ft|in|yd|mi|gal|pt|qt|tsp|tbsp|hrs?|mins?)\.(?=\s[a-z])
+    |(?<=\s)\.(?=[A-Za-z])
     |(?<=[A-Za-z])\.(?=[A-Za-z,;])
     """,
     re.VERBOSE,
 )
-_HIDDEN_MARKS = ".,:：．?!~-;…"
+_HIDDEN_MARKS = ".,:：．、?!~-;…"
 _HIDE = str.maketrans({mark: chr(0xE000 + i) for i, mark in enumerate(_HIDDEN_MARKS)})
 _REVEAL = str.maketrans({chr(0xE000 + i): mark for i, mark in enumerate(_HIDDEN_MARKS)})
 _NO_PRIVATE = str.maketrans(dict.fromkeys((chr(0xE000 + i) for i in range(len(_HIDDEN_MARKS))), ""))

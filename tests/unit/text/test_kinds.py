@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sovits_service.text.kinds.units import LANGUAGES, unit_names
 from sovits_service.text.kinds.values import Amount, Clock, Date, Fraction, Number, Place, Range, Telephone, Value
 from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
+from sovits_service.types import SplitMethod
 from tools.text_kinds_table import kinds, table, update
 
 HERE = Path(__file__).parent
@@ -71,6 +73,21 @@ def test_case_that_was_misread_is_read_right(
     assert all(sound in phonemes for sound in sounds.split(" | "))
 
 
+# What stands before a comma tells what a word behind it is, and the default cut reads each by itself.
+TOLD_BY_WHAT_IS_CUT_OFF = {"Job found a job in Mobile, Alabama, on his mobile phone."}
+
+
+@pytest.mark.parametrize(("language", "text"), [row[:2] for row in _cases() if row[1] not in TOLD_BY_WHAT_IS_CUT_OFF])
+def test_the_default_cut_changes_no_word(frontend: Frontend, language: str, text: str) -> None:
+    """As most clients send it: the points of abbreviations, codes and measures end no fragment."""
+
+    def words(method: SplitMethod) -> list[str]:
+        segments = frontend.segments(text, language, "v2", method)
+        return re.findall(r"\w+", " ".join(segment.norm_text for segment in segments))
+
+    assert words("cut5") == words("cut0")
+
+
 def test_nearly_all_cases_are_read_right() -> None:
     assert len(STILL_MISREAD) <= 0.05 * len(_cases())
 
@@ -93,8 +110,6 @@ def test_nearly_all_cases_are_read_right() -> None:
     ],
 )
 def test_a_text_gives_a_typed_value(text: str, value: Value) -> None:
-    import re
-
     found: list[Value] = []
 
     def say(candidate: Value, place: Place) -> str:
