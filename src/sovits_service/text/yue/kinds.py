@@ -143,7 +143,8 @@ def _amount(value: Amount, place: Place) -> str | None:
         if not number_.fraction and not number_.grouped and 3 <= len(digits) <= 12 and _CALLED.search(before):
             return digit_by_digit(digits)
         after = value.scale + place.after
-        if len(digits) == 3 and _ROUTE.search(before) and re.match("[A-Z]?[號号]", after):
+        is_route = re.match("[A-Z]?[號号](?:巴士|小巴|電車|车|車|专线|專線|線|线)", after)
+        if len(digits) == 3 and (is_route or (_ROUTE.search(before) and re.match("[A-Z]?[號号]", after))):
             return digit_by_digit(digits)
         if digits == "2" and re.search(r"月\s?$", before) and re.match(r"\s?日", after):
             return "二" + value.scale
