@@ -53,11 +53,14 @@ class Tokens:
         codes: one code a token.
         owners: for each token the index of its phone in `symbols`.
         symbols: the phones as the text front end writes them, punctuation included, without silences.
+        edges: seconds in the recording where each token begins, and where the last one ends: a phone's seconds in equal
+            parts.
     """
 
     codes: tuple[int, ...]
     owners: tuple[int, ...]
     symbols: tuple[str, ...]
+    edges: tuple[float, ...]
 
 
 def part_codes(phone: int, count: int) -> list[int]:
@@ -102,6 +105,8 @@ def encode(phones: Sequence[str], seconds: Sequence[float]) -> Tokens:
     codes: list[int] = []
     optional = [p == "SIL" or p in PUNCTUATION for p in phones]
     counts = grid(seconds, optional)
+    starts = [0.0, *itertools.accumulate(seconds)]
+    edges = [starts[i] + seconds[i] * k / n for i, n in enumerate(counts) for k in range(n)]
     i = 0
     while i < len(phones):
         if not optional[i]:
@@ -119,7 +124,7 @@ def encode(phones: Sequence[str], seconds: Sequence[float]) -> Tokens:
             i += 1
         codes += part_codes(SILENCE, count)
         owners += [min(first, len(symbols) - 1) if len(symbols) > first else max(first - 1, 0)] * count
-    return Tokens(tuple(codes), tuple(owners), tuple(symbols))
+    return Tokens(tuple(codes), tuple(owners), tuple(symbols), (*edges, starts[-1]))
 
 
 def collapse(codes: Iterable[int]) -> list[str]:

@@ -163,8 +163,8 @@ def _row(key: str, name: str, language: str, text: str, aligned: list[tuple[str,
     }  # fmt: skip
 
 
-def _plan(rounds: int) -> Iterator[tuple[str, str, str]]:
-    for index in range(rounds):
+def _plan(rounds: range) -> Iterator[tuple[str, str, str]]:
+    for index in rounds:
         for name, speaker in SPEAKERS.items():
             for language in speaker.languages:
                 if speaker.per_round < 1 and index % round(1 / speaker.per_round):
@@ -173,7 +173,7 @@ def _plan(rounds: int) -> Iterator[tuple[str, str, str]]:
                     yield f"{index:04d}_{name}_{language}_{copy}", name, language
 
 
-def synthesize(work: Path, rounds: int) -> None:
+def synthesize(work: Path, rounds: range) -> None:
     """Write `work/wav/*.wav` and `work/utterances.jsonl`; utterances that are there already are kept."""
     (work / "wav").mkdir(parents=True, exist_ok=True)
     manifest = work / "utterances.jsonl"
@@ -249,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/demo_voice"))
     parser.add_argument("--rounds", type=int, default=150, help="a round is about 90 s of speech of all speakers")
+    parser.add_argument("--first-round", type=int, default=0, help="for processes side by side, each its own rounds")
     parser.add_argument("--durations", type=int, default=0, help="sentences with durations only; then no audio is made")
     parser.add_argument("--clips", type=Path, help="folder for the reference clips; then nothing else is made")
     args = parser.parse_args()
@@ -258,7 +259,7 @@ def main() -> None:
     elif args.durations:
         predict_durations(args.work, args.durations)
     else:
-        synthesize(args.work, args.rounds)
+        synthesize(args.work, range(args.first_round, args.rounds))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pypinyin import Style, pinyin
 
 from sovits_service.text.en.g2p import phonemes
 from sovits_service.text.frontend import Frontend
+from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 
 PUNCTUATION = ",.?!"
@@ -119,7 +120,7 @@ def _en_words(text: str, names: list[str]) -> list[list[Phone]]:
         position = 1
     for word in re.findall(r"[^\s,.?!-]+|[,.?!]", text):
         is_mark = word in PUNCTUATION
-        count = 1 if is_mark else len(phonemes(word, {}))
+        count = 1 if is_mark else len(phonemes(Spoken.of(word), {}))
         said = names[position : position + count]
         position += count
         if is_mark and said == [word]:

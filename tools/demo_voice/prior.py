@@ -25,8 +25,6 @@ from sovits_service.models.sovits.vits import Vits
 from sovits_service.text.symbols import symbol_ids
 
 REF_FRAMES = 150
-
-
 NOISE_SCALE = 0.5  # of synthesis
 
 
@@ -84,7 +82,7 @@ class Batches:
         return max(0, silent - 1) if self.rng.random() < 0.7 else 0
 
     def collate(self, items: list[features.Utterance]) -> dict[str, Any]:
-        """Padded tensors; `z` and `waves` stay empty for an utterance without audio."""
+        """Padded tensors; `z` stays empty for an utterance without audio."""
         leads = [self.lead(u) for u in items]
         n_codes = [len(u.tokens.codes) - lead for u, lead in zip(items, leads, strict=True)]
         n_text = [len(u.tokens.symbols) for u in items]
@@ -100,7 +98,7 @@ class Batches:
         return {
             "codes": codes, "text": text, "z": z,
             "lengths": torch.tensor(n_codes) * 2, "text_lengths": torch.tensor(n_text),
-            "waves": [u.samples()[lead * features.SAMPLES_PER_TOKEN :] for u, lead in zip(items, leads, strict=True)],
+            "items": items, "leads": leads,
             "ref": torch.stack([self.reference(u.speaker) for u in items]),
         }  # fmt: skip
 

@@ -22,9 +22,10 @@ from content import Content
 from prior import NOISE_SCALE, Batches, distance, new_vits, predict, trained
 from torch import Tensor, nn
 from training import Run, averaged, descend
-from vocoder import Adversary, generator_loss
+from vocoder import Adversary, Recorded, generator_loss
 
 PAIRED, UNPAIRED, FRAMES = 3, 2, 44  # few long windows: the content encoder needs context
+TRUST_AFTER = 200  # steps until the discriminators, perhaps new ones, count in full
 # Less than for true latents: what the prior cannot know, the listeners may make up.
 SPECTRAL_WEIGHT, DISTANCE_WEIGHT, CONTENT_WEIGHT = 4.0, 4.0, 2.0
 
@@ -60,16 +61,16 @@ def without_audio(work: Path) -> list[features.Utterance]:
     return out
 
 
-def windows(batch: dict[str, Any], predicted: Tensor, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
-    """A random window of each item: latents (B, 96, FRAMES), codes (B, FRAMES / 2), waves (PAIRED, 1, FRAMES * 640)."""
-    zs, codes, waves = [], [], []
+def windows(batch: dict[str, Any], predicted: Tensor, rng: random.Random) -> tuple[Tensor, Tensor, Recorded]:
+    """A random window of each item: latents (B, 96, FRAMES), codes (B, FRAMES / 2), and PAIRED recordings."""
+    zs, codes, recorded = [], [], []
     for row, length in enumerate(batch["lengths"].tolist()):
         first = max(0, rng.randint(-FRAMES // 2, length - FRAMES) // 2)  # the start is heard more often
         zs.append(predicted[row, :, 2 * first : 2 * first + FRAMES])
         codes.append(batch["codes"][row, first : first + FRAMES // 2])
         if row < PAIRED:
-            waves.append(batch["waves"][row][2 * first * features.HOP :][: FRAMES * features.HOP])
-    return torch.stack(zs), torch.stack(codes), torch.stack(waves)[:, None]
+            recorded.append((batch["items"][row], 2 * (batch["leads"][row] + first), FRAMES))
+    return torch.stack(zs), torch.stack(codes), Recorded(recorded)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -88,9 +89,10 @@ def train(args: argparse.Namespace) -> None:
         trained(model).load_state_dict(averaged(args.work / "prior.pt")[0])
         model.dec.load_state_dict(averaged(args.work / "vocoder.pt")[0])
         vocoder = torch.load(args.work / "vocoder.pt", weights_only=True)
-        adversary.nets.load_state_dict(vocoder["discriminators"])
-        adversary.optimizer.load_state_dict(vocoder["d_optimizer"])
-    run = Run("tune", path, args.steps, parts, kept, save_every=100)
+        if "discriminators" in vocoder:  # not from a pack
+            adversary.nets.load_state_dict(vocoder["discriminators"])
+            adversary.optimizer.load_state_dict(vocoder["d_optimizer"])
+    run = Run("tune", path, args.steps, parts, kept, save_every=50)
     batches, unpaired = Batches(args.work, run.rng(args.seed)), without_audio(args.work)
     for step in run:
         batch = batches.batch(PAIRED, batches.rng.sample(unpaired, UNPAIRED))
@@ -99,9 +101,10 @@ def train(args: argparse.Namespace) -> None:
             z, codes, real = windows(batch, predicted, batches.rng)
             fake = model.dec(z, style).float()
             content = listener(fake, codes)
-        decay = min(1, max(0.05, (args.steps - step) / (args.steps * 0.5)))
+        decay = min(1, (step + 1) / 50, max(0.05, (args.steps - step) / (args.steps * 0.5)))
         far = distance(predicted[:PAIRED], batch["z"][:PAIRED], mask[:PAIRED])
-        loss, figures = generator_loss(fake, real, adversary, args.lr / 2 * decay, SPECTRAL_WEIGHT)
+        trust = min(1, step / TRUST_AFTER)
+        loss, figures = generator_loss(fake, real, adversary, args.lr / 2 * decay, SPECTRAL_WEIGHT, trust)
         for group, lr in zip(optimizer.param_groups, (args.prior_lr, args.lr), strict=True):
             group["lr"] = lr * decay
         descend(loss + DISTANCE_WEIGHT * far + CONTENT_WEIGHT * content, optimizer, 20.0)

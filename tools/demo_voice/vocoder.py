@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import features
@@ -74,7 +75,6 @@ class SpectrumDiscriminator(nn.Module):
     def __init__(self, fft: int) -> None:
         super().__init__()
         self.fft = fft
-        self.register_buffer("window", torch.hann_window(fft), persistent=False)
         strides = ((1, 2), (1, 2), (2, 2), (1, 2))
         widths = (1, 16, 24, 32, 48)
         self.layers = nn.ModuleList(
@@ -83,11 +83,9 @@ class SpectrumDiscriminator(nn.Module):
         )
         self.post = parametrizations.weight_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1))
 
-    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
-        spectrum = torch.stft(
-            wave[:, 0].float(), self.fft, self.fft // 4, window=self.window, return_complex=True
-        ).abs()
-        x = torch.log(spectrum[:, : self.fft * 3 // 8] + 1e-3).transpose(1, 2)[:, None]  # up to 12 kHz
+    def forward(self, spectrum: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Of (B, T, fft // 2 + 1) magnitudes."""
+        x = torch.log(spectrum[:, :, : self.fft * 3 // 8] + 1e-3)[:, None]  # up to 12 kHz
         maps = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
@@ -95,24 +93,64 @@ class SpectrumDiscriminator(nn.Module):
         return self.post(x), maps
 
 
-def spectral_loss(fake: Tensor, real: Tensor) -> Tensor:
+def spectrum(waves: Tensor, fft: int) -> Tensor:
+    """(B, 1, T) to (B, (T - fft) // (fft // 4) + 1, fft // 2 + 1) magnitudes."""
+    window = torch.hann_window(fft)
+    complex_ = torch.stft(waves[:, 0].float(), fft, fft // 4, window=window, center=False, return_complex=True)
+    return complex_.abs().transpose(1, 2)
+
+
+class Recorded:
+    """Windows of recordings as the tokens time them, for what is synthesised of the tokens.
+
+    Args:
+        windows: each an utterance, its first frame and the number of frames.
+    """
+
+    def __init__(self, windows: Sequence[tuple[features.Utterance, int, int]]) -> None:
+        margin, waves, self._places = features.FFT // 2, [], []
+        for utterance, first, n_frames in windows:
+            n_samples = n_frames * features.HOP
+            places = utterance.places(torch.arange(first * features.HOP, first * features.HOP + n_samples))
+            start, length = int(places[0]), max(int(places[-1] - places[0]), n_samples)
+            wave = F.pad(utterance.samples(), (margin, margin + length))
+            waves.append(wave[start : start + length + 2 * margin])
+            self._places.append(places - start + margin)
+        longest = max(map(len, waves))
+        self._waves = torch.stack([F.pad(wave, (0, longest - len(wave))) for wave in waves])
+        self.waves = self._waves[:, None, margin : margin + n_samples]  # (B, 1, T) in their own time
+        self.own_time = all(bool((places.diff() == 1).all()) for places in self._places)
+
+    def __len__(self) -> int:
+        return len(self._waves)
+
+    def spectrum(self, fft: int) -> Tensor:
+        """As `spectrum`, in the tokens' time."""
+        rows = [
+            features.magnitudes(wave, places[fft // 2 : len(places) - fft // 2 + 1 : fft // 4], fft)
+            for wave, places in zip(self._waves, self._places, strict=True)
+        ]
+        return torch.stack(rows)
+
+
+def spectral_loss(fake: Tensor, real: Recorded) -> Tensor:
     """Multi-resolution log-magnitude and mel distance of (B, 1, T) waves."""
     total = fake.new_zeros(())
     for fft, n_mels in ((320, 40), (1024, 80), (2048, 128)):
-        window = torch.hann_window(fft)
-        a, b = (
-            torch.stft(w[:, 0].float(), fft, fft // 4, window=window, return_complex=True).abs() for w in (fake, real)
-        )
-        mel = torch.from_numpy(mel_filters(32_000, fft, n_mels))
-        total = total + F.l1_loss(torch.log(mel @ a + 1e-4), torch.log(mel @ b + 1e-4))
-        a, b = a[:, : fft * 3 // 8], b[:, : fft * 3 // 8]
+        a, b = spectrum(fake, fft), real.spectrum(fft)
+        mel = torch.from_numpy(mel_filters(features.RATE_HZ, fft, n_mels)).t()
+        total = total + F.l1_loss(torch.log(a @ mel + 1e-4), torch.log(b @ mel + 1e-4))
+        a, b = a[..., : fft * 3 // 8], b[..., : fft * 3 // 8]
         total = total + 0.5 * F.l1_loss(torch.log(a + 1e-3), torch.log(b + 1e-3))
         total = total + 0.5 * torch.linalg.vector_norm(a - b) / (torch.linalg.vector_norm(b) + 1e-3)
     return total / 3
 
 
 class Adversary:
-    """The discriminators with their optimizer (least squares, feature matching: HiFi-GAN's losses)."""
+    """The discriminators with their optimizer (least squares, feature matching: HiFi-GAN's losses).
+
+    Where recordings are as the tokens time them, their spectra's features alone can be matched.
+    """
 
     def __init__(self) -> None:
         self.nets = nn.ModuleList(
@@ -120,28 +158,33 @@ class Adversary:
         )
         self.optimizer = torch.optim.AdamW(self.nets.parameters(), lr=1e-3, betas=(0.8, 0.99))
 
-    def learn(self, fake: Tensor, real: Tensor, lr: float) -> tuple[Tensor, list[list[Tensor]]]:
-        """One step of the discriminators; its loss, and their feature maps of `real`."""
+    def learn(self, fake: Tensor, real: Recorded, lr: float) -> tuple[Tensor, list[list[Tensor]]]:
+        """One step of the discriminators; its loss, and the feature maps of `real` that are to be matched."""
         loss, wanted, n = fake.new_zeros(()), [], len(real)
-        both = torch.cat([real, fake.detach()])
+        fake = fake.detach()
         with torch.autocast("cpu", torch.bfloat16):
             for net in self.nets:
-                score, maps = net(both)
-                loss = loss + ((1 - score[:n].float()) ** 2).mean() + (score[n:].float() ** 2).mean()
+                if isinstance(net, SpectrumDiscriminator):
+                    score, maps = net(torch.cat([real.spectrum(net.fft), spectrum(fake, net.fft)]))
+                else:
+                    score, maps = net(torch.cat([real.waves, fake]))
+                    maps = maps if real.own_time else []
                 wanted.append([m[:n].detach() for m in maps])
+                loss = loss + ((1 - score[:n].float()) ** 2).mean() + (score[n:].float() ** 2).mean()
         self.optimizer.param_groups[0]["lr"] = lr
         descend(loss, self.optimizer, 5.0)
         return loss.detach(), wanted
 
     def judge(self, fake: Tensor, wanted: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-        """The generator's adversarial loss, and its feature matching loss for the first, which have a real wave."""
+        """The generator's adversarial loss, and its feature matching loss for the first, which have a recording."""
         adversarial, matching = fake.new_zeros(()), fake.new_zeros(())
         with torch.autocast("cpu", torch.bfloat16):
             for net, real_maps in zip(self.nets, wanted, strict=True):
-                score, maps = net(fake)
+                score, maps = net(spectrum(fake, net.fft) if isinstance(net, SpectrumDiscriminator) else fake)
                 adversarial = adversarial + ((1 - score.float()) ** 2).mean()
-                distances = [F.l1_loss(a[: len(b)].float(), b.float()) for a, b in zip(maps, real_maps, strict=True)]
-                matching = matching + sum(distances) / len(distances)
+                if real_maps:
+                    pairs = zip(maps, real_maps, strict=True)
+                    matching = matching + sum(F.l1_loss(a[: len(b)].float(), b.float()) for a, b in pairs) / len(maps)
         return adversarial, matching
 
 
@@ -157,28 +200,34 @@ class Segments:
         self.latents = features.Latents(work, self.shipped + self.others)
 
     def refresh(self) -> None:
-        for utterance in features.fresh(self.work, self.loaded):
-            if len(utterance.wave) > (FRAMES + 2) * features.HOP:
+        for utterance in map(features.Utterance.in_own_time, features.fresh(self.work, self.loaded)):
+            if 2 * len(utterance.tokens.codes) > FRAMES + 2:
                 (self.shipped if utterance.speaker in features.SHIPPED else self.others).append(utterance)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """(B, 96, T) latents and (B, 1, T * 640) samples."""
-        zs, waves = [], []
+    def batch(self) -> tuple[Tensor, Recorded]:
+        """(B, 96, T) latents and what was recorded."""
+        zs, windows = [], []
         for index in range(BATCH):
             u = self.rng.choice(self.others if index == 0 else self.shipped)
             z = self.latents(u)
             start = self.rng.randint(0, len(z) - FRAMES)
             zs.append(z[start : start + FRAMES].float().t())
-            waves.append(u.samples()[start * features.HOP : (start + FRAMES) * features.HOP])
-        return torch.stack(zs), torch.stack(waves)[:, None]
+            windows.append((u, start, FRAMES))
+        return torch.stack(zs), Recorded(windows)
 
 
 def generator_loss(
-    fake: Tensor, real: Tensor, adversary: Adversary | None, lr: float, spectral_weight: float = 10.0
+    fake: Tensor,
+    real: Recorded,
+    adversary: Adversary | None,
+    lr: float,
+    spectral_weight: float = 10.0,
+    trust: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The generator's loss and its figures; the adversary, if any, learns first.
 
-    Of more fakes than real waves, the first ones are held against these, the others by the adversary alone.
+    Of more fakes than recordings, the first ones are held against these, the others by the adversary alone. `trust`
+    weights all that the adversary says.
     """
     if adversary is None:
         spectral = spectral_loss(fake, real)
@@ -187,7 +236,7 @@ def generator_loss(
     spectral = spectral_loss(fake[: len(real)], real)
     adversarial, matching = adversary.judge(fake, wanted)
     figures = {"spectral": spectral, "adversarial": adversarial, "matching": matching, "discriminators": learnt}
-    return spectral_weight * spectral + adversarial + 2 * matching, figures
+    return spectral_weight * spectral + trust * (adversarial + 2 * matching), figures
 
 
 def train(args: argparse.Namespace) -> None:

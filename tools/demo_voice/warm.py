@@ -1,4 +1,4 @@
-"""A finished pack and some speech of stage 1 in; checkpoints out from which `tune` and `gpt` go on and `pack` packs.
+"""A finished pack and some speech of stage 1 in; checkpoints out from which `prior`, `tune` and `gpt` go on.
 
 For a machine that has the pack but not the work folder it came from. What no pack holds is found again: the linear map
 from log mels to latents by least squares on what the pack's own decoder makes of its latents, and the listener's scale
@@ -8,6 +8,7 @@ by trial. Discriminators and optimizers start anew.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def find_latents(work: Path, model: Vits) -> None:
         z, _, style = predict(model, batch, NOISE_SCALE)
         for row, length in enumerate(batch["lengths"].tolist()):
             one = z[row : row + 1, :, :length]
-            xs.append(features.log_mels(model.dec(one, style[row : row + 1])[0, 0]))
+            xs.append(features.log_mels(model.dec(one, style[row : row + 1])[0, 0], length))
             zs.append(one[0].t())
     x, z = torch.cat(xs).double(), torch.cat(zs).double()
     inputs = F.pad(x - x.mean(0), (0, 1), value=1.0)
@@ -66,11 +67,11 @@ def find_latents(work: Path, model: Vits) -> None:
 def find_scale(work: Path, content: Content) -> None:
     """Set the listener's scale to the likeliest one."""
     clips = Clips(work, random.Random(5))
-    pairs = [clips.batch() for _ in range(3)]
+    content.log_scale.zero_()
+    pairs = [(content(samples), target) for samples, target in (clips.batch() for _ in range(3))]
 
     def loss(log_scale: float) -> float:
-        content.log_scale.fill_(log_scale)
-        return sum(float(score(content(samples), target)[0]) for samples, target in pairs)
+        return sum(float(score(logits * math.exp(log_scale), target)[0]) for logits, target in pairs)
 
     content.log_scale.fill_(min((i / 4 for i in range(-24, 1)), key=loss))
     print(f"listener: log scale {float(content.log_scale):.2f}")
@@ -107,7 +108,8 @@ def main() -> None:
     find_scale(args.work, content)
     save(args.work / "content.pt", content)
     find_latents(args.work, model)
-    save(args.work / "tune.pt", nn.ModuleDict({**trained(model), "dec": model.dec}))
+    save(args.work / "prior.pt", trained(model))
+    save(args.work / "vocoder.pt", model.dec)
 
 
 if __name__ == "__main__":
