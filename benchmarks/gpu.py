@@ -22,6 +22,7 @@ import torch
 from benchmarks.gpu_models import MANIFESTS, Maker
 from sovits_service.deadline import Deadline
 from sovits_service.engine import decode_state
+from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.engine.engine import Engine
 from sovits_service.engine.lane import Lane
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -342,8 +343,7 @@ def main(arguments: list[str] | None = None) -> int:
     decode_state.MIN_NEW_TOKENS = 10**9  # random weights would end anywhere
     device = torch.device("cpu" if options.tiny else options.device)
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.enable_cudnn_sdp(False)
+        set_up_cuda()
     dtype = torch.float32 if options.tiny else torch.float16
     tiny = Bench(Maker(device, dtype, is_tiny=True), (1, 2), (1, 2), 40, 20)
     full = Bench(Maker(device, dtype, is_tiny=False), (1, 8, 32, 64), (1, 8, 32), 125, 200)

@@ -16,6 +16,7 @@ import torch
 
 from sovits_service.cores import available_cores, stage_threads
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
+from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -412,12 +413,6 @@ def can_compute_half(device: torch.device) -> bool:
     """
     is_gtx_16 = "GTX 16" in torch.cuda.get_device_name(device)
     return torch.cuda.get_device_capability(device) >= (7, 0) and not is_gtx_16
-
-
-def set_up_cuda() -> None:
-    """Process-wide choices of torch for CUDA: float32 is float32, and attention needs no new plan for each shape."""
-    torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions
-    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for each shape on Hopper and later
 
 
 def choose_backend(settings: ServiceSettings, device: torch.device, dtype: torch.dtype) -> tuple[Backend, Precision]:

@@ -14,9 +14,10 @@ import yaml
 from structlog.testing import capture_logs
 
 from sovits_service import model_store
+from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.engine.lane import Counters
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.model_store import choose_backend, choose_device, set_up_cuda
+from sovits_service.model_store import choose_backend, choose_device
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects import LocalObjects

@@ -36,10 +36,6 @@ class DecodeGraphs:
             self._replays.clear()
             _log.warning("CUDA graphs are off, decoding will be slower: %s", error)
 
-    @property
-    def is_enabled(self) -> bool:
-        return bool(self._replays)
-
     def __call__(self, rows: int, bound: int) -> torch.Tensor:
         replay = self._replays.get((rows, bound))
         return self._step(rows, bound) if replay is None else replay()

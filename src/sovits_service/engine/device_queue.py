@@ -194,3 +194,9 @@ class CudaQueue:
 def open_queue(device: torch.device) -> DeviceQueue:
     """The queue of a device."""
     return CudaQueue(device) if device.type == "cuda" else HostQueue(device)
+
+
+def set_up_cuda() -> None:
+    """Process-wide choices of torch for CUDA: float32 is float32, and attention needs no new plan for each shape."""
+    torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions
+    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for each shape on Hopper and later
