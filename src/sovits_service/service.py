@@ -12,7 +12,7 @@ from collections.abc import Sequence as Row
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -31,13 +31,16 @@ from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.clip import Clip
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import UploadDetails
-from sovits_service.storage.stores import open_cache, open_objects
+from sovits_service.storage.stores import open_cache, open_objects, open_replicas
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.threads import run_in
 from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SplitMethod, SynthesisRequest, Voice
 from sovits_service.voice_library import StoredReference, VoiceLibrary, open_library
+
+if TYPE_CHECKING:
+    from sovits_service.storage.replicas import Replicas  # its client is an extra
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -121,9 +124,12 @@ class SpeechService:
         scanner: ClamdScanner | None = None,
         configuration_hash: str = "",
         lexicon_file: LexiconFile | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self.results = results
         self.objects = objects
+        self.limits = replicas.limits if replicas is not None else None
+        self._replicas = replicas
         self._settings = settings
         self._models = models
         self._engine = engine
@@ -173,6 +179,8 @@ class SpeechService:
         self._model_pool.shutdown(wait=False, cancel_futures=True)
         if self.results is not None:
             await self.results.close()
+        if self._replicas is not None:
+            await self._replicas.close()
 
     @property
     def is_alive(self) -> bool:
@@ -536,4 +544,5 @@ def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:
         objects=objects,
         configuration_hash=digest.hexdigest(),
         lexicon_file=lexicon_file,
+        replicas=open_replicas(settings.sharing),
     )

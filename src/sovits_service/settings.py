@@ -292,6 +292,19 @@ class CacheSettings(BaseModel):
     ttl_s: float = Field(default=24 * 3600.0, gt=0)
 
 
+class SharingSettings(BaseModel):
+    """What replicas have in common beside answers, uploads and voices.
+
+    Attributes:
+        redis_url: of the Redis through which they share rate limits, bounds on concurrent syntheses, switches of
+            weights, changes of the lexicon and equal requests; empty: each for itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redis_url: SecretStr = SecretStr("")
+
+
 class ObjectSettings(BaseModel):
     """Where the audio of `response: url` is kept, and what its links look like.
 
@@ -475,6 +488,7 @@ class ServiceSettings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     cache: CacheSettings = CacheSettings()
     objects: ObjectSettings = ObjectSettings()
+    sharing: SharingSettings = SharingSettings()
 
     @field_validator("api_keys")
     @classmethod

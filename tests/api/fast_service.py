@@ -28,6 +28,7 @@ from sovits_service.errors import (
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import ObjectStore
 from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.shared_limits import SharedLimits
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.types import AudioChunk, ModelVersion, SplitMethod, SynthesisRequest, Voice
@@ -137,6 +138,7 @@ class FastService:
     default_details: UploadDetails = field(default_factory=UploadDetails)
     results: ResultCache | None = None
     objects: ObjectStore | None = None
+    limits: SharedLimits | None = None
     weights_hash: str = "weights"
     gate: asyncio.Semaphore | None = None
     last_gate: asyncio.Event | None = None

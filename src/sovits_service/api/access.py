@@ -8,6 +8,7 @@ import hmac
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
@@ -15,8 +16,11 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import HTTPConnection
 
 from sovits_service.api.pages import PageRules
-from sovits_service.errors import ForbiddenError, OverloadedError, RateLimitedError, UnauthorizedError
+from sovits_service.errors import ForbiddenError, OverloadedError, RateLimitedError, StorageError, UnauthorizedError
 from sovits_service.settings import KeyScope, ServiceSettings
+
+if TYPE_CHECKING:
+    from sovits_service.storage.shared_limits import SharedLimits  # its client is an extra
 
 
 def presented_key(request: HTTPConnection) -> str | None:
@@ -28,13 +32,18 @@ def presented_key(request: HTTPConnection) -> str | None:
 
 
 class AccessControl:
-    """Who may do what, and how often; one for an application."""
+    """Who may do what, and how often; one for an application.
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    Args:
+        shared: counts what clients do on all replicas; None counts here alone, as while Redis does not answer.
+    """
+
+    def __init__(self, settings: ServiceSettings, shared: SharedLimits | None = None) -> None:
         self.pages = PageRules(settings)
         self._settings = settings
         self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._shared = shared
         self._running: Counter[str] = Counter()
 
     @property
@@ -42,7 +51,7 @@ class AccessControl:
         """Whether keys are set, so that every client has to present one."""
         return bool(self._settings.api_keys)
 
-    def authorize(
+    async def authorize(
         self, request: HTTPConnection, scope: KeyScope, *, counted: bool = True, key: str | None = None
     ) -> str:
         """Lets a request through.
@@ -63,10 +72,10 @@ class AccessControl:
         self.pages.check_page(request, scope)
         client = self._client(request, scope, key)
         if counted:
-            self.count(client)
+            await self.count(client)
         return client
 
-    def count(self, client: str) -> None:
+    async def count(self, client: str) -> None:
         """Counts a request against the rate limit.
 
         Args:
@@ -75,13 +84,20 @@ class AccessControl:
         Raises:
             RateLimitedError: too many requests of this key or address.
         """
-        if self._rate is not None and not self._limiter.hit(self._rate, client):
-            reset_s = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
+        if self._rate is None:
+            return
+        left_s: float | None = None
+        if not self._limiter.hit(self._rate, client):
+            left_s = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
+        elif self._shared is not None:
+            with contextlib.suppress(StorageError):  # then each replica counts for itself
+                left_s = await self._shared.hit(self._rate, client)
+        if left_s is not None:
             raise RateLimitedError(
-                f"too many requests: at most {self._settings.rate_limit}; wait and try again", max(1.0, reset_s)
+                f"too many requests: at most {self._settings.rate_limit}; wait and try again", max(1.0, left_s)
             )
 
-    def authorize_admin(self, request: HTTPConnection) -> None:
+    async def authorize_admin(self, request: HTTPConnection) -> None:
         """As `authorize`, for routes that change the whole service.
 
         Raises:
@@ -92,16 +108,25 @@ class AccessControl:
                 "administration is switched off; switch it on with `admin: {enabled: true}` in configs/service.yaml "
                 "or SOVITS_ADMIN__ENABLED=true"
             )
-        self.authorize(request, "admin")
+        await self.authorize(request, "admin")
 
-    def synthesis_slot(self, client: str) -> contextlib.AbstractContextManager[None]:
-        """Room for one more synthesis of a client while the block runs.
+    async def synthesis_slot(self, client: str) -> contextlib.AbstractContextManager[object]:
+        """Room for one more synthesis of a client, taken already, and given back when its block ends.
 
         Raises:
-            RateLimitedError: on entry: as many as the settings allow are running.
+            RateLimitedError: as many as the settings allow are running.
         """
         limit = self._settings.max_concurrent_per_client
-        return self._slot(client, limit, RateLimitedError(f"at most {limit} syntheses at once; let one finish first"))
+        refusal = RateLimitedError(f"at most {limit} syntheses at once; let one finish first")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._slot(client, limit, refusal))
+            if limit and self._shared is not None:
+                with contextlib.suppress(StorageError):  # then each replica counts for itself
+                    token = await self._shared.take_slot(client, limit)
+                    if token is None:
+                        raise refusal
+                    stack.callback(self._shared.release, token)
+            return stack.pop_all()
 
     @contextlib.contextmanager
     def upload_slot(self, client: str) -> Iterator[None]:

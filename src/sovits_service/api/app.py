@@ -71,7 +71,7 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,  # the edge takes such slashes away
     )
-    access = AccessControl(settings)
+    access = AccessControl(settings, service.limits)
     app.state.context = ApiContext(
         service=service,
         settings=settings,

@@ -47,7 +47,7 @@ def _is_inline(value: object) -> bool:
 
 async def _keep(request: Request, url: str) -> str:
     context = context_of(request)
-    client = context.access.authorize(request, "upload", counted=False)
+    client = await context.access.authorize(request, "upload", counted=False)
     with context.access.upload_slot(client):
         data = await (_decode if url[:5].lower() == "data:" else _fetch)(context, url)
         stored = await context.service.add_reference(data, owner=owner_of(client))

@@ -130,7 +130,7 @@ class LiveSpeech:
             and self._events.empty()
         )
 
-    def write(self, text: str) -> None:
+    async def write(self, text: str) -> None:
         """Adds text to the turn.
 
         Raises:
@@ -145,7 +145,7 @@ class LiveSpeech:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InvalidRequestError("text must be valid Unicode text")
         if not self._is_counted:
-            self._context.access.count(self._client)
+            await self._context.access.count(self._client)
             self._is_counted = True
         self._offer(self._text.write(text))
         if self._waiting_since_s is None and len(self._text):
@@ -253,7 +253,7 @@ class LiveSpeech:
     async def _say(self, turn: _Turn, piece: Piece, generation: int) -> None:
         wanted = replace(self._wanted, text=piece.text)
         deadline = Deadline(wanted.timeout_s or self._context.settings.timeout_s)
-        with self._context.access.synthesis_slot(self._client):
+        with await self._context.access.synthesis_slot(self._client):
             items, _ = self._context.answers.stream(wanted, "", None, deadline)
             async with contextlib.aclosing(items):
                 async for item in items:

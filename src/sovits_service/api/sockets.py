@@ -29,11 +29,11 @@ class Socket:
         self._stall_s = context_of(websocket).settings.stall_s
         self._sending = asyncio.Lock()
 
-    def authorize(self, key: object) -> str:
+    async def authorize(self, key: object) -> str:
         """The client, by a key of its first message where no header had one. Raises UnauthorizedError and others."""
         if self.client is None:
             access = context_of(self._websocket).access
-            self.client = access.authorize(self._websocket, "synth", key=key if isinstance(key, str) else None)
+            self.client = await access.authorize(self._websocket, "synth", key=key if isinstance(key, str) else None)
         return self.client
 
     async def receive(self, limit_s: float) -> dict[str, Any]:
@@ -88,7 +88,7 @@ async def admit(websocket: WebSocket) -> Socket | None:
     try:
         access.pages.check_page(websocket, "synth")
         needs_message = access.needs_key and presented_key(websocket) is None
-        client = None if needs_message else access.authorize(websocket, "synth")
+        client = None if needs_message else await access.authorize(websocket, "synth")
         require_ready(context.service)
     except SovitsError as error:
         context.metrics.errors.labels(kind=type(error).__name__).inc()

@@ -88,7 +88,7 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
         timings.mark("cache")
         return await _hand_over(request, kept, delivery, "hit", is_kept=True)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(context.access.synthesis_slot(client))
+        stack.enter_context(await context.access.synthesis_slot(client))
         if request.method == "HEAD":
             await context.service.check(wanted, deadline)
             return promised(delivery)

@@ -59,7 +59,8 @@ class CacheCounts:
 class ResultCache(Protocol):
     """What both back ends do. Neither ever raises for a back end that is broken: that is a miss, with a warning."""
 
-    counts: CacheCounts
+    @property
+    def counts(self) -> CacheCounts: ...
 
     async def get(self, key: str) -> CachedAudio | None: ...
     async def put(self, key: str, audio: CachedAudio) -> None: ...

@@ -2,64 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-from urllib.parse import urlsplit
-
-import structlog
-from redis import RedisError
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from sovits_service.errors import SettingsError
+from sovits_service.errors import StorageError
 from sovits_service.storage.cache import CacheCounts, CachedAudio, pack_audio, unpack_audio
-
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-
-class CircuitBreaker:
-    """Counts failures in a row; after some of them says no for a while, then lets one caller try.
-
-    Args:
-        failures_to_open: failures in a row before it says no.
-        pause_s: how long it says no.
-        clock: seconds that only go forward.
-    """
-
-    def __init__(
-        self, failures_to_open: int = 3, pause_s: float = 5.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._failures_to_open = failures_to_open
-        self._pause_s = pause_s
-        self._clock = clock
-        self._failures = 0
-        self._closed_again_at = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        return self._failures >= self._failures_to_open
-
-    def allows(self) -> bool:
-        """Whether to try; where the pause is over, yes for one caller, and no again for the next."""
-        if not self.is_open:
-            return True
-        if self._clock() < self._closed_again_at:
-            return False
-        self._closed_again_at = self._clock() + self._pause_s
-        return True
-
-    def succeed(self) -> None:
-        self._failures = 0
-
-    def fail(self) -> None:
-        self._failures += 1
-        if self.is_open:
-            self._closed_again_at = self._clock() + self._pause_s
+from sovits_service.storage.redis_link import CircuitBreaker, RedisLink
 
 
 class RedisCache:
@@ -85,58 +30,37 @@ class RedisCache:
         max_value_bytes: int = 64 * 2**20,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        self.counts = CacheCounts()
+        self._counts = CacheCounts()
         self._ttl_ms = max(1, round(ttl_s * 1000))
-        self._timeout_s = timeout_s
         self._prefix = prefix
         self._max_value_bytes = max_value_bytes
-        self._breaker = breaker or CircuitBreaker()
-        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise SettingsError("the Redis URL must begin with redis://, rediss:// or unix://")
-        try:
-            self._client: Redis = Redis.from_url(
-                url,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                retry=Retry(NoBackoff(), 0),
-                decode_responses=False,
-            )
-        except ValueError:
-            raise SettingsError(
-                "the Redis URL cannot be used; write redis://[:password@]host[:port][/number]"
-            ) from None
+        self._link = RedisLink(url, timeout_s=timeout_s, name="cache", breaker=breaker)
+
+    @property
+    def counts(self) -> CacheCounts:
+        """What it did, as far as Redis carried it out."""
+        self._counts.failures, self._counts.bypassed = self._link.failures, self._link.bypassed
+        return self._counts
 
     async def get(self, key: str) -> CachedAudio | None:
-        value = await self._guarded(lambda: self._client.get(self._prefix + key))
+        try:
+            value = await self._link.run(lambda: self._link.client.get(self._prefix + key))
+        except StorageError:
+            value = None
         audio = unpack_audio(key, value) if isinstance(value, bytes) else None
-        self.counts.hits += audio is not None
-        self.counts.misses += audio is None
+        self._counts.hits += audio is not None
+        self._counts.misses += audio is None
         return audio
 
     async def put(self, key: str, audio: CachedAudio) -> None:
         value = pack_audio(key, audio)
         if len(value) > self._max_value_bytes:
             return
-        written = await self._guarded(lambda: self._client.set(self._prefix + key, value, px=self._ttl_ms))
-        self.counts.writes += bool(written)
+        try:
+            written = await self._link.run(lambda: self._link.client.set(self._prefix + key, value, px=self._ttl_ms))
+        except StorageError:
+            return
+        self._counts.writes += bool(written)
 
     async def close(self) -> None:
-        await self._client.aclose()
-
-    async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        if not self._breaker.allows():
-            self.counts.bypassed += 1
-            return None
-        try:
-            result = await asyncio.wait_for(work(), self._timeout_s)
-        except (TimeoutError, RedisError, OSError) as error:
-            self.counts.failures += 1
-            was_open = self._breaker.is_open
-            self._breaker.fail()
-            if not was_open:
-                log.warning("redis cache failed", error=type(error).__name__, bypassed=self._breaker.is_open)
-            return None
-        if self._breaker.is_open:
-            log.info("redis cache is back")
-        self._breaker.succeed()
-        return result
+        await self._link.close()

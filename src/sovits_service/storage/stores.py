@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sovits_service.errors import MissingExtraError, SettingsError
-from sovits_service.settings import CacheSettings, ObjectSettings, ServiceSettings
+from sovits_service.settings import CacheSettings, ObjectSettings, ServiceSettings, SharingSettings
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.disk_cache import DiskCache
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.voices import VoiceStore
+
+if TYPE_CHECKING:
+    from sovits_service.storage.replicas import Replicas
 
 
 def open_cache(settings: CacheSettings) -> ResultCache | None:
@@ -26,6 +31,23 @@ def open_cache(settings: CacheSettings) -> ResultCache | None:
     except ModuleNotFoundError:
         raise MissingExtraError("cache.backend redis needs its client: pip install 'sovits-service[redis]'") from None
     return RedisCache(settings.redis_url.get_secret_value(), ttl_s=settings.ttl_s)
+
+
+def open_replicas(settings: SharingSettings) -> Replicas | None:
+    """What this process has in common with other replicas; None where it is for itself.
+
+    Raises:
+        MissingExtraError: Redis is asked for, and its client is not installed.
+        SettingsError: no usable URL.
+    """
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        return None
+    try:
+        from sovits_service.storage.replicas import Replicas
+    except ModuleNotFoundError:
+        raise MissingExtraError("sharing.redis_url needs its client: pip install 'sovits-service[redis]'") from None
+    return Replicas(url)
 
 
 def open_objects(settings: ObjectSettings) -> ObjectStore | None:

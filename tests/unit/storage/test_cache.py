@@ -17,7 +17,8 @@ import pytest
 from sovits_service.errors import SettingsError
 from sovits_service.storage.cache import CachedAudio, ResultCache, cache_key, pack_audio, unpack_audio
 from sovits_service.storage.disk_cache import DiskCache
-from sovits_service.storage.redis_cache import CircuitBreaker, RedisCache
+from sovits_service.storage.redis_cache import RedisCache
+from sovits_service.storage.redis_link import CircuitBreaker
 from sovits_service.types import SamplingParams, SynthesisRequest
 
 from .conftest import RedisServer

@@ -40,7 +40,7 @@ async def speak_by_query(request: Request) -> Response:
     """Says a text; without one, a browser gets the documentation."""
     if not request.query_params and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(f"{request.scope['root_path']}/docs")
-    client = context_of(request).access.authorize(request, "synth")
+    client = await context_of(request).access.authorize(request, "synth")
     await drop_body(request)
     return await _say(request, query_fields(request, "inp_refs"), client)
 
@@ -48,7 +48,7 @@ async def speak_by_query(request: Request) -> Response:
 @router.post("/")
 async def speak_by_json(request: Request) -> Response:
     """Says a text."""
-    client = context_of(request).access.authorize(request, "synth")
+    client = await context_of(request).access.authorize(request, "synth")
     return await _say(request, await read_fields(request), client)
 
 
@@ -57,7 +57,7 @@ async def change_refer(request: Request) -> Response:
     """Sets the reference of requests that name none, with its transcript; what is left out stays as it was."""
     context = context_of(request)
     service = context.service
-    context.access.authorize_admin(request)
+    await context.access.authorize_admin(request)
     raw = await _fields(request)
     given = {name: raw[name] for name in ("refer_wav_path", "prompt_text", "prompt_language") if raw.get(name)}
     if not given:
@@ -81,7 +81,7 @@ async def change_refer(request: Request) -> Response:
 async def set_model(request: Request) -> Response:
     """Takes another pair of weights for later requests."""
     context = context_of(request)
-    context.access.authorize_admin(request)
+    await context.access.authorize_admin(request)
     raw = await _fields(request)
     gpt, sovits = raw.get("gpt_model_path"), raw.get("sovits_model_path")
     if not (isinstance(gpt, str) and gpt and isinstance(sovits, str) and sovits):

@@ -102,7 +102,7 @@ def speech_fields(raw: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
 async def convert(request: Request) -> Response:
     """Says a text, sentence by sentence as it is made."""
     context = context_of(request)
-    client = context.access.authorize(request, "synth")
+    client = await context.access.authorize(request, "synth")
     raw = await read_fields(request)
     chosen = output_format(request.query_params.get("output_format") or str(raw.get("output_format") or ""))
     require_ready(context.service)
@@ -124,7 +124,7 @@ async def convert(request: Request) -> Response:
 async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     voices = [_shape(voice) for voice in await context.service.list_voices()]
     if not request.url.path.endswith("/v2/voices"):
         return {"voices": voices}
@@ -135,7 +135,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
 async def get_voice(request: Request) -> dict[str, Any]:
     """One voice template."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     return _shape(await context.service.get_voice(request.path_params["voice_id"]))
 
 

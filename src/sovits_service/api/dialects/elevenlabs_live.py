@@ -92,7 +92,7 @@ class _Session:
                 await self._take(message)
 
     async def _take(self, message: Mapping[str, Any]) -> None:
-        client = self._socket.authorize(message.get("xi_api_key"))
+        client = await self._socket.authorize(message.get("xi_api_key"))
         if message.get("close_socket"):
             self._close()
             return
@@ -105,7 +105,7 @@ class _Session:
             speech = await self._begin(context_id, message, client)
         if speech is not None:
             if text:
-                speech.write(text)
+                await speech.write(text)
             if message.get("flush"):
                 speech.flush()
             if message.get("close_context") and self._has_contexts:
@@ -117,7 +117,7 @@ class _Session:
         if len(self._speeches) >= _MOST_CONTEXTS:
             raise InvalidRequestError(f"at most {_MOST_CONTEXTS} contexts may be open; close one first")
         if not self._is_first:
-            self._context.access.count(client)
+            await self._context.access.count(client)
         self._is_first = False
         voice, _ = await find_voice(self._context, self._voice_name)
         chosen = output_format(self._query.get("output_format", ""))

@@ -110,7 +110,7 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.post("/classic_model_list")
 async def list_classic_models(request: Request) -> dict[str, Any]:
     """The weights that are loaded, under one name."""
-    context_of(request).access.authorize(request, "synth")
+    await context_of(request).access.authorize(request, "synth")
     return {"msg": "获取模型列表成功", "gpt": [_MODEL], "sovits": [_MODEL]}
 
 
@@ -118,25 +118,25 @@ async def list_classic_models(request: Request) -> dict[str, Any]:
 async def get_version(request: Request) -> dict[str, Any]:
     """The version of the model."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     require_ready(context.service)
     return {"msg": "获取版本号成功", "support_versions": [context.service.version]}
 
 
 async def _voices(request: Request) -> list[Voice]:
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     return await context.service.list_voices()
 
 
 async def _authorized_fields(request: Request) -> dict[str, Any]:
     context = context_of(request)
     if not context.access.needs_key or presented_key(request) is not None:
-        request.state.client = context.access.authorize(request, "synth")
+        request.state.client = await context.access.authorize(request, "synth")
         return await read_fields(request)
     raw = await read_fields(request)
     key = raw.get("app_key")
-    request.state.client = context.access.authorize(request, "synth", key=key if isinstance(key, str) else None)
+    request.state.client = await context.access.authorize(request, "synth", key=key if isinstance(key, str) else None)
     return raw
 
 

@@ -63,7 +63,7 @@ class SpeechFields(BaseModel):
 async def create_speech(request: Request) -> Response:
     """Says a text in a template's voice, for OpenAI's clients."""
     context = context_of(request)
-    client = context.access.authorize(request, "synth")
+    client = await context.access.authorize(request, "synth")
     raw = await read_fields(request)
     try:
         asked = SpeechFields.model_validate({name: value for name, value in raw.items() if value is not None})
@@ -168,7 +168,7 @@ def _event(content: Mapping[str, object]) -> bytes:
 async def list_models(request: Request) -> Any:
     """The one model, whatever weights it has; ElevenLabs' clients ask at the same address for another shape."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     if context.settings.dialects.elevenlabs and is_elevenlabs(request):
         return models_for_elevenlabs(MODEL)
     return {"object": "list", "data": [_model()]}
@@ -177,7 +177,7 @@ async def list_models(request: Request) -> Any:
 @router.get("/v1/models/{model}", include_in_schema=False)
 async def get_model(request: Request) -> dict[str, Any]:
     """The one model."""
-    context_of(request).access.authorize(request, "synth")
+    await context_of(request).access.authorize(request, "synth")
     if request.path_params["model"] != MODEL:
         raise UnknownModelError(f"there is no such model; the model is {MODEL}")
     return _model()
@@ -190,7 +190,7 @@ def _model() -> dict[str, Any]:
 @router.get("/v1/audio/models", include_in_schema=False)
 async def list_speech_models(request: Request) -> dict[str, Any]:
     """The models as Open WebUI asks for them."""
-    context_of(request).access.authorize(request, "synth")
+    await context_of(request).access.authorize(request, "synth")
     return {"models": [{"id": MODEL, "name": MODEL}]}
 
 
@@ -198,7 +198,7 @@ async def list_speech_models(request: Request) -> dict[str, Any]:
 async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template: `data` as OpenAI shows a voice, `voices` as Open WebUI and others list them."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     voices = await context.service.list_voices()
     return {
         "object": "list",
@@ -211,7 +211,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
 async def create_voice(request: Request) -> dict[str, Any]:
     """Makes a voice template of a clip, for OpenAI's clients; a clip that is too long is cut at silence."""
     context = context_of(request)
-    client = context.access.authorize(request, "upload")
+    client = await context.access.authorize(request, "upload")
     with context.access.upload_slot(client):
         form = await receive_clip(request, context.settings, "audio_sample")
         require_ready(context.service)
@@ -241,7 +241,7 @@ async def create_voice(request: Request) -> dict[str, Any]:
 async def delete_voice(request: Request) -> dict[str, Any]:
     """Removes a voice template."""
     context = context_of(request)
-    client = context.access.authorize(request, "upload")
+    client = await context.access.authorize(request, "upload")
     voice_id = request.path_params["voice_id"]
     await context.service.delete_voice(voice_id, context.access.owner(client))
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}

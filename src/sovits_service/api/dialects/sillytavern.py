@@ -25,7 +25,7 @@ _NOT_ITS_OWN = ("ref_audio_path", "prompt_text", "prompt_lang")  # made up of th
 async def list_speakers(request: Request) -> list[dict[str, str]]:
     """Every voice template, as both providers read it."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     voices = await context.service.list_voices()
     return [{"name": voice.voice_id, "voice_id": voice.voice_id, "lang": voice.prompt_lang} for voice in voices]
 

@@ -130,13 +130,13 @@ class _Connection:
             text = _text(data)
             speech = await self._begin(data, is_streamed=False)
             try:
-                speech.write(text)
+                await speech.write(text)
             finally:
                 speech.finish()
         elif kind == "synthesize-start":
             self._speech = await self._begin(data, is_streamed=True)
         elif kind == "synthesize-chunk" and self._speech is not None:
-            self._speech.write(_text(data))
+            await self._speech.write(_text(data))
         elif kind == "synthesize-stop" and self._speech is not None:
             self._speech.finish()
             self._speech = None
@@ -149,7 +149,7 @@ class _Connection:
             await asyncio.gather(self._speaking, return_exceptions=True)
         context = self._context
         require_ready(context.service)
-        context.access.count(self._client)
+        await context.access.count(self._client)
         asked = data.get("voice") or {}
         if not isinstance(asked, Mapping):
             raise InvalidRequestError("voice should be an object")

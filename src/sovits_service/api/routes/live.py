@@ -53,7 +53,7 @@ async def _start(context: ApiContext, socket: Socket) -> tuple[LiveSpeech, Asked
     message = await socket.receive(context.settings.connections.header_s)
     if message.pop("type", None) != "start":
         raise InvalidRequestError("the first message must be start")
-    client = socket.authorize(message.pop("key", None))
+    client = await socket.authorize(message.pop("key", None))
     max_wait_s = _max_wait_s(message.pop("max_wait_s", _USUAL_WAIT_S))
     has_reference = context.service.default_reference is not None
     if not message.get("voice_id") and not message.get("ref_audio_path") and not has_reference:
@@ -143,6 +143,6 @@ async def _write(socket: Socket, speech: LiveSpeech, message: Mapping[str, Any])
     if not isinstance(text, str):
         raise InvalidRequestError("text must be text")
     try:
-        speech.write(text)
+        await speech.write(text)
     except SovitsError as error:  # too much, or too often: what was written before is said all the same
         await socket.send_json(error_message(error))

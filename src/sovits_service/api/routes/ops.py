@@ -82,7 +82,7 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
     context = context_of(request)
-    context.access.authorize(request, "synth", counted=False)
+    await context.access.authorize(request, "synth", counted=False)
     return Response(context.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -94,7 +94,7 @@ async def metrics(request: Request) -> Response:
 )
 async def control(request: Request) -> Done:
     """Ends or restarts the process once what runs has finished."""
-    _run_command(request, request.query_params.get("command"))
+    await _run_command(request, request.query_params.get("command"))
     return Done()
 
 
@@ -106,15 +106,15 @@ async def control(request: Request) -> Done:
 )
 async def control_by_json(request: Request) -> Done:
     """The same, as api.py's clients send it."""
-    _run_command(request, (await read_fields(request)).get("command"))
+    await _run_command(request, (await read_fields(request)).get("command"))
     return Done()
 
 
-def _run_command(request: Request, command: object) -> None:
+async def _run_command(request: Request, command: object) -> None:
     if not command:
         raise InvalidRequestError("command is required")
     context = context_of(request)
-    context.access.authorize_admin(request)
+    await context.access.authorize_admin(request)
     if command not in _COMMANDS:
         raise InvalidRequestError("command must be restart or exit")
     if context.on_control is None:
@@ -133,7 +133,7 @@ async def set_gpt_weights(request: Request) -> Response:
     """Takes another GPT for later requests."""
     path = _required(request, "weights_path", "gpt weight path is required")
     context = context_of(request)
-    context.access.authorize_admin(request)
+    await context.access.authorize_admin(request)
     require_ready(context.service)
     return await _switch(context.service.set_gpt_weights(path), "change gpt weight failed")
 
@@ -149,7 +149,7 @@ async def set_sovits_weights(request: Request) -> Response:
     """Takes another SoVITS for later requests."""
     path = _required(request, "weights_path", "sovits weight path is required")
     context = context_of(request)
-    context.access.authorize_admin(request)
+    await context.access.authorize_admin(request)
     require_ready(context.service)
     return await _switch(context.service.set_sovits_weights(path), "change sovits weight failed")
 
@@ -165,7 +165,7 @@ async def set_refer_audio(request: Request) -> Response:
     """Sets the reference of requests that name none."""
     path = _required(request, "refer_audio_path", "refer_audio_path is required")
     context = context_of(request)
-    context.access.authorize_admin(request)
+    await context.access.authorize_admin(request)
     require_ready(context.service)
     return await _switch(context.service.set_default_reference(path), "set refer audio failed")
 

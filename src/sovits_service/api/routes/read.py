@@ -42,7 +42,7 @@ class ReadFields(BaseModel):
 async def read(request: Request) -> Response:
     """Tells how a text is read: words, phonemes, the characters that each says, and letters that are not read."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     require_ready(context.service)
     raw = await read_fields(request)
     try:

@@ -177,7 +177,7 @@ def checked_details(details: UploadDetails, settings: ServiceSettings, version: 
 async def upload_ref(request: Request) -> UploadAnswer:
     """Stores a reference clip under a name made of its content."""
     context = context_of(request)
-    client = context.access.authorize(request, "upload")
+    client = await context.access.authorize(request, "upload")
     outcome = "refused"
     try:
         with context.access.upload_slot(client):
@@ -204,7 +204,7 @@ async def upload_ref(request: Request) -> UploadAnswer:
 async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     return {"voices": [_shape(voice) for voice in await context.service.list_voices()]}
 
 
@@ -212,7 +212,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
 async def get_voice(request: Request) -> dict[str, Any]:
     """One voice template; edited, it is what PUT takes."""
     context = context_of(request)
-    context.access.authorize(request, "synth")
+    await context.access.authorize(request, "synth")
     return _shape(await context.service.get_voice(request.path_params["voice_id"]))
 
 
@@ -225,7 +225,7 @@ async def get_voice(request: Request) -> dict[str, Any]:
 async def put_voice(request: Request) -> dict[str, Any]:
     """Writes a voice template; the reference is copied beside it."""
     context = context_of(request)
-    client = context.access.authorize(request, "upload")
+    client = await context.access.authorize(request, "upload")
     raw = await read_fields(request)
     require_ready(context.service)
     voice = _voice(request.path_params["voice_id"], raw, context.settings, context.service.version)
@@ -243,6 +243,6 @@ async def put_voice(request: Request) -> dict[str, Any]:
 async def delete_voice(request: Request) -> Response:
     """Removes a voice template and its clips."""
     context = context_of(request)
-    client = context.access.authorize(request, "upload")
+    client = await context.access.authorize(request, "upload")
     await context.service.delete_voice(request.path_params["voice_id"], context.access.owner(client))
     return Response(status_code=204)
