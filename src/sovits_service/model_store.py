@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Model:
     """A GPT and a SoVITS that speak together, and the lane that runs them.
 
     Attributes:
+        background_lane: for what nobody waits for; it is made at the first call, which takes memory and time.
         weights_hash: of both files, and how they are computed: with it, results of one pair, or of another back end
             or precision, are never taken for another's.
     """
@@ -65,6 +67,7 @@ class Model:
     gpt: SemanticModel
     vits: Vits | CfmSynthesizer
     lane: Lane
+    background_lane: Callable[[], Lane]
     weights_hash: str
 
     @property
@@ -230,7 +233,7 @@ class ModelStore:
             require_fit(gpt.config, vits)
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision])
-            model = Model(gpt, vits, self._lane(gpt, vits), weights_hash)
+            model = Model(gpt, vits, *self._open_lanes(gpt, vits), weights_hash)
             log.info(
                 "model_loaded",
                 version=model.version,
@@ -271,7 +274,8 @@ class ModelStore:
             vocoder = self._vocoders[version] = load_vocoder(self._tts, version, self._device, self._dtype)
         return vocoder
 
-    def _lane(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> Lane:
+    def _open_lanes(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> tuple[Lane, Callable[[], Lane]]:
+        """The lane of a pair, and what makes the one of its background."""
         assert self._encoders is not None
         hubert, bert = self._encoders
         speaker = None
@@ -284,18 +288,15 @@ class ModelStore:
             decoder = VitsWaveDecoder(vits, vits.config.sampling_rate)
         else:
             decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version), self._super_sampler(vits))
-        return Lane(
-            SemanticRunner(
-                gpt,
-                self._slots(gpt),
-                self._settings.max_seq_tokens,
-                is_deterministic=self._settings.deterministic,
-            ),
-            TextFeatures(bert, self._device, self._dtype),
-            PromptEncoder(vits, hubert, speaker),
-            decoder,
-            self._counters,
-        )
+        prompts, settings = PromptEncoder(vits, hubert, speaker), self._settings
+
+        def open_lane(slots: int, *, is_background: bool) -> Lane:
+            runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)
+            features = TextFeatures(bert, self._device, self._dtype)
+            return Lane(runner, features, prompts, decoder, self._counters, is_background=is_background)
+
+        background = functools.cache(lambda: open_lane(settings.jobs.slots, is_background=True))
+        return open_lane(self._slots(gpt), is_background=False), background
 
     def _slots(self, gpt: SemanticModel) -> int:
         """How many slots the KV cache gets. The weights are loaded: what is free is free for it and for requests."""

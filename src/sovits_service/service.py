@@ -281,12 +281,15 @@ class SpeechService:
         hashes = tuple(clip.content_hash for clip in resolved.clips)
         return Fingerprint(hashes, (resolved.model.weights_hash, self._configuration_hash, self._lexicon_hash))
 
-    async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
+    async def synthesize(
+        self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
+    ) -> Synthesis:
         """Speak a request; returns when its first chunk exists.
 
         Args:
             deadline: of a request that has waited before, or whose callers wait for themselves; None takes a new one of
                 the request's `timeout_s`.
+            is_background: nobody waits for it: it is worked on while nobody waits for anything else.
 
         Raises:
             InvalidRequestError: the reference, the text or a combination of fields cannot be used.
@@ -296,17 +299,19 @@ class SpeechService:
         """
         if not self._is_ready:
             raise OverloadedError("the service is not ready; try again in a moment", retry_after_s=5.0)
-        return await self._synthesize(request, deadline or self.deadline(request.timeout_s))
+        return await self._synthesize(request, deadline or self.deadline(request.timeout_s), is_background)
 
     def deadline(self, timeout_s: float | None = None, spent_s: float = 0.0) -> Deadline:
         """What a request may wait: what it asks for, at most what the settings allow; see `Deadline`."""
         longest_s = self._settings.timeout_s
         return Deadline(min(timeout_s or longest_s, longest_s), spent_s)
 
-    async def _synthesize(self, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
+    async def _synthesize(
+        self, request: SynthesisRequest, deadline: Deadline, is_background: bool = False
+    ) -> Synthesis:
         """A place in the engine first, then what may take long; the place is given back when any of it fails."""
-        with self._engine.admit() as admission:
-            return await self._speak(admission, request, deadline)
+        with self._engine.admit(is_background=is_background) as admission:
+            return await self._speak(admission, request, deadline, is_background)
 
     async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
         """Judge a request as `synthesize` does before anything is spoken; raises what that would."""
@@ -329,8 +334,13 @@ class SpeechService:
             )
         return _Prepared(model, references, warnings, prompt, segments)
 
-    async def _speak(self, admission: Admission, request: SynthesisRequest, deadline: Deadline) -> Synthesis:
+    async def _speak(
+        self, admission: Admission, request: SynthesisRequest, deadline: Deadline, is_background: bool
+    ) -> Synthesis:
         prepared = await self._prepare(request, deadline)
+        lane = prepared.model.lane
+        if is_background:
+            lane = await run_in(self._model_pool, prepared.model.background_lane)
         segments = prepared.segments
         pauses_s = _pauses_s(segments, request.pause_s)
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
@@ -345,7 +355,7 @@ class SpeechService:
             super_sampling=request.super_sampling,
         )
         speech = self._engine.synthesize(
-            admission, prepared.model.lane, segments, prepared.prompt, prepared.references, options, deadline
+            admission, lane, segments, prepared.prompt, prepared.references, options, deadline
         )
         first = await anext(speech)
         return Synthesis(

@@ -84,13 +84,14 @@ def hubert() -> Hubert:
 
 @pytest.fixture
 def make_lane(speaker, vits, hubert):
-    def make(engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400) -> Lane:
+    def make(engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400, is_background: bool = False) -> Lane:
         return Lane(
             SemanticRunner(speaker, slots, capacity_tokens),
             TextFeatures(None, CPU, torch.float32),
             PromptEncoder(vits, hubert, None),
             VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40),
             engine.counters,
+            is_background=is_background,
         )
 
     return make

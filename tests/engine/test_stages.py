@@ -217,19 +217,19 @@ def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others():
     def submit(stage: Stage, wait: bool = False) -> None:
         stage.submit(Task(None, lambda: note(wait), lambda _: None, lambda _: None))
 
-    submit(stages.answers)
-    finish(stages.answers)
+    submit(stages.live.answers)
+    finish(stages.live.answers)
     is_decoding[0] = True
-    submit(stages.answers)
-    finish(stages.answers)
+    submit(stages.live.answers)
+    finish(stages.live.answers)
     is_decoding[0] = False
     began.clear()
-    submit(stages.texts, wait=True)
+    submit(stages.live.texts, wait=True)
     assert began.wait(30.0)
-    submit(stages.streams)
-    finish(stages.streams)
+    submit(stages.live.streams)
+    finish(stages.live.streams)
     go.set()
-    finish(stages.texts)
+    finish(stages.live.texts)
     stages.stop()
     assert used == [3, 1, 3, 1]
 

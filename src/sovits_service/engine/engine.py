@@ -21,7 +21,7 @@ from sovits_service.cores import Threads, available_cores
 from sovits_service.deadline import Deadline
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.sequence import Job, JobOptions
-from sovits_service.engine.stage import Stages
+from sovits_service.engine.stage import Stages, StageSet
 from sovits_service.errors import DeadlineExceededError, OverloadedError, SovitsError, SynthesisError
 from sovits_service.types import AudioChunk, ReferenceAudio, Segment
 
@@ -50,8 +50,9 @@ class Admission:
     A context manager: on leaving the block the place becomes free, unless `synthesize` has taken it over.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, is_background: bool = False) -> None:
         self._engine = engine
+        self._is_background = is_background
         self.is_taken = False
 
     def __enter__(self) -> Admission:
@@ -60,7 +61,7 @@ class Admission:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.is_taken:
+        if not (self.is_taken or self._is_background):
             self._engine.release_places(1)
 
 
@@ -76,6 +77,7 @@ class Engine:
         self._max_jobs = max_jobs
         self._inbox: queue.SimpleQueue[tuple[Lane, Job]] = queue.SimpleQueue()
         self._lanes: list[Lane] = []
+        self._background_lanes: list[Lane] = []
         self._wake = threading.Event()
         self._lock = threading.Lock()  # guards what follows, which callers and the loop write
         self._jobs: set[Job] = set()
@@ -133,14 +135,20 @@ class Engine:
             counters=replace(self.counters),
         )
 
-    def admit(self) -> Admission:
+    def admit(self, *, is_background: bool = False) -> Admission:
         """Take a place for a request before anything is done for it.
+
+        Args:
+            is_background: it takes no place from others, is not waited for when the engine stops, and its lane has to
+                be one of the background.
 
         Raises:
             OverloadedError: the engine is full, about to stop, or has failed.
         """
         with self._lock:
             self._require_open()
+            if is_background:
+                return Admission(self, is_background=True)
             if self._active_jobs >= self._max_jobs:
                 self._rejected += 1
                 wait_s = max(1.0, self._turnover.interval_s)
@@ -161,6 +169,7 @@ class Engine:
             self._turnover.note(count, time.monotonic())
             if self._active_jobs == 0:
                 self._is_quiet.set()
+        self._wake.set()  # the background may go on
 
     async def synthesize(
         self,
@@ -190,6 +199,7 @@ class Engine:
             options=options,
             window=_STREAMED_SEGMENTS_AHEAD if options.streaming_mode else _SEGMENTS_AHEAD,
             event_loop=asyncio.get_running_loop(),
+            is_background=lane.is_background,
         )
         self._enter(admission, lane, job)
         try:
@@ -225,8 +235,8 @@ class Engine:
         with self._lock:
             left = self._jobs.intersection(jobs)
             self._jobs -= left
-        if left:
-            self.release_places(len(left))
+        if live := sum(not job.is_background for job in left):
+            self.release_places(live)
 
     def _is_decoding(self) -> bool:
         return any(lane.running_sequences for lane in self._lanes)
@@ -263,8 +273,9 @@ class Engine:
     def _take_inbox(self) -> None:
         while not self._inbox.empty():
             lane, job = self._inbox.get()
-            if lane not in self._lanes:
-                self._lanes.append(lane)
+            lanes = self._background_lanes if lane.is_background else self._lanes
+            if lane not in lanes:
+                lanes.append(lane)
             lane.submit(job)
 
     def _settle(self) -> None:
@@ -275,17 +286,34 @@ class Engine:
                 self._guard(outcome.owner, outcome.settle)
 
     def _step_all(self) -> bool:
-        """A step of every lane; returns whether there may be more to do at once. An idle loop holds no lane."""
-        has_worked = False
-        for lane in list(self._lanes):
-            has_worked |= self._step(lane)
-            if lane.is_idle:
-                self._lanes.remove(lane)
-        self._lanes = self._lanes[1:] + self._lanes[:1]  # each is the first to find a stage free in turn
+        """A step of every lane; returns whether there may be more to do at once. An idle loop holds no lane.
+
+        Those of the background have theirs while nobody waits for the others.
+        """
+        has_worked = self._step_lanes(self._lanes, self._stages.live)
+        if self._background_lanes and not self._is_awaited():
+            has_worked |= self._step_lanes(self._background_lanes, self._stages.background)
         return has_worked
 
-    def _step(self, lane: Lane) -> bool:
-        return bool(self._guard(lane, lambda: lane.step(self._stages)))
+    def _step_lanes(self, lanes: list[Lane], stages: StageSet) -> bool:
+        has_worked = False
+        for lane in list(lanes):
+            has_worked |= self._step(lane, stages)
+            if lane.is_idle:
+                lanes.remove(lane)
+        lanes[:] = lanes[1:] + lanes[:1]  # each is the first to find a stage free in turn
+        return has_worked
+
+    def _step(self, lane: Lane, stages: StageSet) -> bool:
+        return bool(self._guard(lane, lambda: lane.step(stages)))
+
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits for speech: also one whose request has a place and is still being read."""
+        with self._lock:
+            entered = sum(not job.is_background for job in self._jobs)
+            is_coming = self._active_jobs > entered
+        now_s = time.monotonic()
+        return is_coming or any(lane.is_awaited(now_s) for lane in self._lanes)
 
     def _guard(self, lane: Lane, work: Callable[[], T]) -> T | None:
         """Work of a lane. What the lane's own guards do not catch fails all its jobs, and no other lane's."""

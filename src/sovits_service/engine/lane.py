@@ -17,7 +17,7 @@ from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job, Sequence
-from sovits_service.engine.stage import Stage, Stages, Task
+from sovits_service.engine.stage import Stage, StageSet, Task
 from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
@@ -63,7 +63,13 @@ class _Speech:
 
 
 class Lane:
-    """Continuous batching over the jobs of one model."""
+    """Continuous batching over the jobs of one model.
+
+    Args:
+        runner: with the slots of this lane alone.
+        is_background: the jobs are such that nobody waits for; the engine steps it while no other lane is waited for,
+            and between two steps it stands still, whatever is running in it.
+    """
 
     def __init__(
         self,
@@ -72,8 +78,11 @@ class Lane:
         prompts: PromptEncoder,
         decoder: WaveDecoder[Any],
         counters: Counters,
+        *,
+        is_background: bool = False,
     ) -> None:
         self.counters = counters
+        self.is_background = is_background
         self.decoder = decoder
         self._runner = runner
         self._features = features
@@ -98,6 +107,10 @@ class Lane:
     def waiting_jobs(self) -> int:
         return self._scheduler.waiting_jobs
 
+    def is_awaited(self, now_s: float) -> bool:
+        """Whether somebody waits for what runs here."""
+        return any(job.is_awaited(now_s) for job in self._scheduler.jobs)
+
     def submit(self, job: Job) -> None:
         self._scheduler.submit(job)
 
@@ -106,7 +119,7 @@ class Lane:
         departed, self._departed = self._departed, []
         return departed
 
-    def step(self, stages: Stages) -> bool:
+    def step(self, stages: StageSet) -> bool:
         """One step, of which prefill and decoding run here, and the rest beside it in stages.
 
         An exception fails the jobs of the unit of work that raised it, and no others.
@@ -244,9 +257,9 @@ class Lane:
                     sequence.bert = None
         return bool(admitted)
 
-    def _would_delay_first_chunk(self, stages: Stages) -> bool:
+    def _would_delay_first_chunk(self, stages: StageSet) -> bool:
         """Whether further tokens would take the only core from waves that a listener waits in silence for."""
-        if stages.threads.cores > 1 or not stages.streams.is_busy:
+        if stages.cores > 1 or not stages.streams.is_busy:
             return False
         busy = [sequence.job for sequence, speech in self._speech.items() if speech.is_busy]
         return any(job.is_stream and not job.has_delivered for job in busy)

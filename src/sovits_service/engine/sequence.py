@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A stream that has just come goes before those whose listeners have this much to play, and after those that have less.
 _FIRST_AUDIO_S = 0.25
+# A stream whose listener has this much to play can spare the time that work in the background takes.
+_AHEAD_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Job:
         held: chunks of segments whose turn has not come.
         consumed: segments that the reader has taken; written by the reader alone.
         runs_dry_s: when a listener in real time has heard all that was sent, on the clock of `time.monotonic`.
+        is_background: nobody waits for it: it is worked on while no other job is waited for.
         is_cancelled: nobody reads any more; with `has_expired` since the request's deadline passed.
     """
 
@@ -87,6 +90,7 @@ class Job:
     options: JobOptions
     window: int
     event_loop: asyncio.AbstractEventLoop
+    is_background: bool = False
     outbox: asyncio.Queue[AudioChunk | Exception | None] = field(default_factory=asyncio.Queue)
     submitted_s: float = field(default_factory=time.monotonic)
     voice_prompt: VoicePrompt | None = None
@@ -112,6 +116,11 @@ class Job:
     def urgency(self) -> tuple[bool, float]:
         """A sort key: streams before whole answers; whose listener runs dry first, and else the oldest."""
         return not self.is_stream, self.runs_dry_s if self.is_stream else self.submitted_s
+
+    def is_awaited(self, now_s: float) -> bool:
+        """Whether work for others now would be heard: not while its reader holds it back, or has enough to play."""
+        has_work = bool(self.running) or self.can_start()
+        return has_work and not (self.is_stream and self.has_delivered and self.runs_dry_s > now_s + _AHEAD_S)
 
     @property
     def is_delivered(self) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sovits_service.engine.lane import Lane
 
 T = TypeVar("T")
+_BACKGROUND = 19  # of what nobody waits for: what is left over
 _BESIDE = 5  # niceness of what may take long: on full cores it gets a third of the share of what listeners wait for
 
 
@@ -124,14 +125,32 @@ def _outcome(task: Task[T]) -> Outcome:
     return Outcome(task.owner, lambda: task.finish(result))
 
 
-class Stages:
-    """What runs beside the loop, which decodes: voices and texts before it, waves after it.
+@dataclass(frozen=True, slots=True)
+class StageSet:
+    """The stages as a lane sees them.
 
     Attributes:
         voices: prompts of new voices.
         texts: BERT features.
         streams: waves that somebody listens to.
         answers: waves of whole answers, which may not hold the former up.
+        cores: that there are for all of them.
+    """
+
+    voices: Stage
+    texts: Stage
+    streams: Stage
+    answers: Stage
+    cores: int
+
+
+class Stages:
+    """What runs beside the loop, which decodes: voices and texts before it, waves after it.
+
+    Attributes:
+        live: of lanes whose jobs somebody waits for.
+        background: of the other lanes: one thread for all their work, so that they never keep a stage of the former
+            busy.
 
     Args:
         wake: called when a stage has done a piece.
@@ -142,19 +161,28 @@ class Stages:
     def __init__(self, wake: Callable[[], None], threads: Threads, is_decoding: Callable[[], bool]) -> None:
         self.threads = threads
         self._is_decoding = is_decoding
-        self.voices = Stage("voices", wake, self._threads_now, _BESIDE)
-        self.texts = Stage("texts", wake, self._threads_now, _BESIDE)
-        self.streams = Stage("streams", wake, self._threads_now)
-        self.answers = Stage("answers", wake, self._threads_now, _BESIDE)
+        self.live = StageSet(
+            voices=Stage("voices", wake, self._threads_now, _BESIDE),
+            texts=Stage("texts", wake, self._threads_now, _BESIDE),
+            streams=Stage("streams", wake, self._threads_now),
+            answers=Stage("answers", wake, self._threads_now, _BESIDE),
+            cores=threads.cores,
+        )
+        behind = Stage("background", wake, lambda: threads.beside, _BACKGROUND)
+        self.background = StageSet(behind, behind, behind, behind, threads.cores)
 
     def _threads_now(self) -> int:
         """For a piece of work that begins: all cores where it is alone, else its share of them."""
-        is_alone = not (self._is_decoding() or any(stage.is_busy for stage in self.all))
+        is_alone = not (self._is_decoding() or any(stage.is_busy for stage in self._live))
         return self.threads.alone if is_alone else self.threads.beside
 
     @property
+    def _live(self) -> tuple[Stage, ...]:
+        return self.live.voices, self.live.texts, self.live.streams, self.live.answers
+
+    @property
     def all(self) -> tuple[Stage, ...]:
-        return self.voices, self.texts, self.streams, self.answers
+        return *self._live, self.background.answers
 
     def start(self) -> None:
         for stage in self.all:

@@ -1,0 +1,120 @@
+"""Work in the background stands still while somebody waits for speech, loses nothing by it, and takes no place."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from sovits_service.engine.engine import Engine
+from sovits_service.engine.sequence import Job, JobOptions
+from sovits_service.errors import OverloadedError
+from sovits_service.types import SamplingParams
+
+from .conftest import WatchedEngine, collect, joined, options, segment, voice
+from .test_engine import speak
+from .test_scheduler import SEGMENT, event_loop_for_jobs, make_job
+from .test_stages import Held, began
+
+__all__ = ["event_loop_for_jobs", "make_job"]  # fixtures
+BOOK = [segment(i) for i in range(6)]
+
+
+def speak_behind(engine, lane, seed: int = 1):
+    """As `speak`, in the background."""
+    from sovits_service.deadline import Deadline
+
+    with engine.admit(is_background=True) as admission:
+        return engine.synthesize(admission, lane, BOOK, None, [voice(1)], options(seed=seed), Deadline(600.0))
+
+
+class Rounds:
+    """Counts the steps of a lane."""
+
+    def __init__(self, lane, monkeypatch):
+        self.count, step = 0, lane.step
+
+        def counted(stages):
+            self.count += 1
+            return step(stages)
+
+        monkeypatch.setattr(lane, "step", counted)
+
+
+async def test_it_stands_still_while_a_request_is_waited_for_and_is_the_same_speech(
+    engine, lane, make_lane, monkeypatch
+):
+    behind = make_lane(engine, slots=2, is_background=True)
+    alone = await collect(speak_behind(engine, behind))
+    held = Held(lane._features.features)
+    monkeypatch.setattr(lane._features, "features", held)
+    rounds, live_rounds = Rounds(behind, monkeypatch), Rounds(lane, monkeypatch)
+    book = asyncio.create_task(collect(speak_behind(engine, behind)))
+    await engine.until(lambda: behind.running_sequences > 0)
+    live = asyncio.create_task(collect(speak(engine, lane, [segment(9)], voice(1), options())))
+    await began(held)
+    before, live_before = rounds.count, live_rounds.count
+    while live_rounds.count < live_before + 5:
+        engine._wake.set()
+        await engine.until(lambda: True)
+        await asyncio.sleep(0)
+    assert rounds.count - before <= 1  # the one that was under way
+    assert behind.running_sequences > 0
+    assert not book.done()
+    held.release.set()
+    assert len(joined(await live))
+    np.testing.assert_array_equal(joined(await book), joined(alone))
+
+
+async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(engine, make_lane, monkeypatch):
+    behind = make_lane(engine, slots=2, is_background=True)
+    rounds = Rounds(behind, monkeypatch)
+    with engine.admit():
+        book = asyncio.create_task(collect(speak_behind(engine, behind)))
+        await asyncio.to_thread(lambda: [engine._wake.set() for _ in range(3)])
+        await engine.until(lambda: engine._inbox.empty())
+        assert rounds.count == 0
+    assert len(joined(await book))
+
+
+async def test_it_takes_no_place_and_no_slot_from_others(make_lane):
+    engine = WatchedEngine(max_jobs=1)
+    engine.start()
+    lane = make_lane(engine, slots=1)
+    behind = make_lane(engine, slots=1, is_background=True)
+    book = asyncio.create_task(collect(speak_behind(engine, behind)))
+    await engine.until(lambda: behind.running_sequences > 0)
+    assert engine.stats().active_jobs == 0
+    assert len(joined(await collect(speak(engine, lane, [segment(9)], voice(1), options()))))
+    assert len(joined(await book))
+    engine.stop(0.0)
+
+
+async def test_stopping_does_not_wait_for_it(make_lane):
+    engine = Engine(max_jobs=4)
+    engine.start()
+    speech = speak_behind(engine, make_lane(engine, is_background=True))
+    await anext(speech)
+    await asyncio.to_thread(engine.stop, 600.0)
+    with pytest.raises(OverloadedError):
+        await collect(speech)
+
+
+@pytest.mark.parametrize(
+    ("streaming_mode", "has_delivered", "ahead_s", "awaited"),
+    [(0, False, 0.0, True), (0, True, 9.0, True), (2, False, 9.0, True), (2, True, 0.5, True), (2, True, 9.0, False)],
+)
+def test_a_stream_whose_listener_has_enough_to_play_can_spare_the_time(
+    make_job, streaming_mode, has_delivered, ahead_s, awaited
+):
+    job: Job = make_job(streaming_mode=streaming_mode)
+    job.has_delivered, job.runs_dry_s = has_delivered, 100.0 + ahead_s
+    assert job.is_awaited(100.0) is awaited
+
+
+def test_a_request_whose_reader_holds_it_back_is_not_waited_for(event_loop_for_jobs):
+    asked = JobOptions(SamplingParams(), seed=1)
+    job = Job((SEGMENT,) * 2, None, (), asked, 1, event_loop_for_jobs)
+    sequence = job.start_next()
+    assert job.is_awaited(0.0)
+    job.running.pop(sequence.index)  # delivered, and not read yet
+    assert not job.is_awaited(0.0)
