@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -307,6 +308,7 @@ int speak(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // before ONNX Runtime is used: it would report to its maker
   try {
     return speak({arguments + 1, arguments + count});
   } catch (const std::exception& error) {

@@ -1,7 +1,7 @@
 """Speak with an exported model, with numpy and onnxruntime alone.
 
 sovits-service export model --voice female_calm && sovits-service read "你好，世界。" --ids > text.json
-python speak.py model female_calm text.json hello.wav --seed 1
+ORT_DISABLE_TELEMETRY=1 python speak.py model female_calm text.json hello.wav --seed 1
 """
 
 import argparse
