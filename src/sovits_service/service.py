@@ -32,8 +32,10 @@ from sovits_service.storage.clip import Clip
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects, open_replicas
+from sovits_service.switches import Switches
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
+from sovits_service.text.lexicon import Lexicon
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.threads import run_in
 from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SplitMethod, SynthesisRequest, Voice
@@ -46,8 +48,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 _TEXT_THREADS = 2  # they share the interpreter lock: more would not read faster, one would let a long text stop all
 _SWEEP_INTERVAL_S = 600.0
-_VOICES_POLL_INTERVAL_S = 5.0
+_VOICES_POLL_INTERVAL_S = 3.0
 _LEXICON_POLL_INTERVAL_S = 3.0
+_SWITCHES_POLL_INTERVAL_S = 1.0
 _RETURN_MEMORY_INTERVAL_S = 5.0
 _WATCH_INTERVAL_S = 5.0
 _RESOLVE_ATTEMPTS = 3
@@ -129,7 +132,7 @@ class SpeechService:
         self.results = results
         self.objects = objects
         self.limits = replicas.limits if replicas is not None else None
-        self._replicas = replicas
+        self.flights = replicas.flights if replicas is not None else None
         self._settings = settings
         self._models = models
         self._engine = engine
@@ -137,19 +140,24 @@ class SpeechService:
         self._library = library
         self._scanner = scanner
         self._configuration_hash = configuration_hash
-        self._lexicon_file = lexicon_file
         self._lexicon_hash = lexicon_file.lexicon.digest() if lexicon_file is not None else ""
         self._is_ready = False
         self._stuck: list[str] = []
         # Apart from asyncio's own pool, which has the short work on files: neither long texts nor weights stop that.
         self._text_pool = ThreadPoolExecutor(_TEXT_THREADS, "sovits-text")
         self._model_pool = ThreadPoolExecutor(1, "sovits-models")
+        self._replicas = replicas
+        self._switches = Switches(
+            models, library, lexicon_file, self._use_lexicon, self._model_pool, replicas, configuration_hash
+        )
         self._periodic = PeriodicWork()
         self._periodic.add("sweep_uploads", library.sweep, _SWEEP_INTERVAL_S)
         self._periodic.add("sweep_objects", self._sweep_objects, _SWEEP_INTERVAL_S)
         self._periodic.add("follow_voices", library.follow, _VOICES_POLL_INTERVAL_S)
         self._periodic.add("watch_engine", self._watch_engine, _WATCH_INTERVAL_S)
-        self._periodic.add("follow_lexicon", self.refresh_lexicon, _LEXICON_POLL_INTERVAL_S)
+        self._periodic.add("follow_lexicon", self._switches.refresh_lexicon, _LEXICON_POLL_INTERVAL_S)
+        if replicas is not None:
+            self._periodic.add("follow_switches", self._switches.follow, _SWITCHES_POLL_INTERVAL_S)
         self._periodic.add("return_memory", lambda: asyncio.to_thread(return_free_memory), _RETURN_MEMORY_INTERVAL_S)
 
     async def start(self) -> None:
@@ -163,6 +171,7 @@ class SpeechService:
         reading = asyncio.ensure_future(run_in(self._text_pool, self._read_warm_up_text))
         await run_in(self._model_pool, self._models.load_configured)
         await reading
+        await self._switches.follow()
         self._engine.start()
         for work in ("follow_voices", "sweep_uploads", "sweep_objects"):
             await self._periodic.run(work)
@@ -475,11 +484,12 @@ class SpeechService:
 
     async def refresh_lexicon(self) -> None:
         """Take the lexicon's file anew where it has changed; one that cannot be used is told in the log."""
-        if self._lexicon_file is None or not await asyncio.to_thread(self._lexicon_file.refresh):
-            return
+        await self._switches.refresh_lexicon()
+
+    def _use_lexicon(self, lexicon: Lexicon) -> None:
         # Both at once as seen from the event loop, where answers get their place in the cache.
-        self._frontend.use_lexicon(self._lexicon_file.lexicon)
-        self._lexicon_hash = self._lexicon_file.lexicon.digest()
+        self._frontend.use_lexicon(lexicon)
+        self._lexicon_hash = lexicon.digest()
 
     async def list_voices(self) -> list[Voice]:
         """All usable voice templates, by id."""
@@ -514,16 +524,16 @@ class SpeechService:
         await self._library.delete_voice(voice_id, editor)
 
     async def set_gpt_weights(self, path: str) -> None:
-        """Take another GPT for later requests. Raises InvalidRequestError, CheckpointError."""
-        await run_in(self._model_pool, lambda: self._models.switch(gpt=path))
+        """Take another GPT for later requests, here and on all replicas. Raises as `Switches.weights`."""
+        await self._switches.weights(gpt=path)
 
     async def set_sovits_weights(self, path: str) -> None:
-        """Take another SoVITS for later requests. Raises InvalidRequestError, CheckpointError."""
-        await run_in(self._model_pool, lambda: self._models.switch(sovits=path))
+        """Take another SoVITS for later requests, here and on all replicas. Raises as `Switches.weights`."""
+        await self._switches.weights(sovits=path)
 
     async def set_default_reference(self, path: str, details: UploadDetails | None = None) -> None:
-        """Set the reference of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
-        await self._library.set_default_reference(path, details or UploadDetails())
+        """Set the reference of requests that name none. Raises as `Switches.default_reference`."""
+        await self._switches.default_reference(path, details or UploadDetails())
 
 
 def _pauses_s(segments: Row[Segment], pause_s: float) -> list[float]:

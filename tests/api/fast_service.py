@@ -28,6 +28,7 @@ from sovits_service.errors import (
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import ObjectStore
 from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.shared_flights import SharedFlights
 from sovits_service.storage.shared_limits import SharedLimits
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
@@ -139,6 +140,7 @@ class FastService:
     results: ResultCache | None = None
     objects: ObjectStore | None = None
     limits: SharedLimits | None = None
+    flights: SharedFlights | None = None
     weights_hash: str = "weights"
     gate: asyncio.Semaphore | None = None
     last_gate: asyncio.Event | None = None

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from sovits_service.settings import ServiceSettings
+from sovits_service.storage.redis_cache import RedisCache
 from sovits_service.storage.replicas import Replicas
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService
@@ -87,3 +88,41 @@ async def test_syntheses_at_once_are_bounded_for_both_together(
         assert (await pair[0].post("/tts", json=fields)).status_code == 429
     redis_server.stop()
     assert (await pair[0].post("/tts", json=fields)).status_code == 200
+
+
+async def test_equal_requests_on_both_are_one_synthesis(
+    service: FastService, redis_server: RedisServer, say: Say
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        clients = []
+        for _ in range(2):
+            replicas = Replicas(redis_server.url)
+            stack.push_async_callback(replicas.close)
+            service.flights = replicas.flights
+            service.results = RedisCache(redis_server.url)
+            stack.push_async_callback(service.results.close)
+            url = await stack.enter_async_context(serving(service, ServiceSettings()))
+            clients.append(await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20.0)))
+        service.gate = asyncio.Semaphore(0)
+        asked = [clients[number % 2].post("/tts", json=say("abc", seed=1)) for number in range(6)]
+        running = [asyncio.create_task(one) for one in asked]
+        await asyncio.wait_for(service.began.wait(), 10)
+        with Redis.from_url(redis_server.url) as admin:
+            (flight,) = admin.keys("sovits:flight:*")
+            service.gate.release()
+            answers = await asyncio.gather(*running)
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.content for answer in answers}) == 1
+            assert sorted(answer.headers["x-cache"] for answer in answers) == ["hit"] * 5 + ["miss"]
+            assert service.started == 1
+            assert not admin.exists(flight)
+            # A failure is nobody else's, and leaves nothing that others wait for.
+            failed = await asyncio.gather(*(client.post("/tts", json=say("broken", seed=1)) for client in clients))
+            assert [answer.status_code for answer in failed] == [400, 400]
+            # One that died while it worked is not waited for longer than its lease.
+            service.gate = None
+            admin.flushall()
+            admin.set(flight, "of a dead process", px=100)
+            assert (await clients[0].post("/tts", json=say("abc", seed=1))).headers["x-cache"] == "miss"
+        redis_server.stop()
+        assert (await clients[1].post("/tts", json=say("abc", seed=1))).status_code == 200

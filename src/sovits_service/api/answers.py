@@ -62,7 +62,7 @@ class Answers:
     def __init__(self, service: SpeechService, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
-        self._files: SingleFlight[CachedAudio] = SingleFlight()
+        self._files: SingleFlight[tuple[CachedAudio, bool]] = SingleFlight()
         self._streams: SharedStreams[StreamItem] = SharedStreams()
 
     async def place(self, wanted: SynthesisRequest, media_type: str, use_cache: bool | None) -> CachePlace | None:
@@ -110,8 +110,14 @@ class Answers:
             await self._keep(place, wanted, audio)
             return audio
 
-        audio, shared = await deadline.wait(self._files.run(place.key, make_and_keep))
-        return audio, "hit" if shared else "miss"
+        async def make_once() -> tuple[CachedAudio, bool]:
+            flights = self._service.flights
+            if flights is None:
+                return await make_and_keep(), False
+            return await flights.run(place.key, lambda: self.look_up(place), make_and_keep)
+
+        (audio, of_replica), shared = await deadline.wait(self._files.run(place.key, make_once))
+        return audio, "hit" if shared or of_replica else "miss"
 
     def stream(
         self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None, deadline: Deadline

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from sovits_service.storage.redis_link import RedisLink
+from sovits_service.storage.shared_flights import SharedFlights
 from sovits_service.storage.shared_limits import SharedLimits
+from sovits_service.storage.shared_state import SharedState
 
 
 class Replicas:
@@ -14,6 +16,7 @@ class Replicas:
 
     Attributes:
         limits: counts what clients do on all replicas.
+        flights: has one replica work on equal requests.
 
     Raises:
         SettingsError: not a URL of a Redis.
@@ -22,6 +25,11 @@ class Replicas:
     def __init__(self, url: str) -> None:
         self._link = RedisLink(url, name="sharing")
         self.limits = SharedLimits(self._link)
+        self.flights = SharedFlights(self._link)
+
+    def state(self, scope: str) -> SharedState:
+        """What the replicas of one scope have agreed on."""
+        return SharedState(self._link, scope)
 
     async def close(self) -> None:
         """Give back what is held, and close the connections."""

@@ -55,28 +55,39 @@ def load_lexicon(path: Path) -> Lexicon:
     Raises:
         SettingsError: the file cannot be read, or an entry is wrong; the message has its line and what is expected.
     """
+    return parse_lexicon(read_lexicon(path), path.name)
+
+
+def read_lexicon(path: Path) -> str:
+    """The text of the file. Raises SettingsError."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path.name} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path.name} is not UTF-8 text") from error
+
+
+def parse_lexicon(text: str, name: str) -> Lexicon:
+    """Check the text of a file of this name. Raises SettingsError."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"{path.name}, line {line}: not valid YAML: {error.problem}") from error
+        raise SettingsError(f"{name}, line {line}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path.name} is not valid YAML: it holds a character that YAML does not allow") from error
+        raise SettingsError(f"{name} is not valid YAML: it holds a character that YAML does not allow") from error
     words: dict[str, Readings] = {}
-    for language_node, section in _pairs(root, path.name):
+    for language_node, section in _pairs(root, name):
         language = language_node.value
         if language not in _NOTATION:
-            raise _fault(path.name, language_node, f"{language!r} is not a language; use one of {', '.join(_NOTATION)}")
+            raise _fault(name, language_node, f"{language!r} is not a language; use one of {', '.join(_NOTATION)}")
         entries: dict[str, tuple[str, ...]] = {}
-        for word_node, reading_node in _pairs(section, path.name):
+        for word_node, reading_node in _pairs(section, name):
             word = word_node.value.lower() if language == "en" else word_node.value
             if word in entries:
-                raise _fault(path.name, word_node, f"{word!r} is there twice")
-            entries[word] = _parse_reading(path.name, language, word, reading_node)
+                raise _fault(name, word_node, f"{word!r} is there twice")
+            entries[word] = _parse_reading(name, language, word, reading_node)
         words[language] = MappingProxyType(entries)
     return Lexicon(MappingProxyType(words))
 

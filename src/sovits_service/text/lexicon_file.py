@@ -8,7 +8,7 @@ import structlog
 
 from sovits_service.config_file import find_path
 from sovits_service.errors import SettingsError
-from sovits_service.text.lexicon import Lexicon, load_lexicon
+from sovits_service.text.lexicon import Lexicon, parse_lexicon, read_lexicon
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,8 @@ class LexiconFile:
         self._path = path
         self._seen: tuple[Path, int, int, int] | None = None
         self._seen = self._look()
-        self.lexicon = load_lexicon(find_path(path)) if self._seen is not None else Lexicon()
+        self.text = read_lexicon(find_path(path)) if self._seen is not None else ""
+        self.lexicon = parse_lexicon(self.text, path.name)
 
     def refresh(self) -> bool:
         """Whether there is another dictionary now; a file that is wrong is told in the log, and changes nothing."""
@@ -36,11 +37,20 @@ class LexiconFile:
             return False
         self._seen = found
         try:
-            lexicon = load_lexicon(find_path(self._path)) if found is not None else Lexicon()
+            text = read_lexicon(find_path(self._path)) if found is not None else ""
         except SettingsError as error:
             log.warning("lexicon not taken, the one before stays", reason=str(error))
             return False
-        self.lexicon = lexicon
+        return self.take(text)
+
+    def take(self, text: str) -> bool:
+        """Whether there is another dictionary now, of a text in place of the file's."""
+        try:
+            lexicon: Lexicon = parse_lexicon(text, self._path.name)
+        except SettingsError as error:
+            log.warning("lexicon not taken, the one before stays", reason=str(error))
+            return False
+        self.text, self.lexicon = text, lexicon
         log.info("lexicon taken", words=sum(map(len, lexicon.words.values())))
         return True
 
