@@ -1,4 +1,4 @@
-"""The installed packages in; pinned lines out, with markers where a pin is too new for an older Python.
+"""The installed packages in; pinned lines out, with markers where a pin does not fit every Python.
 
 Usage: .venv/bin/python tools/make_constraints.py > constraints.txt
 """
@@ -17,9 +17,14 @@ NOT_PINNED = {"pip", "setuptools", "sovits-service"}
 def pin(name: str, version: str, requires_python: str) -> str:
     """One line; a local part as in `2.13.0+cpu` is dropped, so that the CUDA build satisfies it too."""
     line = f"{name}=={Version(version).public}"
-    too_old = [python for python in SUPPORTED if not SpecifierSet(requires_python).contains(f"{python}.99")]
-    if too_old:
-        line += f'; python_version > "{too_old[-1]}"'
+    fitting = [python for python in SUPPORTED if SpecifierSet(requires_python).contains(f"{python}.99")]
+    bounds = []
+    if fitting[0] != SUPPORTED[0]:
+        bounds.append(f'python_version >= "{fitting[0]}"')
+    if fitting[-1] != SUPPORTED[-1]:
+        bounds.append(f'python_version <= "{fitting[-1]}"')
+    if bounds:
+        line += "; " + " and ".join(bounds)
     return line
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,7 +77,7 @@ class Run:
                 if key in saved:
                     part.load_state_dict(loadable(saved[key]) if isinstance(part, nn.Module) else saved[key])
         self._bar = tqdm(total=steps, initial=self.step, desc=name, disable=None)
-        self._sums: dict[str, float] = {}
+        self._figures: dict[str, list[float]] = {}
         self._started = time.monotonic()
 
     def __iter__(self) -> Iterator[int]:
@@ -107,11 +108,12 @@ class Run:
                 self.average[key].copy_(value)
         for key, figure in figures.items():
             value = float(figure.detach()) if isinstance(figure, Tensor) else figure
-            self._sums[key] = self._sums.get(key, 0.0) + value
+            self._figures.setdefault(key, []).append(value)
         if self.step % REPORT_EVERY == 0:
             seconds = (time.monotonic() - self._started) / REPORT_EVERY
-            self.say(" ".join(f"{k} {v / REPORT_EVERY:.3f}" for k, v in self._sums.items()) + f" {seconds:.2f} s/step")
-            self._sums, self._started = {}, time.monotonic()
+            means = " ".join(f"{name} {statistics.mean(values):.3f}" for name, values in self._figures.items())
+            self.say(f"{means} {seconds:.2f} s/step")
+            self._figures, self._started = {}, time.monotonic()
         if self.step % self.save_every and self.step != self.steps:
             return False
         state = {"model": self.model.state_dict(), "average": self.average, "step": self.step}
