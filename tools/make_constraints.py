@@ -5,12 +5,15 @@ Usage: .venv/bin/python tools/make_constraints.py > constraints.txt
 
 from __future__ import annotations
 
+import glob
+import sys
 from importlib.metadata import distributions
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+RAY = ".venv/ray/lib/python*/site-packages"  # what `make test-ray` has beside
 NOT_PINNED = {"pip", "setuptools", "sovits-service"}
 
 
@@ -31,7 +34,7 @@ def pin(name: str, version: str, requires_python: str) -> str:
 def main() -> None:
     found = {
         dist.metadata["Name"].lower().replace("_", "-"): (dist.version, dist.metadata.get("Requires-Python") or "")
-        for dist in distributions()
+        for dist in distributions(path=[*sys.path, *glob.glob(RAY)])
     }
     print("# Made by tools/make_constraints.py from an environment that passed `make test`.")
     for name in sorted(found.keys() - NOT_PINNED):

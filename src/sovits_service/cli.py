@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sovits_service.errors import InvalidRequestError, SettingsError, SovitsError
+from sovits_service.errors import InvalidRequestError, MissingExtraError, SettingsError, SovitsError
 from sovits_service.native_memory import bound_native_memory
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("-a", "--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("-p", "--port", type=int, help="port to listen on (default: 9880)")
     serve.add_argument("--insecure", action="store_true", help="without keys on an address that others reach: meant so")
+    serve.add_argument("--ray", action="store_true", help="on a Ray cluster, with the replicas of configs/ray.yaml")
+    serve.add_argument("--ray-config", type=Path, metavar="FILE", help="default: configs/ray.yaml")
     serve.set_defaults(run=_serve)
 
     say = commands.add_parser("say", parents=[model, service], help="speak a text, or a file of texts, into files")
@@ -128,6 +130,9 @@ def _serve(args: argparse.Namespace) -> int:
     host, port = args.host or settings.host, settings.port if args.port is None else args.port
     settings = settings.model_copy(update={"host": host, "port": port})
 
+    if args.ray:
+        return _serve_on_ray(args.ray_config, tts, settings)
+
     from sovits_service.api.app import create_app
     from sovits_service.api.server import DrainingServer, listen
     from sovits_service.telemetry import configure_logging
@@ -163,6 +168,20 @@ def _serve(args: argparse.Namespace) -> int:
         raise server.failure
     if restart:
         os.execv(sys.executable, [sys.executable, "-m", "sovits_service", *sys.argv[1:]])  # noqa: S606 - this program again, with its own arguments
+    return 0
+
+
+def _serve_on_ray(config: Path | None, tts: TtsSettings, settings: ServiceSettings) -> int:
+    from sovits_service.ray_serve.options import load_ray_options
+
+    options = load_ray_options(config)
+    try:
+        from sovits_service import ray_app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "ray":
+            raise
+        raise MissingExtraError("serve --ray needs Ray: pip install 'sovits-service[ray]'") from None
+    ray_app.run(tts, settings, options)
     return 0
 
 

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Row
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -38,7 +38,16 @@ from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.threads import run_in
-from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, Segment, SplitMethod, SynthesisRequest, Voice
+from sovits_service.types import (
+    Fingerprint,
+    ModelVersion,
+    ReferenceAudio,
+    Segment,
+    SplitMethod,
+    Synthesis,
+    SynthesisRequest,
+    Voice,
+)
 from sovits_service.voice_library import StoredReference, VoiceLibrary, open_library
 
 if TYPE_CHECKING:
@@ -55,37 +64,6 @@ _RETURN_MEMORY_INTERVAL_S = 5.0
 _WATCH_INTERVAL_S = 5.0
 _RESOLVE_ATTEMPTS = 3
 _WARM_UP_TEXT = "你好，很高兴认识你。"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Synthesis:
-    """Speech on its way.
-
-    Attributes:
-        seed: the seed in use, drawn where the request named none.
-        chunks: the speech with the pauses between its fragments; the first chunk exists already. Closing it cancels
-            what is not yet made.
-        dropped_characters: characters of the text that have no reading.
-    """
-
-    sample_rate_hz: int
-    seed: int
-    chunks: AsyncGenerator[AudioChunk, None]
-    dropped_characters: int
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What an answer depends on beside its request.
-
-    Attributes:
-        reference_hashes: of the content of the reference, then of the further ones.
-        model_hashes: of the weights, and of the settings and the lexicon that the service runs with.
-    """
-
-    reference_hashes: tuple[str, ...]
-    model_hashes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -250,6 +228,9 @@ class SpeechService:
             "cancelled_total": counters.cancelled,
             "expired_total": counters.expired,
             "failed_total": counters.failed,
+            "prompts_known_total": counters.prompts_known,
+            "prompts_encoded_total": counters.prompts_encoded,
+            "prompt_encode_seconds_total": counters.prompt_encode_s,
             "rejected_total": stats.rejected,
         }
 

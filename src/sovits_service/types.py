@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
@@ -215,3 +215,34 @@ class AudioChunk:
     sample_rate_hz: int
     is_fragment_end: bool = True
     is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Synthesis:
+    """Speech on its way.
+
+    Attributes:
+        seed: the seed in use, drawn where the request named none.
+        chunks: the speech with the pauses between its fragments; the first chunk exists already. Closing it cancels
+            what is not yet made.
+        dropped_characters: characters of the text that have no reading.
+    """
+
+    sample_rate_hz: int
+    seed: int
+    chunks: AsyncGenerator[AudioChunk, None]
+    dropped_characters: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What an answer depends on beside its request.
+
+    Attributes:
+        reference_hashes: of the content of the reference, then of the further ones.
+        model_hashes: of the weights, and of the settings and the lexicon that the service runs with.
+    """
+
+    reference_hashes: tuple[str, ...]
+    model_hashes: tuple[str, ...]

@@ -174,6 +174,9 @@ class FastService:
             "cancelled_total": 0,
             "expired_total": 0,
             "failed_total": 0,
+            "prompts_known_total": self.started,
+            "prompts_encoded_total": 0,
+            "prompt_encode_seconds_total": 0.0,
             "rejected_total": 0,
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Row
@@ -40,6 +41,9 @@ class Counters:
     cancelled: int = 0
     expired: int = 0
     failed: int = 0
+    prompts_known: int = 0
+    prompts_encoded: int = 0
+    prompt_encode_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -205,13 +209,17 @@ class Lane:
         waiting = [job for job in self._scheduler.jobs if job.voice_prompt is None]
         for job in waiting:
             job.voice_prompt = self._prompts.known(job.references)
+            self.counters.prompts_known += job.voice_prompt is not None
         new = [job for job in waiting if job.voice_prompt is None]
         if not new or stage.is_busy:
             return
         job = min(new, key=lambda job: job.urgency)
+        started_s = time.monotonic()
 
         def finish(prompt: VoicePrompt) -> None:
             job.voice_prompt = prompt
+            self.counters.prompts_encoded += 1
+            self.counters.prompt_encode_s += time.monotonic() - started_s
 
         self._submit(stage, [job], lambda: self._prompts.encode(job.references), finish)
 
