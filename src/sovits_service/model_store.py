@@ -16,6 +16,7 @@ import structlog
 import torch
 
 from sovits_service.cores import available_cores, stage_threads
+from sovits_service.engine.aligner import Aligner
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.engine.lane import Counters, Lane
@@ -47,8 +48,10 @@ from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.native_memory import return_free_memory
 from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.storage.head_choices import HeadChoices
 from sovits_service.storage.references import find_under
-from sovits_service.types import ModelVersion
+from sovits_service.text.symbols import pause_ids
+from sovits_service.types import ModelVersion, SymbolSet
 
 log = structlog.get_logger(__name__)
 _MAX_AUTO_SLOTS = 64  # each step on CUDA spans all of them
@@ -129,6 +132,7 @@ class ModelStore:
         backend, precision = choose_backend(settings, self._device, self._dtype)
         store = GraphStore(settings.graphs_dir, settings.graphs_max_bytes)
         self._digests = store.digests
+        self._head_choices = HeadChoices(settings.graphs_dir / "alignment_heads.json")
         self._loader = ModelLoader(
             backend=backend,
             precision=precision,
@@ -233,7 +237,8 @@ class ModelStore:
             require_fit(gpt.config, vits)
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision])
-            model = Model(gpt, vits, *self._open_lanes(gpt, vits), weights_hash)
+            aligner = self._aligner(gpt, vits.config.spec.symbols, digests[0])
+            model = Model(gpt, vits, *self._open_lanes(gpt, vits, aligner), weights_hash)
             log.info(
                 "model_loaded",
                 version=model.version,
@@ -274,7 +279,13 @@ class ModelStore:
             vocoder = self._vocoders[version] = load_vocoder(self._tts, version, self._device, self._dtype)
         return vocoder
 
-    def _open_lanes(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer) -> tuple[Lane, Callable[[], Lane]]:
+    def _aligner(self, gpt: SemanticModel, symbols: SymbolSet, weights_hash: str) -> Aligner:
+        remember = functools.partial(self._head_choices.remember, weights_hash)
+        return Aligner(gpt, pause_ids(symbols), self._head_choices.of(weights_hash), remember)
+
+    def _open_lanes(
+        self, gpt: SemanticModel, vits: Vits | CfmSynthesizer, aligner: Aligner
+    ) -> tuple[Lane, Callable[[], Lane]]:
         """The lane of a pair, and what makes the one of its background."""
         assert self._encoders is not None
         hubert, bert = self._encoders
@@ -293,7 +304,9 @@ class ModelStore:
         def open_lane(slots: int, *, is_background: bool) -> Lane:
             runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)
             features = TextFeatures(bert, self._device, self._dtype)
-            return Lane(runner, features, prompts, decoder, self._counters, is_background=is_background)
+            return Lane(
+                runner, features, prompts, decoder, self._counters, is_background=is_background, aligner=aligner
+            )
 
         background = functools.cache(lambda: open_lane(settings.jobs.slots, is_background=True))
         return open_lane(self._slots(gpt), is_background=False), background

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Sequence as Row
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -37,8 +37,10 @@ from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon
 from sovits_service.text.lexicon_file import LexiconFile
+from sovits_service.text.timing import TextClock
 from sovits_service.threads import run_in
 from sovits_service.types import (
+    AudioChunk,
     Fingerprint,
     ModelVersion,
     ReferenceAudio,
@@ -343,15 +345,20 @@ class SpeechService:
             min_chunk_tokens=request.min_chunk_tokens,
             cfm_steps=request.cfm_steps,
             super_sampling=request.super_sampling,
+            has_times=request.timestamps != "none",
         )
         speech = self._engine.synthesize(
             admission, lane, segments, prepared.prompt, prepared.references, options, deadline
         )
         first = await anext(speech)
+        chunks = with_pauses(first, speech, pauses_s, self._settings.max_audio_s)
+        if request.timestamps != "none":
+            clock = TextClock(request.text, segments, pauses_s, request.timestamps, prepared.model.spec.symbols)
+            chunks = _timed(chunks, clock)
         return Synthesis(
             sample_rate_hz=first.sample_rate_hz,
             seed=seed,
-            chunks=with_pauses(first, speech, pauses_s, self._settings.max_audio_s),
+            chunks=chunks,
             dropped_characters=sum(segment.dropped_characters for segment in segments),
             warnings=prepared.warnings,
         )
@@ -411,6 +418,7 @@ class SpeechService:
                 prompt_text=voice.prompt_text,
                 prompt_lang=voice.prompt_lang,
                 seed=0,
+                timestamps="word",  # which finds the heads that read along, where they are not known
             )
             try:
                 async for _ in (await self._synthesize(request, self.deadline())).chunks:
@@ -515,6 +523,12 @@ class SpeechService:
     async def set_default_reference(self, path: str, details: UploadDetails | None = None) -> None:
         """Set the reference of requests that name none. Raises as `Switches.default_reference`."""
         await self._switches.default_reference(path, details or UploadDetails())
+
+
+async def _timed(chunks: AsyncGenerator[AudioChunk, None], clock: TextClock) -> AsyncGenerator[AudioChunk, None]:
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield clock.add(chunk)
 
 
 def _pauses_s(segments: Row[Segment], pause_s: float) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ ModelVersion = Literal["v1", "v2", "v2Pro", "v2ProPlus", "v3", "v4"]
 SymbolSet = Literal["v1", "v2"]  # v1 models know 322 phonemes, all later ones 732
 SplitMethod = Literal["cut0", "cut1", "cut2", "cut3", "cut4", "cut5"]
 SPLIT_METHODS: tuple[SplitMethod, ...] = get_args(SplitMethod)
+Timestamps = Literal["none", "word", "char", "phoneme"]
+TIMESTAMPS: tuple[Timestamps, ...] = get_args(Timestamps)
 FloatArray = npt.NDArray[np.float32]
 
 SEMANTIC_TOKENS_PER_SECOND = 25
@@ -101,6 +103,7 @@ class SynthesisRequest:
         timeout_s: how long it may wait for its speech, all waits together; None takes the setting's.
         emotion: whose clip of the voice is the reference, where the request names none; empty takes the voice's own.
         read_emoji: say the names of emoji, which are silent otherwise.
+        timestamps: what it is told of when it is said: words, what is read as one, phonemes, or nothing.
         owner: name of the API key whose uploads it may name, where they are private; None is everybody's.
     """
 
@@ -125,6 +128,7 @@ class SynthesisRequest:
     timeout_s: float | None = None
     owner: str | None = None
     read_emoji: bool = False
+    timestamps: Timestamps = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,40 @@ class VoicePrompt:
     ref_mel: torch.Tensor | None = None
 
 
+class TimedText(NamedTuple):
+    """A part of a request's text, and when it is said.
+
+    Attributes:
+        text: the part, or the name of a phoneme.
+        start, end: its place, in characters of the text as it was sent.
+        start_s, end_s: of the whole answer, pauses included.
+        confidence: in [0, 1].
+    """
+
+    text: str
+    start: int
+    end: int
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhonemeTimes:
+    """When the phonemes of a fragment are said.
+
+    Attributes:
+        starts, ends: (P,) in tokens from the fragment's first; equal for a phoneme that nothing says.
+        confidence: (P,) in [0, 1].
+        tokens: of the whole fragment, whose speech lasts as long as its samples.
+    """
+
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    confidence: tuple[float, ...]
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioChunk:
     """A piece of speech, in order.
@@ -209,12 +247,20 @@ class AudioChunk:
         samples: (T,) float32 mono in [-1, 1].
         is_fragment_end: whether a fragment (segment) ends here.
         is_last: whether the speech ends here, where that is known.
+        times: of the phonemes of the fragment that ends here, where they are asked for and can be told.
+        fragment: the number of the fragment that it is of, from 0.
+        words: what the request's `timestamps` tells apart in the fragment that ends here; none where nothing is sure.
+        cue: the text of the fragment that ends here, where timestamps are asked for.
     """
 
     samples: FloatArray
     sample_rate_hz: int
     is_fragment_end: bool = True
     is_last: bool = False
+    times: PhonemeTimes | None = None
+    fragment: int = 0
+    words: tuple[TimedText, ...] = ()
+    cue: TimedText | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

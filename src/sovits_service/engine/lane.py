@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from sovits_service.engine.aligner import AlignmentSource, Utterance
+from sovits_service.engine.alignment import Alignment
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -23,7 +25,7 @@ from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
 from sovits_service.errors import OverloadedError, SovitsError, SynthesisError
-from sovits_service.types import AudioChunk, FloatArray, VoicePrompt
+from sovits_service.types import AudioChunk, FloatArray, PhonemeTimes, VoicePrompt
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Lane:
 
     Args:
         runner: with the slots of this lane alone.
+        aligner: tells when phonemes are said; None: nothing does.
         is_background: the jobs are such that nobody waits for; the engine steps it while no other lane is waited for,
             and between two steps it stands still, whatever is running in it.
     """
@@ -84,7 +87,9 @@ class Lane:
         counters: Counters,
         *,
         is_background: bool = False,
+        aligner: AlignmentSource | None = None,
     ) -> None:
+        self._aligner = aligner
         self.counters = counters
         self.is_background = is_background
         self.decoder = decoder
@@ -262,7 +267,8 @@ class Lane:
                     assert bert is not None
                     prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
                     self._runner.prefill(sequence, bert, prompt_tokens)
-                    sequence.bert = None
+                    if not job.options.has_times:
+                        sequence.bert = None
         return bool(admitted)
 
     def _would_delay_first_chunk(self, stages: StageSet) -> bool:
@@ -314,8 +320,24 @@ class Lane:
         for sequence in sequences:
             self._speech[sequence].is_busy = True
         jobs = [sequence.job for sequence in sequences]
-        self._submit(
-            stage, jobs, lambda: self.decoder.advance(streams), lambda pieces: self._take_waves(sequences, pieces)
+        self._submit(stage, jobs, lambda: self._advance(streams), lambda pieces: self._take_waves(sequences, pieces))
+
+    def _advance(self, streams: Row[WaveStream]) -> list[FloatArray]:
+        """Align what is finished, which needs no waves, and make the next waves. Runs in a stage."""
+        for stream in streams:
+            if stream.is_final and stream.sequence.bert is not None:
+                stream.sequence.alignment = self._align(stream.sequence)
+                stream.sequence.bert = None
+        return self.decoder.advance(streams)
+
+    def _align(self, sequence: Sequence) -> Alignment | None:
+        job, bert = sequence.job, sequence.bert
+        if self._aligner is None or bert is None or job.voice_prompt is None:
+            return None
+        prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
+        reference = job.references[0]
+        return self._aligner.align(
+            Utterance(sequence.segment, bert, job.prompt_segment, prompt_tokens, sequence.tokens, reference)
         )
 
     def _take_waves(self, sequences: Row[Sequence], pieces: Row[FloatArray]) -> None:
@@ -347,10 +369,21 @@ class Lane:
             samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
         if is_end or len(samples):
             is_last = is_end and sequence.index == len(job.segments) - 1
-            job.deliver(sequence.index, AudioChunk(samples, speech.stream.sample_rate_hz, is_end, is_last))
+            times = _times(sequence) if is_end else None
+            chunk = AudioChunk(samples, speech.stream.sample_rate_hz, is_end, is_last, times, sequence.index)
+            job.deliver(sequence.index, chunk)
         if job.is_delivered:
             self._remove(job)
             job.send(None)
+
+
+def _times(sequence: Sequence) -> PhonemeTimes | None:
+    alignment = sequence.alignment
+    if alignment is None:
+        return None
+    confidence = tuple(round(float(value), 3) for value in alignment.phoneme_confidence)
+    starts, ends = tuple(alignment.starts.tolist()), tuple(alignment.ends.tolist())
+    return PhonemeTimes(starts, ends, confidence, len(sequence.tokens))
 
 
 def _urgency(sequence: Sequence) -> tuple[bool, float, int]:

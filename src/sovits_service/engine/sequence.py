@@ -15,6 +15,8 @@ from sovits_service.types import AudioChunk, ReferenceAudio, SamplingParams, Seg
 if TYPE_CHECKING:
     import torch
 
+    from sovits_service.engine.alignment import Alignment
+
 
 # A stream that has just come goes before those whose listeners have this much to play, and after those that have less.
 _FIRST_AUDIO_S = 0.25
@@ -34,6 +36,7 @@ class JobOptions:
     min_chunk_tokens: int = 16
     cfm_steps: int = 32
     super_sampling: bool = False
+    has_times: bool = False  # whether it is told when each phoneme is said
 
     @property
     def streams_chunks(self) -> bool:
@@ -45,7 +48,9 @@ class Sequence:
     """One segment: its tokens so far and its place in the batch.
 
     Attributes:
-        bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill.
+        bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill, or to
+            its alignment.
+        alignment: of a finished one, where it was asked for and is sure.
         is_prepared: whether it waits for nothing but a slot.
         prefix_length: phonemes and prompt tokens: what the cache holds before the first new token.
         launched: tokens that the device was asked for, some of which the host may not have read yet.
@@ -63,6 +68,7 @@ class Sequence:
     bert: torch.Tensor | None = None
     is_prepared: bool = False
     is_finished: bool = False
+    alignment: Alignment | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -7,9 +7,9 @@ causally to themselves (VALL-E style, arXiv 2301.02111). Attribute names equal t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import nn
 
 from sovits_service.models.kv_cache import KvCache
 from sovits_service.models.linear import Linear, linear
+from sovits_service.types import FloatArray
 
 BERT_WIDTH = 1024
 MAX_POSITIONS = 4000
@@ -56,6 +57,13 @@ class GptConfig:
             phoneme_vocab=state["ar_text_embedding.word_embeddings.weight"].shape[0],
             semantic_vocab=state["ar_audio_embedding.word_embeddings.weight"].shape[0],
         )
+
+
+class Head(NamedTuple):
+    """An attention head: its layer, and its place in the layer; both count from 0."""
+
+    layer: int
+    number: int
 
 
 class TokenEmbedding(nn.Module):
@@ -234,6 +242,23 @@ class TextToSemantic(nn.Module):
         logits: torch.Tensor = self.ar_predict_layer(torch.cat([first, x[:, text_length:]], dim=1))
         return logits
 
+    @torch.inference_mode()
+    def text_attention(
+        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, tokens: torch.Tensor, heads: Sequence[Head]
+    ) -> Iterator[FloatArray]:
+        device, dtype = self.ar_predict_layer.weight.device, self.ar_predict_layer.weight.dtype
+        text = self.embed_text(phoneme_ids[None].to(device), bert[None].to(device, dtype))
+        x = torch.cat([text, self.embed_semantic(tokens[None].to(device))], dim=1)
+        mask = prefix_mask(phoneme_ids.shape[0], tokens.shape[0], device)
+        for index, layer in enumerate(self.h):
+            q, k, v = layer.self_attn.project(x)
+            for head in heads:
+                if head.layer == index:
+                    yield attention_to_text(q[0, head.number], k[0, head.number], phoneme_ids.shape[0])
+            if all(head.layer <= index for head in heads):
+                return
+            x = layer.finish(x, layer.self_attn.attend(q, k, v, mask))
+
     def prefill(
         self, phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor, cache: KvCache, slot: int
     ) -> torch.Tensor:
@@ -315,3 +340,19 @@ def prefix_mask(text_length: int, token_length: int, device: torch.device) -> to
     mask = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     mask[:text_length, :text_length] = True
     return mask
+
+
+def attention_to_text(queries: torch.Tensor, keys: torch.Tensor, text_length: int) -> FloatArray:
+    """How much of each token's attention goes to each phoneme, in one head.
+
+    Args:
+        queries, keys: (T, head_dim) of text and tokens, the text first.
+
+    Returns:
+        (T_tokens, T_text) float32; a row adds up to 1 with what goes to the token itself and those before it.
+    """
+    scores = (queries[text_length:] @ keys.T).float() / math.sqrt(queries.shape[1])
+    is_later = torch.ones(scores.shape, dtype=torch.bool, device=scores.device).triu(text_length + 1)
+    attention = scores.masked_fill_(is_later, -math.inf).softmax(dim=1)[:, :text_length]
+    array: FloatArray = attention.cpu().numpy()
+    return array

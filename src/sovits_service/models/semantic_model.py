@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
 
-from sovits_service.models.gpt import GptConfig
+from sovits_service.models.gpt import GptConfig, Head
+from sovits_service.types import FloatArray
 
 Backend = Literal["torch", "onnx"]
 Precision = Literal["float32", "float16", "int8"]
@@ -80,6 +81,23 @@ class SemanticModel(Protocol):
 
     @property
     def precision(self) -> Precision: ...
+
+    def text_attention(
+        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, tokens: torch.Tensor, heads: Sequence[Head]
+    ) -> Iterator[FloatArray]:
+        """Read a finished sequence again, in one pass up to the deepest of these heads.
+
+        Args:
+            phoneme_ids: (T_text,) int64, the prompt's phonemes before the text's.
+            bert: (T_text, 1024) features.
+            tokens: (T_tokens,) int64, the prompt's before those of the speech.
+            heads: in the order of their layers.
+
+        Yields:
+            For each head (T_tokens, T_text) float32: how much of a token's attention goes to each phoneme. The row of a
+            token is that of the query which has the token as its input.
+        """
+        ...
 
     def open_slots(self, slots: int, capacity_tokens: int) -> SemanticSlots:
         """Room for `slots` sequences of up to `capacity_tokens`."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from sovits_service.types import SynthesisRequest
+from sovits_service.types import SynthesisRequest, TimedText
 
 _MAGIC = b"SVC1"
 _DIGEST_BYTES = 16
@@ -23,6 +23,7 @@ class CachedAudio:
     Attributes:
         data: a whole file of `media_type`.
         seed: the one that was used.
+        words, cues: of its text, and fragments of it, with their times, where they were asked for.
     """
 
     data: bytes
@@ -32,6 +33,8 @@ class CachedAudio:
     seed: int
     dropped_characters: int = 0
     warnings: tuple[str, ...] = ()
+    words: tuple[TimedText, ...] = ()
+    cues: tuple[TimedText, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -107,6 +110,8 @@ def cache_key(
         "read_emoji": request.read_emoji,
         "media_type": media_type,
     }
+    if request.timestamps != "none":
+        shape["timestamps"] = request.timestamps
     if request.streaming_mode in (2, 3):
         shape["chunks"] = [request.streaming_mode, request.overlap_tokens, request.min_chunk_tokens]
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":")).encode()
@@ -130,7 +135,11 @@ def unpack_audio(key: str, value: bytes) -> CachedAudio | None:
     try:
         (head_bytes,) = struct.unpack_from("<I", body)
         head: dict[str, Any] = json.loads(body[4 : 4 + head_bytes])
-        audio = CachedAudio(data=body[4 + head_bytes :], **{**head, "warnings": tuple(head.get("warnings", ()))})
+        lists = {
+            "warnings": tuple(head.get("warnings", ())),
+            **{name: tuple(TimedText(*part) for part in head.get(name, ())) for name in ("words", "cues")},
+        }
+        audio = CachedAudio(data=body[4 + head_bytes :], **{**head, **lists})
     except (struct.error, ValueError, TypeError, AttributeError, RecursionError):  # of another version, or another's
         return None
     return audio if _is_plausible(audio) else None
@@ -149,6 +158,18 @@ def _is_plausible(audio: CachedAudio) -> bool:
         and all(type(number) is int and 0 <= number < 2**63 for number in (audio.seed, audio.dropped_characters))
         and len(audio.warnings) <= 64
         and all(type(warning) is str and len(warning) <= 1000 for warning in audio.warnings)
+        and all(_is_plausible_part(part) for part in (*audio.words, *audio.cues))
+    )
+
+
+def _is_plausible_part(part: TimedText) -> bool:
+    return (
+        type(part.text) is str
+        and type(part.start) is type(part.end) is int
+        and 0 <= part.start <= part.end
+        and all(type(value) in (int, float) for value in (part.start_s, part.end_s, part.confidence))
+        and 0 <= part.start_s <= part.end_s < 10**6
+        and 0 <= part.confidence <= 1
     )
 
 

@@ -26,3 +26,8 @@ def phoneme_ids(phonemes: Iterable[str], symbols: SymbolSet) -> tuple[int, ...]:
     ids = symbol_ids(symbols)
     unknown = ids[UNKNOWN]
     return tuple(ids.get(name, unknown) for name in phonemes)
+
+
+def pause_ids(symbols: SymbolSet) -> frozenset[int]:
+    """Ids of the punctuation marks, at which a voice pauses."""
+    return frozenset(phoneme_ids(PUNCTUATION, symbols))

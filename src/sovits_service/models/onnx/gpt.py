@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
 
-from sovits_service.models.gpt import GptConfig, TextToSemantic, prefix_mask
+from sovits_service.models.gpt import GptConfig, Head, TextToSemantic, attention_to_text, prefix_mask
 from sovits_service.models.kv_cache import KvCache
 from sovits_service.models.onnx.quantize import BLOCK
-from sovits_service.models.onnx.sessions import open_session
+from sovits_service.models.onnx.sessions import SESSION_ERRORS, open_session
+from sovits_service.types import FloatArray
 
 GraphPrecision = Literal["float32", "int8"]
 
 CONFIG, DECODE, PREFILL, PROOF = "config.json", "decode.onnx", "prefill.onnx", "proof.onnx"
-FORMAT = 2  # of the graphs: another number, and kept ones are built anew
+FORMAT = 3  # of the graphs: another number, and kept ones are built anew
 _CPU = torch.device("cpu")
 _HIDDEN = -1e30  # added to the score of a key that a query may not look at
 _PROOF_TOKENS = 4
@@ -57,7 +59,7 @@ class OnnxGpt:
     """The graphs of one GPT, opened.
 
     Args:
-        folder: what `write_graphs` has written; nothing of it is needed afterwards.
+        folder: what `write_graphs` has written; it may be deleted afterwards.
         precision: that the graphs were written in.
         threads: that a step may use.
 
@@ -72,6 +74,38 @@ class OnnxGpt:
         self.precision = precision
         self.decoder = open_session(folder / DECODE, threads)
         self.prefiller = open_session(folder / PREFILL, threads)
+        self._folder, self._threads = folder, threads
+        self._beginning: tuple[int, onnxruntime.InferenceSession] | None = None
+
+    @torch.inference_mode()
+    def text_attention(
+        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, tokens: torch.Tensor, heads: Sequence[Head]
+    ) -> Iterator[FloatArray]:
+        # A prefill that takes the spoken tokens for a prompt, as far as these outputs.
+        layers = sorted({head.layer for head in heads})
+        names = [f"{part}_{layer}" for layer in layers for part in ("queries", "keys")]
+        session = self._session_up_to(max(layers))
+        found = iter(session.run(names, prefill_inputs(phoneme_ids, bert, tokens)))
+        for layer, queries, keys in zip(layers, found, found, strict=True):
+            queries = torch.from_numpy(queries).view(queries.shape[0], self.config.heads, -1)
+            keys = torch.from_numpy(keys[0])
+            for head in heads:
+                if head.layer == layer:
+                    yield attention_to_text(queries[:, head.number], keys[head.number], phoneme_ids.shape[0])
+
+    def _session_up_to(self, layer: int) -> onnxruntime.InferenceSession:
+        """The prefill as far as a layer's attention, with the weights of these layers alone."""
+        if layer == self.config.layers - 1:
+            return self.prefiller
+        if self._beginning is None or self._beginning[0] != layer:
+            from sovits_service.models.onnx.beginning import open_beginning
+
+            try:
+                session = open_beginning(self._folder / PREFILL, layer, self._threads)
+            except SESSION_ERRORS + (OSError,):  # noqa: RUF005 - mypy takes no star here
+                session = self.prefiller  # the folder may be gone; the whole prefill says the same, later
+            self._beginning = layer, session
+        return self._beginning[1]
 
     def open_slots(self, slots: int, capacity_tokens: int) -> OnnxSlots:
         return OnnxSlots(self.config, self.decoder, self.prefiller, slots, capacity_tokens)
@@ -121,15 +155,7 @@ class OnnxSlots:
     def prefill(
         self, phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor, slot: int
     ) -> torch.Tensor:
-        visible = prefix_mask(phoneme_ids.shape[0], prompt_tokens.shape[0], _CPU)
-        mask = torch.zeros(visible.shape).masked_fill_(~visible, _HIDDEN)
-        inputs = {
-            "phoneme_ids": phoneme_ids.numpy(),
-            "bert": bert.numpy(),
-            "prompt_tokens": prompt_tokens.numpy(),
-            "mask": mask[None, None].numpy(),
-        }
-        logits, *entries = self._prefiller.run(self._outputs, inputs)
+        logits, *entries = self._prefiller.run(self._outputs, prefill_inputs(phoneme_ids, bert, prompt_tokens))
         for index in range(self._config.layers):
             keys, values = entries[2 * index : 2 * index + 2]
             self.cache.write_prefix(index, slot, torch.from_numpy(keys[0]), torch.from_numpy(values[0]))
@@ -174,6 +200,20 @@ class OnnxSlots:
                 binding.bind_input(f"{part}_{index}", *place)
                 binding.bind_output(f"new_{part}_{index}", *place)
         return step
+
+
+def prefill_inputs(
+    phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor
+) -> dict[str, npt.NDArray[Any]]:
+    """What the graph of a prefill takes."""
+    visible = prefix_mask(phoneme_ids.shape[0], prompt_tokens.shape[0], _CPU)
+    mask = torch.zeros(visible.shape).masked_fill_(~visible, _HIDDEN)
+    return {
+        "phoneme_ids": phoneme_ids.numpy(),
+        "bert": bert.numpy(),
+        "prompt_tokens": prompt_tokens.numpy(),
+        "mask": mask[None, None].numpy(),
+    }
 
 
 def rows_are_independent(folder: Path, threads: int, slots: int) -> bool:

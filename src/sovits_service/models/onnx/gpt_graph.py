@@ -41,7 +41,7 @@ def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Pat
     weights = WeightsFile(folder / WEIGHTS)
     try:
         GptGraph(state, config, decode, GraphBuilder(weights)).decode().save(folder / DECODE)
-        GptGraph(state, config, prefill, GraphBuilder(weights)).prefill().save(folder / PREFILL)
+        GptGraph(state, config, prefill, GraphBuilder(weights)).prefill(has_queries=True).save(folder / PREFILL)
         one_layer = replace(config, layers=1)
         GptGraph(state, one_layer, decode, GraphBuilder(weights)).decode().save(folder / PROOF)
     finally:
@@ -99,12 +99,13 @@ class GptGraph:
         self._predict(x)
         return graph
 
-    def prefill(self) -> GraphBuilder:
+    def prefill(self, *, has_queries: bool = False) -> GraphBuilder:
         """Text and prompt of one sequence, T entries together.
 
         Inputs: `phoneme_ids` (T_text,) int64; `bert` (T_text, 1024); `prompt_tokens` (T_prompt,) int64; `mask`
         (1, 1, T, T) float32, 0 where a query (row) may look at a key and very negative elsewhere. Outputs: `logits`
-        (1, vocab) of the first token; `keys_N` and `values_N` (1, heads, T, head_dim).
+        (1, vocab) of the first token; `keys_N` and `values_N` (1, heads, T, head_dim); with `has_queries` also
+        `queries_N` (T, width), for who wants to know where a head looks.
         """
         graph, config = self._graph, self._config
         ids, prompt = graph.input("phoneme_ids", INT64, ["T_text"]), graph.input("prompt_tokens", INT64, ["T_prompt"])
@@ -117,7 +118,9 @@ class GptGraph:
         whole = graph.constant("whole", np.array([1, -1, config.width]))
         shape: list[int | str] = [1, config.heads, "T", config.width // config.heads]
         for index in range(config.layers):
-            parts = [f"{name}_in_{index}" for name in ("q", "k", "v")]
+            parts = [f"queries_{index}", *(f"{name}_in_{index}" for name in ("k", "v"))]
+            if has_queries:
+                graph.output(parts[0], FLOAT, ["T", config.width])
             graph.op("Split", [self._project(x, index)], parts, axis=1, num_outputs=3)
             outputs = [f"{name}_{index}" for name in ("keys", "values")]
             for name in outputs:

@@ -21,8 +21,12 @@ SESSION_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(graph: Path | bytes, threads: int, weights_folder: Path | None = None) -> onnxruntime.InferenceSession:
     """A session on the CPU.
+
+    Args:
+        graph: a file, or what it holds.
+        weights_folder: of a graph that is no file.
 
     Raises:
         SESSION_ERRORS: the graph cannot be run here.
@@ -37,4 +41,7 @@ def open_session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options.enable_mem_pattern = False
     # Threads that wait in a loop take the cores that torch decodes waves on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(graph), options, providers=[CPU])
+    if weights_folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_folder))
+    source = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(source, options, providers=[CPU])

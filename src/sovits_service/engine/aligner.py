@@ -1,0 +1,157 @@
+"""A finished sequence in, its alignment out: which heads of a GPT read along, and one pass over text and tokens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Row
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sovits_service.engine.alignment import Alignment, align, head_score, loudness_db, monotonic_path, pause_score
+from sovits_service.models.gpt import Head
+from sovits_service.models.semantic_model import SemanticModel
+from sovits_service.types import FloatArray, ReferenceAudio, Segment
+
+log = logging.getLogger(__name__)
+_SURE = 0.35  # of a head's score; those of weights that were never trained have 0.1 at most
+_NEARLY = 0.85  # of the best score: such heads are as good, and one of a lower layer costs less
+_MOST_HEADS = 4
+_ATTEMPTS = 3  # to find a head, where none was sure
+_LEAST_PHONEMES = 8  # of clip and text each, from which a head is told
+
+RememberHeads = Callable[[Row[tuple[int, int]]], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """What was spoken, after what.
+
+    Attributes:
+        bert: (T_text, 1024) features of all phonemes, the prompt's first.
+        prompt: what the reference says; None without a prompt.
+        prompt_tokens: (T_prompt,) int64, none without a prompt.
+        tokens: of the segment, without the end token.
+        reference: the clip that the prompt's tokens are of.
+    """
+
+    segment: Segment
+    bert: torch.Tensor
+    prompt: Segment | None
+    prompt_tokens: torch.Tensor
+    tokens: Row[int]
+    reference: ReferenceAudio | None = None
+
+
+class AlignmentSource(Protocol):
+    """Tells when the phonemes of an utterance are said."""
+
+    def align(self, utterance: Utterance) -> Alignment | None:
+        """None where it cannot be told."""
+        ...
+
+
+class Aligner:
+    """Aligns by the attention of a GPT (`AlignmentSource`). Safe to call from threads.
+
+    Which heads read along differs from checkpoint to checkpoint. They are chosen with the first utterance that has a
+    prompt: its clip, with what it says, and its speech are two texts whose tokens are known.
+
+    Args:
+        model: of which the attention is.
+        pause_ids: phoneme ids of punctuation marks.
+        heads: (layer, index) that were chosen before; none: they are still to be chosen.
+        remember: is given heads that were chosen, to keep them.
+    """
+
+    def __init__(
+        self,
+        model: SemanticModel,
+        pause_ids: frozenset[int],
+        heads: Row[tuple[int, int]] = (),
+        remember: RememberHeads | None = None,
+    ) -> None:
+        self._model = model
+        self._pause_ids = pause_ids
+        self._heads = [Head(*head) for head in heads]
+        self._remember = remember
+        self._attempts = 0
+        self._lock = threading.Lock()
+
+    @property
+    def heads(self) -> list[Head]:
+        """Those that read along; none where they are not known."""
+        return list(self._heads)
+
+    def align(self, utterance: Utterance) -> Alignment | None:
+        """When the phonemes of a fragment are said; None where no head of this model says so."""
+        if not utterance.tokens:
+            return None
+        with self._lock:
+            if not self._heads:
+                self._choose(utterance)
+            heads = self._heads
+        if not heads:
+            return None
+        attention = np.mean(list(self._attention(utterance, heads)), axis=0)
+        rows, columns = utterance.prompt_tokens.shape[0], _prompt_phonemes(utterance)
+        own = attention[rows:]
+        return align(own[:, columns:], own[:, :columns].sum(axis=1))
+
+    def _attention(self, utterance: Utterance, heads: Row[Head]) -> Iterator[FloatArray]:
+        """For each head (T_prompt + T, T_prompt_text + P)."""
+        prompt_ids = utterance.prompt.phoneme_ids if utterance.prompt else ()
+        ids = torch.tensor(prompt_ids + utterance.segment.phoneme_ids, dtype=torch.int64)
+        tokens = torch.cat([utterance.prompt_tokens.cpu(), torch.tensor(list(utterance.tokens), dtype=torch.int64)])
+        return self._model.text_attention(ids, utterance.bert, tokens, heads)
+
+    def _choose(self, utterance: Utterance) -> None:
+        """Find the heads by an utterance, where it can tell."""
+        if self._attempts >= _ATTEMPTS or utterance.prompt is None or utterance.reference is None:
+            return
+        if min(_prompt_phonemes(utterance), len(utterance.segment.phoneme_ids)) < _LEAST_PHONEMES:
+            return
+        self._attempts += 1
+        config = self._model.config
+        heads = [Head(layer, index) for layer in range(config.layers) for index in range(config.heads)]
+        scores = {
+            head: self._score(attention, utterance)
+            for head, attention in zip(heads, self._attention(utterance, heads), strict=True)
+        }
+        self._heads = best_heads(scores)
+        log.info("alignment_heads: %s", [tuple(head) for head in self._heads] or "none is sure")
+        if self._heads and self._remember is not None:
+            self._remember([(head.layer, head.number) for head in self._heads])
+
+    def _score(self, attention: FloatArray, utterance: Utterance) -> float:
+        assert utterance.prompt is not None
+        assert utterance.reference is not None
+        rows, columns = utterance.prompt_tokens.shape[0], _prompt_phonemes(utterance)
+        clip, speech = attention[:rows, :columns], attention[rows:, columns:]
+        score = (head_score(clip) + head_score(speech)) / 2
+        if score < _SURE:
+            return score
+        path = monotonic_path(np.log(clip / np.maximum(clip.sum(axis=1, keepdims=True), 1e-9) + 1e-3))
+        is_pause = np.isin(utterance.prompt.phoneme_ids, list(self._pause_ids))
+        reference = utterance.reference
+        level = loudness_db(reference.samples, reference.sample_rate_hz, rows)
+        return score * pause_score(path, is_pause, level)
+
+
+def best_heads(scores: dict[Head, float]) -> list[Head]:
+    """Those that are sure and nearly as good as the best, of the lowest layer that has one; none where none is sure."""
+    best = max(scores.values(), default=0.0)
+    if best < _SURE:
+        return []
+    good = {head: score for head, score in scores.items() if score >= _NEARLY * best}
+    lowest = min(head.layer for head in good)
+    of_layer = sorted((head for head in good if head.layer == lowest), key=lambda head: -good[head])
+    return sorted(of_layer[:_MOST_HEADS])
+
+
+def _prompt_phonemes(utterance: Utterance) -> int:
+    return len(utterance.prompt.phoneme_ids) if utterance.prompt else 0

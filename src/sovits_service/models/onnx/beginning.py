@@ -1,0 +1,40 @@
+"""A prefill's graph in, a session of its first layers out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from sovits_service.models.onnx.sessions import open_session
+
+
+def open_beginning(graph: Path, layer: int, threads: int) -> onnxruntime.InferenceSession:
+    """The graph as far as the attention of a layer.
+
+    Args:
+        graph: of a prefill, with its weights beside it.
+        layer: the last whose queries and keys are outputs.
+
+    Raises:
+        OSError: the file is gone.
+        SESSION_ERRORS: the graph cannot be run here.
+    """
+    model = onnx.load(str(graph), load_external_data=False)
+    wanted = {f"{part}_{index}" for index in range(layer + 1) for part in ("queries", "keys")}
+    needed, nodes = set(wanted), []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    nodes.reverse()
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    part.graph.ClearField("node")
+    part.graph.node.extend(nodes)
+    for field, names in (("output", wanted), ("initializer", needed), ("input", needed)):
+        kept = [value for value in getattr(model.graph, field) if value.name in names]
+        part.graph.ClearField(field)
+        getattr(part.graph, field).extend(kept)
+    return open_session(part.SerializeToString(), threads, graph.parent)
