@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sovits_service.batch import BatchLine
     from sovits_service.service import SpeechService
     from sovits_service.settings import ServiceSettings, TtsSettings
+    from sovits_service.types import TimedText
 
 _COMMANDS = ("serve", "say", "read", "voices", "download", "check", "export")
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("--speed", type=float, help="default: 1, or the voice's own")
     say.add_argument("--seed", type=int, help="default: another one each time")
     say.add_argument("-o", "--out", type=Path, metavar="FILE", help="its ending gives the format (default: out.wav)")
+    say.add_argument("--subtitles", metavar="FORMAT", help="a file of srt, vtt or lrc beside the sound of one text")
     say.add_argument("--out-dir", type=Path, metavar="DIR", help="where the files of --file go (default: wavs)")
     say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
@@ -197,6 +199,8 @@ def _say(args: argparse.Namespace) -> int:
         raise InvalidRequestError("--out-dir goes with --file; for one text give -o FILE")
     if args.file is not None and args.out is not None:
         raise InvalidRequestError("-o goes with one text; for --file give --out-dir DIR")
+    if args.subtitles and args.file is not None:
+        raise InvalidRequestError("--subtitles goes with one text, not with --file")
     if args.jobs < 1:
         raise InvalidRequestError("--jobs must be 1 or more")
     lines = read_lines(args.file) if args.file is not None else []
@@ -226,8 +230,15 @@ async def _say_text(args: argparse.Namespace, tts: TtsSettings, settings: Servic
 
     out = args.out or Path("out.wav")
     async with _running_service(tts, settings) as service:
-        data, duration_s = await _speak(service, args, settings, out.suffix.removeprefix("."), args.text)
+        cues: list[TimedText] = []
+        media_type = out.suffix.removeprefix(".")
+        data, duration_s = await _speak(service, args, settings, media_type, args.text, cues=cues)
     write_atomic(out, data)
+    if args.subtitles:
+        from sovits_service.text.subtitles import write_subtitles
+
+        form = args.subtitles.lower()
+        write_atomic(out.with_suffix(f".{form}"), write_subtitles(cues, form).encode())
     print(f"{out}: {duration_s:.1f} s")
     return 0
 
@@ -273,8 +284,9 @@ async def _speak(
     text: str,
     lang: str | None = None,
     voice_id: str | None = None,
+    cues: list[TimedText] | None = None,
 ) -> tuple[bytes, float]:
-    """The file of a text and its duration in seconds."""
+    """The file of a text and its duration in seconds; `cues` is given the fragments with their times."""
     import numpy as np
 
     from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
@@ -282,11 +294,14 @@ async def _speak(
 
     voice = await service.get_voice(voice_id or args.voice)
     fields = {"text": text, "text_lang": lang or args.lang, "voice_id": voice.voice_id}
-    options = {"speed_factor": args.speed, "seed": args.seed}
+    options = {"speed_factor": args.speed, "seed": args.seed, "subtitles": args.subtitles}
     parsed = parse_tts({**fields, **options}, version=service.version, voice=voice)
     check_limits(parsed, settings)
     synthesis = await service.synthesize(to_synthesis_request(parsed, timeout_s=settings.timeout_s))
-    samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
+    chunks = [chunk async for chunk in synthesis.chunks]
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    if cues is not None:
+        cues += [chunk.cue for chunk in chunks if chunk.cue is not None]
     data = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
     return data, len(samples) / synthesis.sample_rate_hz
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -150,13 +150,14 @@ class Answers:
         synthesis = await self._service.synthesize(wanted, deadline)
         self._note_first_audio(wanted, timings)
         async with contextlib.aclosing(synthesis.chunks) as chunks:
-            pieces: list[FloatArray] = [chunk.samples async for chunk in chunks]
+            told = [chunk async for chunk in chunks]
+        pieces = [chunk.samples for chunk in told]
         timings.mark("synthesis")
         head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
         duration_s = _duration_s(sum(map(len, pieces)), head.sample_rate_hz)
         self._note_speech(duration_s, time.perf_counter() - started_s)
         encoding_s = time.perf_counter()
-        audio = await asyncio.to_thread(_encode, pieces, head, media_type)
+        audio = _with_words(await asyncio.to_thread(_encode, pieces, head, media_type), told)
         timings.add("encode", time.perf_counter() - encoding_s)
         return audio
 
@@ -166,19 +167,21 @@ class Answers:
         started_s = time.perf_counter()
         synthesis = await self._service.synthesize(wanted, deadline)
         head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
-        pieces: list[FloatArray] = []  # kept for the cache alone
+        kept: list[AudioChunk] = []  # for the cache alone
         samples = 0
         async with contextlib.aclosing(synthesis.chunks) as chunks:
             yield head
             async for chunk in chunks:
                 samples += len(chunk.samples)
                 if place is not None:
-                    pieces.append(chunk.samples)
+                    kept.append(chunk)
                 yield chunk
         self._note_speech(_duration_s(samples, head.sample_rate_hz), time.perf_counter() - started_s)
         if place is not None:
             # Before the stream ends, so that whoever asks after the last byte finds it.
-            await self._keep(place, wanted, await asyncio.to_thread(_encode, pieces, head, media_type))
+            pieces = [chunk.samples for chunk in kept]
+            audio = await asyncio.to_thread(_encode, pieces, head, media_type)
+            await self._keep(place, wanted, _with_words(audio, kept))
 
     async def _keep(self, place: CachePlace, wanted: SynthesisRequest, audio: CachedAudio) -> None:
         if self._service.results is None:
@@ -211,6 +214,11 @@ def _duration_s(samples: int, sample_rate_hz: int) -> float:
     if not samples:
         raise SynthesisError(_NO_AUDIO)
     return samples / sample_rate_hz
+
+
+def _with_words(audio: CachedAudio, chunks: Sequence[AudioChunk]) -> CachedAudio:
+    words = tuple(word for chunk in chunks for word in chunk.words)
+    return replace(audio, words=words, cues=tuple(chunk.cue for chunk in chunks if chunk.cue is not None))
 
 
 def _encode(pieces: list[FloatArray], head: StreamHead, media_type: str) -> CachedAudio:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -13,6 +13,8 @@ from sovits_service.api.deps import ApiContext, context_of, named_voice, owner_o
 from sovits_service.api.inline import has_inline_references, keep_inline_references
 from sovits_service.api.schemas import TtsFields, check_limits, emotion_warnings, parse_tts, to_synthesis_request
 from sovits_service.api.speech import Delivery, promised, speak
+from sovits_service.api.timed import SpeechEvents
+from sovits_service.errors import InvalidRequestError
 from sovits_service.storage.references import UploadDetails
 from sovits_service.types import SynthesisRequest
 
@@ -91,8 +93,15 @@ async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: t
         use_cache=fields.cache,
         as_link=fields.response == "url",
         warnings=(*warnings, *asked.warnings),
+        subtitles=fields.subtitles,
     )
-    return promised(delivery) if unread else await speak(request, asked.wanted, delivery, client)
+    if asked.wanted.timestamps != "none" and asked.wanted.streaming_mode and fields.response != "url":
+        if fields.subtitles:
+            raise InvalidRequestError(
+                "subtitles are of a whole answer: leave streaming_mode out, or ask for timestamps"
+            )
+        delivery = replace(delivery, content_type="text/event-stream", shape_chunk=SpeechEvents, use_cache=False)
+    return promised(delivery, asked.wanted) if unread else await speak(request, asked.wanted, delivery, client)
 
 
 async def _what_was_said(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:

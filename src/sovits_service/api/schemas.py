@@ -18,7 +18,17 @@ from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.voice_template import DEFAULT_FIELDS
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
-from sovits_service.types import SPLIT_METHODS, ModelVersion, SamplingParams, SplitMethod, SynthesisRequest, Voice
+from sovits_service.text.subtitles import SUBTITLE_FORMATS
+from sovits_service.types import (
+    SPLIT_METHODS,
+    TIMESTAMPS,
+    ModelVersion,
+    SamplingParams,
+    SplitMethod,
+    SynthesisRequest,
+    Timestamps,
+    Voice,
+)
 
 _ECHO_CHARACTERS = 32
 _MAX_PATHS = 1000  # the settings say how many are really accepted
@@ -113,6 +123,8 @@ class TtsFields(BaseModel):
     min_chunk_length: Whole = Field(16, ge=1, le=1000, description="Tokens, in streaming modes 2 and 3.")
     sample_steps: Whole = Field(32, ge=1, le=200, description="v3 and v4 only.")
     super_sampling: Flag = Field(False, description="v3 only.")
+    timestamps: Text = Field("none", description="none, word, char or phoneme: JSON with the times of each.")
+    subtitles: Text = Field("", description="srt, vtt or lrc: JSON with a subtitle file beside the audio.")
     cache: Flag | None = Field(None, description="Keep or reuse the answer; by default with a fixed seed alone.")
     response: Text = Field("audio", description="audio, or url for a link to the file that expires.")
     timeout_s: Real | None = Field(None, gt=0.0, description="A deadline shorter than the service's own.")
@@ -147,6 +159,20 @@ class TtsFields(BaseModel):
     def _known_response(cls, value: str) -> str:
         if value.lower() not in ("audio", "url"):
             raise PydanticCustomError("response", "must be audio or url")
+        return value.lower()
+
+    @field_validator("timestamps", mode="after")
+    @classmethod
+    def _known_timestamps(cls, value: str) -> str:
+        if value.lower() not in TIMESTAMPS:
+            raise PydanticCustomError("timestamps", "must be none, word, char or phoneme")
+        return value.lower()
+
+    @field_validator("subtitles", mode="after")
+    @classmethod
+    def _known_subtitles(cls, value: str) -> str:
+        if value and value.lower() not in SUBTITLE_FORMATS:
+            raise PydanticCustomError("subtitles", "must be srt, vtt or lrc")
         return value.lower()
 
     @field_validator("text_split_method", mode="after")
@@ -322,6 +348,9 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
         prompt_lang=fields.prompt_lang,
         split_method=cast("SplitMethod", fields.text_split_method),
         read_emoji=fields.read_emoji,
+        timestamps=cast(
+            "Timestamps", "word" if fields.subtitles and fields.timestamps == "none" else fields.timestamps
+        ),
         sampling=SamplingParams(
             top_k=fields.top_k if fields.top_k > 0 else _NO_TOP_K,
             top_p=min(fields.top_p, 1.0),

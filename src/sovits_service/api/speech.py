@@ -18,6 +18,7 @@ from sovits_service.api.deps import ApiContext, context_of, until_gone
 from sovits_service.api.links import own_address
 from sovits_service.api.middleware import RequestTimings, timings_of
 from sovits_service.api.stored import asks_for_part, file_response
+from sovits_service.api.timed import Shape, ShapeChunk, timed_answer
 from sovits_service.audio.encode import StreamEncoder, content_type, stream_encoder
 from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError
@@ -42,6 +43,9 @@ class Delivery:
         warnings: about the request, for the headers.
         link_base: what a link to this service begins with, where the client says so itself.
         content_type: of the answer, where it is not that of the media type.
+        subtitles: their format, of an answer with timestamps; empty leaves them out.
+        shape: makes the JSON of a whole answer with timestamps; None takes that of `/tts`.
+        shape_chunk: makes what is sent of a stream, by its encoder; None sends the bytes as they are.
     """
 
     media_type: str
@@ -51,6 +55,9 @@ class Delivery:
     warnings: tuple[str, ...] = ()
     content_type: str = ""
     link_base: str = ""
+    subtitles: str = ""
+    shape: Shape | None = None
+    shape_chunk: Callable[[StreamEncoder], ShapeChunk] | None = None
 
 
 async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
@@ -86,18 +93,19 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
         wanted = place.wanted
     if kept is not None:
         timings.mark("cache")
-        return await _hand_over(request, kept, delivery, "hit", is_kept=True)
+        return await _hand_over(request, kept, delivery, "hit", wanted, is_kept=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(await context.access.synthesis_slot(client))
         if request.method == "HEAD":
             await context.service.check(wanted, deadline)
-            return promised(delivery)
-        wants_part = place is not None and asks_for_part(request)
+            return promised(delivery, wanted)
+        is_timed = wanted.timestamps != "none"
+        wants_part = place is not None and asks_for_part(request) and not is_timed
         if wanted.streaming_mode == 0 or delivery.as_link or wants_part:
             making = answers.whole(wanted, delivery.media_type, place, deadline, timings)
             audio, state = await until_gone(request.receive, making)
             kept = await answers.look_up(place) if wants_part else None
-            return await _hand_over(request, kept or audio, delivery, state, is_kept=kept is not None)
+            return await _hand_over(request, kept or audio, delivery, state, wanted, is_kept=kept is not None)
         items, state = answers.stream(wanted, delivery.media_type, place, deadline)
         beginning = _begin(context, wanted, delivery, items, timings)
         stream = await until_gone(request.receive, beginning)
@@ -106,9 +114,11 @@ async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery,
         return stream
 
 
-def promised(delivery: Delivery) -> Response:
+def promised(delivery: Delivery, wanted: SynthesisRequest) -> Response:
     """What HEAD answers where the speech is not there yet."""
-    media_type = "application/json" if delivery.as_link else content_type(delivery.media_type)
+    media_type = content_type(delivery.media_type)
+    if delivery.as_link or wanted.timestamps != "none":
+        media_type = "application/json"
     response = Response(media_type=media_type)
     del response.headers["content-length"]  # nobody knows
     return response
@@ -134,13 +144,27 @@ def _require_links(request: Request, delivery: Delivery) -> None:
 
 
 async def _hand_over(
-    request: Request, audio: CachedAudio, delivery: Delivery, state: CacheState, *, is_kept: bool
+    request: Request,
+    audio: CachedAudio,
+    delivery: Delivery,
+    state: CacheState,
+    wanted: SynthesisRequest,
+    *,
+    is_kept: bool,
 ) -> Response:
     context = context_of(request)
+    url = ""
     if delivery.as_link:
         url = await context.answers.link(audio, context.settings.objects.link_ttl_s)
         if url.startswith("/"):
             url = (delivery.link_base or own_address(request, context.settings)) + url
+    warnings = (*delivery.warnings, *audio.warnings)
+    head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, warnings)
+    if wanted.timestamps != "none":
+        shaped = delivery.shape(audio, wanted) if delivery.shape else None
+        content = shaped or timed_answer(audio, wanted, delivery.subtitles, url)
+        return JSONResponse(content, headers={**_headers(head, timings_of(request)), "X-Cache": state})
+    if delivery.as_link:
         body = {
             "url": url,
             "duration_s": audio.duration_s,
@@ -149,8 +173,6 @@ async def _hand_over(
         }
         headers = {"X-Cache": state, "X-Seed": str(audio.seed), **_warning_header(delivery.warnings)}
         return JSONResponse(body, headers=headers)
-    warnings = (*delivery.warnings, *audio.warnings)
-    head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, warnings)
     return file_response(
         request,
         audio.data,
@@ -173,7 +195,7 @@ async def _begin(
         assert isinstance(head, StreamHead)
         head = dataclasses.replace(head, warnings=(*delivery.warnings, *head.warnings))
         encoder = await asyncio.to_thread(delivery.encoder, delivery.media_type, head.sample_rate_hz)
-        body = _encoded(items, encoder, timings)
+        body = _encoded(items, encoder, timings, delivery.shape_chunk and delivery.shape_chunk(encoder))
         first, is_last = await anext(body)
     except BaseException:
         await items.aclose()
@@ -192,20 +214,27 @@ async def _begin(
 Piece = tuple[bytes, bool]  # bytes of a stream, and whether they are the last of them
 
 
-async def _encoded(items: SpeechItems, encoder: StreamEncoder, timings: RequestTimings) -> AsyncGenerator[Piece, None]:
+async def _encoded(
+    items: SpeechItems, encoder: StreamEncoder, timings: RequestTimings, shape: ShapeChunk | None
+) -> AsyncGenerator[Piece, None]:
     """The pieces of a stream; it owns the items, whose work ends when this is closed."""
+    shape = shape or _as_it_is
     async with contextlib.aclosing(items):
         head, has_ended = encoder.start(), False
         async for item in items:
             assert isinstance(item, AudioChunk)
-            data, head = head + await asyncio.to_thread(encoder.encode, item.samples), b""
+            data, head = shape(head + await asyncio.to_thread(encoder.encode, item.samples), item), b""
             if item.is_last:
                 timings.mark("synthesis")
-                data, has_ended = data + await asyncio.to_thread(encoder.finish), True
+                data, has_ended = data + shape(await asyncio.to_thread(encoder.finish), None), True
             yield data, item.is_last
         if not has_ended:
             timings.mark("synthesis")
-            yield await asyncio.to_thread(encoder.finish), True
+            yield shape(await asyncio.to_thread(encoder.finish), None), True
+
+
+def _as_it_is(data: bytes, chunk: AudioChunk | None) -> bytes:
+    return data
 
 
 class SpeechStream(Response):

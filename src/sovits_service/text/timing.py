@@ -10,8 +10,10 @@ from itertools import groupby
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.types import AudioChunk, PhonemeTimes, Segment, SymbolSet, TimedText, Timestamps
 
-# Written without spaces between words: a character, or what is read as one, such as 2024年, stands for itself.
+# Written without spaces between words: a character, or what is read as one, stands for itself.
 _UNSPACED = re.compile(r"[\u3005-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+# A figure and what is counted are one word: 2024年, 3点.
+_COUNTED = frozenset("年月日号號点點时時分秒元块塊岁歲度")
 _SAID = re.compile(r"[^\W_]")
 
 
@@ -119,6 +121,8 @@ def _joined(text: str, found: Sequence[_Part]) -> list[_Part]:
 
 def _is_one_word(text: str, last: _Part, part: _Part) -> bool:
     if part.start < last.end:
+        return True
+    if text[last.end - 1].isdigit() and part.start == last.end and text[part.start : part.end] in _COUNTED:
         return True
     between = text[last.end : part.start]
     if any(not (character in "'’-_@." or character.isalnum()) for character in between):

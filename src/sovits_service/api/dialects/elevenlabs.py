@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +18,12 @@ from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.say import understand
 from sovits_service.api.schemas import echo
 from sovits_service.api.speech import Delivery, speak
+from sovits_service.api.timed import character_times
 from sovits_service.api.voice_names import find_voice
 from sovits_service.audio.encode import StreamEncoder, rated_encoder
 from sovits_service.errors import InvalidRequestError
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
-from sovits_service.types import Voice
+from sovits_service.types import AudioChunk, TimedText, Voice
 
 router = APIRouter(include_in_schema=False, tags=["speech"])
 
@@ -117,6 +120,64 @@ async def convert(request: Request) -> Response:
     )
     wanted = replace(asked.wanted, streaming_mode=asked.wanted.streaming_mode or 1)
     return await speak(request, wanted, delivery, client)
+
+
+@router.post("/v1/text-to-speech/{voice_id}/with-timestamps")
+@router.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps")
+async def convert_with_timestamps(request: Request) -> Response:
+    """Says a text, and when each of its characters is said: one JSON object, or one a line as sentences are made."""
+    context = context_of(request)
+    client = await context.access.authorize(request, "synth")
+    raw = await read_fields(request)
+    chosen = output_format(request.query_params.get("output_format") or str(raw.get("output_format") or ""))
+    require_ready(context.service)
+    voice, warnings = await find_voice(context, request.path_params["voice_id"])
+    asked = await understand(context, {**speech_fields(raw, voice), "timestamps": "char"}, client)
+    lines = TimedLines(asked.wanted.text, is_stream="/stream/" in request.url.path)
+    delivery = Delivery(
+        "wav",
+        use_cache=False,
+        encoder=lambda _, sample_rate_hz: chosen.encoder(sample_rate_hz),
+        warnings=(*warnings, *asked.warnings),
+        content_type="application/json",
+        shape_chunk=lambda _: lines,
+    )
+    wanted = replace(asked.wanted, streaming_mode=asked.wanted.streaming_mode or 1)
+    return await speak(request, wanted, delivery, client)
+
+
+class TimedLines:
+    """ElevenLabs' JSON of audio and the times of its characters: an object for each fragment, or one for all.
+
+    Args:
+        text: that is said.
+        is_stream: whether objects are sent as fragments end.
+    """
+
+    def __init__(self, text: str, *, is_stream: bool) -> None:
+        self._text = text
+        self._is_stream = is_stream
+        self._data = b""
+        self._parts: list[TimedText] = []
+        self._start = 0
+
+    def __call__(self, data: bytes, chunk: AudioChunk | None) -> bytes:
+        self._data += data
+        if chunk is not None:
+            self._parts += chunk.words
+        if chunk is not None and not (self._is_stream and chunk.is_fragment_end):
+            return b""
+        if not self._data:
+            return b""
+        alignment = character_times(self._text, self._parts, self._start)
+        content = {
+            "audio_base64": base64.b64encode(self._data).decode(),
+            "alignment": alignment,
+            "normalized_alignment": alignment,
+        }
+        self._start = max([self._start, *(part.end for part in self._parts)])
+        self._data, self._parts = b"", []
+        return json.dumps(content, ensure_ascii=False).encode() + b"\n"
 
 
 @router.get("/v1/voices")

@@ -23,12 +23,13 @@ from sovits_service.api.routes.voices import checked_details
 from sovits_service.api.say import understand
 from sovits_service.api.schemas import Real, Text, describe_problem
 from sovits_service.api.speech import Delivery, speak
+from sovits_service.api.timed import ShapeChunk, word_fields
 from sovits_service.api.uploads import receive_clip
 from sovits_service.api.voice_names import find_voice
 from sovits_service.audio.encode import StreamEncoder, pcm_stream_encoder, stream_encoder
 from sovits_service.errors import InvalidRequestError, UnknownModelError
 from sovits_service.storage.references import UploadDetails
-from sovits_service.types import SEMANTIC_TOKENS_PER_SECOND, FloatArray, Voice
+from sovits_service.types import SEMANTIC_TOKENS_PER_SECOND, AudioChunk, FloatArray, Voice
 
 router = APIRouter(tags=["speech"])
 
@@ -92,8 +93,12 @@ async def create_speech(request: Request) -> Response:
     said = await understand(context, fields, client)
     warnings = (*warnings, *said.warnings)
     if not is_pcm and not is_sse:
-        delivery = Delivery(said.fields.media_type, use_cache=said.fields.cache, warnings=warnings)
+        delivery = Delivery(
+            said.fields.media_type, use_cache=said.fields.cache, warnings=warnings, subtitles=said.fields.subtitles
+        )
         return await speak(request, said.wanted, delivery, client)
+    if said.wanted.timestamps != "none" and (not is_sse or said.fields.subtitles):
+        raise InvalidRequestError("timestamps and subtitles do not go into this stream; ask for response_format wav")
     encoder = _pcm_encoder if is_pcm else stream_encoder
 
     def events(media_type: str, sample_rate_hz: int) -> StreamEncoder:
@@ -105,6 +110,7 @@ async def create_speech(request: Request) -> Response:
         encoder=events if is_sse else encoder,
         warnings=warnings,
         content_type="text/event-stream" if is_sse else "",
+        shape_chunk=_with_words if is_sse and said.wanted.timestamps != "none" else None,
     )
     wanted = replace(said.wanted, streaming_mode=said.wanted.streaming_mode or 1)
     return await speak(request, wanted, delivery, client)
@@ -153,6 +159,18 @@ class _EventStream:
             "total_tokens": self._characters + tokens,
         }
         return _deltas(self._inner.finish()) + _event({"type": "speech.audio.done", "usage": usage})
+
+
+def _with_words(encoder: StreamEncoder) -> ShapeChunk:
+    """An event with the words of each fragment, behind its audio."""
+
+    def shape(data: bytes, chunk: AudioChunk | None) -> bytes:
+        if chunk is None or not chunk.is_fragment_end:
+            return data
+        words = [word_fields(word) for word in chunk.words]
+        return data + _event({"type": "speech.audio.words", "words": words, "aligned": bool(words)})
+
+    return shape
 
 
 def _deltas(data: bytes) -> bytes:

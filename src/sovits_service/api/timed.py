@@ -1,0 +1,96 @@
+"""Speech with the times of its words: as one JSON object, or as server-sent events."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sovits_service.audio.encode import StreamEncoder, content_type
+from sovits_service.storage.cache import CachedAudio
+from sovits_service.text.subtitles import write_subtitles
+from sovits_service.types import AudioChunk, SynthesisRequest, TimedText
+
+Shape = Callable[[CachedAudio, SynthesisRequest], dict[str, Any]]
+ShapeChunk = Callable[[bytes, AudioChunk | None], bytes]
+
+
+def word_fields(word: TimedText) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "start": word.start,
+        "end": word.end,
+        "start_s": word.start_s,
+        "end_s": word.end_s,
+        "confidence": word.confidence,
+    }
+
+
+def timed_answer(audio: CachedAudio, wanted: SynthesisRequest, subtitles: str, url: str = "") -> dict[str, Any]:
+    """The JSON answer of `/tts`.
+
+    Args:
+        subtitles: their format; empty leaves them out.
+        url: of the audio, in place of the audio itself.
+    """
+    sound = {"url": url} if url else {"audio": base64.b64encode(audio.data).decode()}
+    said = {"subtitles": write_subtitles(audio.cues, subtitles)} if subtitles else {}
+    return {
+        **sound,
+        "media_type": content_type(audio.media_type),
+        "sample_rate": audio.sample_rate_hz,
+        "duration_s": audio.duration_s,
+        "seed": audio.seed,
+        "timestamps": wanted.timestamps,
+        "aligned": bool(audio.words),
+        "words": [word_fields(word) for word in audio.words],
+        **said,
+    }
+
+
+class SpeechEvents:
+    """Server-sent events around the bytes of an encoder: `audio`, `words` as each fragment ends, `done`."""
+
+    def __init__(self, inner: StreamEncoder) -> None:
+        self.output_rate_hz = inner.output_rate_hz
+
+    def __call__(self, data: bytes, chunk: AudioChunk | None) -> bytes:
+        """What is sent for encoded bytes, and the chunk that they are of; None: the speech is over."""
+        events = [("audio", {"audio": base64.b64encode(data).decode()})] if data else []
+        if chunk is None:
+            events.append(("done", {}))
+        elif chunk.is_fragment_end:
+            words = [word_fields(word) for word in chunk.words]
+            events.append(("words", {"words": words, "aligned": bool(words)}))  # type: ignore[dict-item]
+        return b"".join(_event(name, content) for name, content in events)
+
+
+def _event(name: str, content: Mapping[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
+
+
+def character_times(text: str, parts: Sequence[TimedText], start: int = 0) -> dict[str, Any] | None:
+    """ElevenLabs' alignment: every character of the text from `start` to the last part, with seconds.
+
+    What is read as one shares its time evenly among its characters; what is not said takes none.
+    """
+    if not parts:
+        return None
+    end = max(part.end for part in parts)
+    characters, starts, ends = list(text[start:end]), [-1.0] * (end - start), [-1.0] * (end - start)
+    for part in parts:
+        step = (part.end_s - part.start_s) / max(1, part.end - part.start)
+        for i in range(max(part.start, start), part.end):
+            starts[i - start] = part.start_s + (i - part.start) * step
+            ends[i - start] = part.start_s + (i - part.start + 1) * step
+    last_s = parts[0].start_s
+    for i, value in enumerate(starts):
+        if value < 0:
+            starts[i] = ends[i] = last_s
+        last_s = ends[i]
+    return {
+        "characters": characters,
+        "character_start_times_seconds": [round(value, 3) for value in starts],
+        "character_end_times_seconds": [round(value, 3) for value in ends],
+    }

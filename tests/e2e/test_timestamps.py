@@ -1,0 +1,173 @@
+"""When words are said, of the shipped model over HTTP: shapes, places in the text, pauses, speed, subtitles."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from tests.e2e.conftest import Served
+from tests.e2e.test_say import say
+
+Words = list[dict[str, Any]]
+MIXED = "2024年的春天，hello world, 我们走。"
+
+
+def body(text: str = MIXED, **changes: Any) -> dict[str, Any]:
+    return {"text": text, "text_lang": "auto", "voice_id": "female_calm", "seed": 1, "timestamps": "word", **changes}
+
+
+def timed(server: Served, text: str = MIXED, **changes: Any) -> dict[str, Any]:
+    answer = httpx.post(f"{server.url}/tts", json=body(text, **changes), timeout=300)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def require_order(words: Words, text: str, duration_s: float) -> None:
+    assert words
+    assert all(text[word["start"] : word["end"]] == word["text"] for word in words)
+    times = [time for word in words for time in (word["start_s"], word["end_s"])]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= duration_s + 0.001
+
+
+def test_words_are_parts_of_the_text_as_it_was_sent(server: Served) -> None:
+    said = timed(server)
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(said["audio"])))
+    assert said["duration_s"] == pytest.approx(len(samples) / rate_hz)
+    assert said["aligned"] is True
+    assert said["media_type"] == "audio/wav"
+    assert [word["text"] for word in said["words"]] == ["2024年", *"的春天", "hello", "world", *"我们走"]
+    require_order(said["words"], MIXED, said["duration_s"])
+    assert all(0 < word["confidence"] <= 1 for word in said["words"])
+    # Where the pause between the fragments is, nobody speaks.
+    last, first = said["words"][3]["end_s"], said["words"][4]["start_s"]
+    assert first - last >= 0.3
+    quiet = samples[int((first - 0.28) * rate_hz) : int((first - 0.02) * rate_hz)]
+    assert np.abs(quiet).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("zh", "第3位，共12.5%。"), ("en", "I didn't pay $5 in the U.S. today.")]
+)
+@pytest.mark.parametrize("unit", ["word", "char", "phoneme"])
+def test_each_unit_and_language(server: Served, language: str, text: str, unit: str) -> None:
+    said = timed(server, text, text_lang=language, timestamps=unit)
+    words = said["words"]
+    if unit == "phoneme":
+        assert all(word["text"] not in ",.!?" for word in words)
+        assert len(words) > len(text) / 2
+        words = [{**word, "text": text[word["start"] : word["end"]]} for word in words]
+    require_order(words, text, said["duration_s"])
+
+
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+def test_times_follow_the_speed(server: Served, speed: float) -> None:
+    usual, changed = timed(server, "今天天气很好。"), timed(server, "今天天气很好。", speed_factor=speed)
+    for one, other in zip(usual["words"], changed["words"], strict=True):
+        assert other["end_s"] == pytest.approx(one["end_s"] / speed, abs=0.06)
+
+
+def test_pauses_move_what_follows_them(server: Served) -> None:
+    near = timed(server, "今天天气好吗？我们都很好。", fragment_interval=0.1)
+    far = timed(server, "今天天气好吗？我们都很好。", fragment_interval=2.1)
+    assert far["words"][-1]["end_s"] - near["words"][-1]["end_s"] == pytest.approx(2.0, abs=0.002)
+    asked = timed(server, "今天天气好吗？[pause:3]我们都很好。", fragment_interval=0.1)
+    assert asked["words"][-1]["end_s"] - near["words"][-1]["end_s"] == pytest.approx(2.9, abs=0.002)
+    assert asked["words"][-1]["text"] == "好"
+    assert asked["words"][-1]["start"] == len("今天天气好吗？[pause:3]我们都很")
+
+
+def test_a_repeated_request_has_the_same_words_and_the_audio_those_of_none(server: Served) -> None:
+    first, second = timed(server, cache=True), timed(server, cache=True)
+    assert first == second
+    plain = httpx.post(f"{server.url}/tts", json=body(timestamps="none"), timeout=300)
+    assert plain.headers["content-type"] == "audio/wav"
+    assert plain.content == base64.b64decode(first["audio"])
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3])
+def test_a_stream_sends_audio_and_words_as_events(server: Served, mode: int) -> None:
+    answer = httpx.post(f"{server.url}/tts", json=body(streaming_mode=mode, media_type="raw"), timeout=300)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    found = re.findall(r"event: (\w+)\ndata: (.*)\n\n", answer.text)
+    events = [(name, json.loads(data)) for name, data in found]
+    assert events[-1][0] == "done"
+    audio = b"".join(base64.b64decode(data["audio"]) for name, data in events if name == "audio")
+    words = [word for name, data in events if name == "words" for word in data["words"]]
+    assert [name for name, _ in events].count("words") == 3
+    assert [word["text"] for word in words][-2:] == ["们", "走"]
+    require_order(words, MIXED, len(audio) / 2 / 32_000)
+
+
+def test_subtitles_have_a_cue_for_each_fragment(server: Served) -> None:
+    srt = timed(server, subtitles="srt")["subtitles"]
+    assert srt.count(" --> ") == 3
+    assert "2024年的春天，" in srt
+    assert timed(server, subtitles="vtt")["subtitles"].startswith("WEBVTT")
+    lines = timed(server, subtitles="LRC", timestamps="none")["subtitles"].splitlines()
+    assert lines[0] == "[00:00.00]2024年的春天，"
+    assert all(re.fullmatch(r"\[\d\d:\d\d\.\d\d\].+", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"timestamps": "words"}, "timestamps must be none, word, char or phoneme"),
+        ({"timestamps": 1}, "timestamps"),
+        ({"subtitles": "ass"}, "subtitles must be srt, vtt or lrc"),
+        ({"subtitles": "srt", "streaming_mode": 1}, "subtitles are of a whole answer"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(server: Served, fields: dict[str, Any], message: str) -> None:
+    answer = httpx.post(f"{server.url}/tts", json=body(**fields), timeout=60)
+    assert answer.status_code == 400
+    assert message in answer.text
+
+
+def test_openai_clients_get_them_too(server: Served) -> None:
+    fields = {"input": "今天很好。", "voice": "female_calm", "response_format": "wav", "timestamps": "char"}
+    whole = httpx.post(f"{server.url}/v1/audio/speech", json=fields, timeout=300)
+    assert [word["text"] for word in whole.json()["words"]] == list("今天很好")
+    events = httpx.post(f"{server.url}/v1/audio/speech", json={**fields, "stream_format": "sse"}, timeout=300)
+    assert '"type": "speech.audio.words"' in events.text
+    assert events.text.rindex("speech.audio.done") > events.text.rindex("speech.audio.words")
+    refused = httpx.post(f"{server.url}/v1/audio/speech", json={**fields, "response_format": "pcm"}, timeout=60)
+    assert refused.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["with-timestamps", "stream/with-timestamps"])
+def test_elevenlabs_clients_get_characters(server: Served, path: str) -> None:
+    url = f"{server.url}/v1/text-to-speech/female_calm/{path}?output_format=pcm_24000"
+    answer = httpx.post(url, json={"text": MIXED, "language_code": "auto"}, timeout=300)
+    assert answer.status_code == 200, answer.text
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    lines = [line for line in lines if line["alignment"]]
+    assert len(lines) == (1 if path == "with-timestamps" else 3)
+    characters = [character for line in lines for character in line["alignment"]["characters"]]
+    assert "".join(characters) == MIXED.removesuffix("。")
+    starts = [time for line in lines for time in line["alignment"]["character_start_times_seconds"]]
+    ends = [time for line in lines for time in line["alignment"]["character_end_times_seconds"]]
+    assert starts == sorted(starts)
+    assert all(start <= end for start, end in zip(starts, ends, strict=True))
+    audio = b"".join(base64.b64decode(line["audio_base64"]) for line in map(json.loads, answer.text.splitlines()))
+    assert ends[-1] <= len(audio) / 2 / 24_000 + 0.01
+
+
+def test_say_writes_subtitles_beside_the_sound(checkout: Path) -> None:
+    result = say(checkout, "今天天气很好。我们明天再见。", "--seed", "3", "-o", "out.wav", "--subtitles", "srt")
+    assert result.returncode == 0, result.stderr
+    assert (checkout / "out.srt").read_text(encoding="utf-8").count(" --> ") == 2
+    wrong = say(checkout, "你好。", "-o", "out.wav", "--subtitles", "txt")
+    assert wrong.returncode != 0
+    assert "subtitles must be srt, vtt or lrc" in wrong.stderr
