@@ -132,6 +132,12 @@ def _serve(args: argparse.Namespace) -> int:
     host, port = args.host or settings.host, settings.port if args.port is None else args.port
     settings = settings.model_copy(update={"host": host, "port": port})
 
+    if not settings.api_keys and not args.insecure and not _is_loopback(host):
+        print(
+            f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it, "
+            "or pass --insecure to say that it is meant so",
+            file=sys.stderr,
+        )
     if args.ray:
         return _serve_on_ray(args.ray_config, tts, settings)
 
@@ -142,12 +148,6 @@ def _serve(args: argparse.Namespace) -> int:
 
     configure_logging(settings.log_level, settings.log_format)
     tracer = open_tracer(settings.traces_endpoint)
-    if not settings.api_keys and not args.insecure and not _is_loopback(host):
-        print(
-            f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it, "
-            "or pass --insecure to say that it is meant so",
-            file=sys.stderr,
-        )
     with listen(host, port) as listener:
         from sovits_service.service import build_service
 

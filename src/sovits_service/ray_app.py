@@ -128,7 +128,7 @@ def run(tts: TtsSettings, settings: ServiceSettings, options: RayOptions) -> Non
 
 def _engine_options(settings: ServiceSettings, options: EngineOptions) -> dict[str, Any]:
     policy = AutoscalingPolicy(
-        policy_function="sovits_service.ray_serve.scaling:by_queued_speech",
+        policy_function="sovits_service.ray_serve.scaling:ByQueuedSpeech",
         policy_kwargs={"queued_speech_s": options.queued_speech_s},
     )
     return {
@@ -144,12 +144,12 @@ def _engine_options(settings: ServiceSettings, options: EngineOptions) -> dict[s
         ),
         "request_router_config": RequestRouterConfig(
             request_router_class="sovits_service.ray_serve.routing:VoiceRouter",
-            request_router_kwargs={},
+            request_router_kwargs={"is_random": options.routing == "random"},
             request_routing_stats_period_s=1.0,
             request_routing_stats_timeout_s=5.0,
         ),
         "max_ongoing_requests": settings.max_running + settings.max_queue + _MARGIN,
-        "max_queued_requests": settings.max_queue,
+        "max_queued_requests": max(1, settings.max_queue),
         "ray_actor_options": {"num_cpus": options.cpus, "num_gpus": options.gpus},
         "logging_config": {"enable_access_log": False},
         "health_check_period_s": options.health_check_s,

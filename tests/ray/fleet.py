@@ -45,6 +45,17 @@ class Fleet:
     log: ProcessLog
     folder: Path
     url: str
+    variables: dict[str, str]
+
+    def deploy(self, options: str) -> None:
+        """The same application with other options, as `serve run` does it; returns when it is deployed."""
+        (self.folder / "ray.yaml").write_text(options, encoding="utf-8")
+        args = {"config": str(self.folder / "pack/tts_infer.yaml"), "ray_config": str(self.folder / "ray.yaml")}
+        code = (
+            "import ray; from ray import serve; from sovits_service.ray_app import app\n"
+            f"ray.init(address='auto', log_to_driver=False); serve.run(app({args}), name='sovits', route_prefix='/')"
+        )
+        subprocess.run([sys.executable, "-c", code], cwd=self.folder, env=self.variables, check=True, timeout=120)
 
     def pids(self, title: str) -> list[int]:
         """The processes of this fleet with a title of Ray's."""
@@ -81,14 +92,16 @@ class Fleet:
 
 
 @contextmanager
-def fleet(folder: Path, redis: RedisServer) -> Iterator[Fleet]:
+def fleet(
+    folder: Path, redis: RedisServer, options: str = OPTIONS, replicas: int = 2, voices: int = VOICES
+) -> Iterator[Fleet]:
     """Starts one in a new folder; ends it and all its processes."""
     config = write_tiny(folder)
     write_gpt(config.parent / "other.ckpt", seed=5)
-    for number in range(VOICES):
+    for number in range(voices):
         (folder / f"voices/v{number}.wav").write_bytes(clip(number))
         (folder / f"voices/v{number}.yaml").write_text(f"ref_audio: v{number}.wav\n", encoding="utf-8")
-    (folder / "ray.yaml").write_text(OPTIONS, encoding="utf-8")
+    (folder / "ray.yaml").write_text(options, encoding="utf-8")
     port = free_port()
     variables = environment() | {
         _MARK: str(folder),
@@ -106,10 +119,10 @@ def fleet(folder: Path, redis: RedisServer) -> Iterator[Fleet]:
         [*command, "-c", str(config), "-p", str(port)], cwd=folder, stderr=subprocess.PIPE, env=variables
     )
     assert process.stderr is not None
-    started = Fleet(process, ProcessLog(process.stderr), folder, f"http://127.0.0.1:{port}")
+    started = Fleet(process, ProcessLog(process.stderr), folder, f"http://127.0.0.1:{port}", variables)
     try:
         started.log.wait_for(r"listening on http")
-        started.wait_for_replicas(2)
+        started.wait_for_replicas(replicas)
         yield started
     finally:
         process.send_signal(signal.SIGTERM)
@@ -148,12 +161,13 @@ class Load:
 
     fleet: Fleet
     expected: dict[int, list[bytes]]
+    clients: int = CLIENTS
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: Counter[int] = field(default_factory=Counter)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Load:
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(self.clients)]
         for thread in self._threads:
             thread.start()
         return self

@@ -10,7 +10,19 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.ray.fleet import CLIENTS, ENGINE, INGRESS, PROXY, REQUESTS, Fleet, Load, fleet, is_one_of, request_for
+from tests.ray.fleet import (
+    CLIENTS,
+    ENGINE,
+    INGRESS,
+    OPTIONS,
+    PROXY,
+    REQUESTS,
+    Fleet,
+    Load,
+    fleet,
+    is_one_of,
+    request_for,
+)
 from tests.unit.storage.conftest import RedisServer, redis_server
 
 redis_server = pytest.fixture(scope="module")(redis_server.__wrapped__)
@@ -133,3 +145,22 @@ def test_a_rolling_switch_of_weights(running: Fleet, expected: dict[int, list[by
     assert set(load.outcomes) == {"right"}
     for number in range(REQUESTS):
         assert is_one_of(say(running, number), [before[number]])
+
+
+def test_replicas_come_with_the_speech_that_is_asked_for_and_go_without_a_lost_answer(
+    running: Fleet, expected: dict[int, list[bytes]]
+) -> None:
+    few = "min_replicas: 1, upscale_delay_s: 1, downscale_delay_s: 2, queued_speech_s: 8"
+    running.deploy(OPTIONS.replace("min_replicas: 2", few))
+    running.wait_for_replicas(1)
+    with Load(running, expected) as load:
+        since_s = time.monotonic()
+        running.wait_for_replicas(2)
+        print(f"two engines after {time.monotonic() - since_s:.0f} s of load: {dict(load.outcomes)}")
+        load.until_right(60)
+    with Load(running, expected, clients=2) as later:
+        since_s = time.monotonic()
+        running.wait_for_replicas(1)
+        print(f"one engine {time.monotonic() - since_s:.0f} s after it: {dict(later.outcomes)}")
+        later.until_right(10)
+    assert set(load.outcomes) == set(later.outcomes) == {"right"}

@@ -11,7 +11,7 @@ import pytest
 from sovits_service.errors import SettingsError
 from sovits_service.ray_serve.messages import Affinity, Load, affinity_of, rank
 from sovits_service.ray_serve.options import RayOptions, load_ray_options
-from sovits_service.ray_serve.scaling import by_queued_speech
+from sovits_service.ray_serve.scaling import ByQueuedSpeech
 from sovits_service.types import SynthesisRequest
 
 
@@ -65,7 +65,7 @@ def test_replicas_by_speech_that_is_asked_for(told: dict[str, float], waiting: i
     context = SimpleNamespace(
         aggregated_metrics={"queued_speech_s": told}, total_queued_requests=waiting, capacity_adjusted_min_replicas=1
     )
-    assert by_queued_speech(context, queued_speech_s=60.0) == (wanted, {})
+    assert ByQueuedSpeech(60.0)(context) == (wanted, {})
 
 
 def test_the_shipped_options_are_the_defaults_and_a_wrong_key_is_named(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -53,6 +54,7 @@ class EngineOptions(BaseModel):
             more replicas, with less fewer.
         upscale_delay_s, downscale_delay_s: how long it must have been so.
         health_check_s: how often an engine is asked whether it lives.
+        routing: `voice` sends a request where its voice is warm; `random` is for comparison.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +67,7 @@ class EngineOptions(BaseModel):
     upscale_delay_s: float = Field(default=10, ge=0)
     downscale_delay_s: float = Field(default=300, ge=0)
     health_check_s: float = Field(default=5, gt=0)
+    routing: Literal["voice", "random"] = "voice"
 
 
 class RayOptions(BaseModel):

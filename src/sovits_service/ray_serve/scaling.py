@@ -7,16 +7,22 @@ from typing import Any
 _USUAL_SPEECH_S = 5.0  # of a request that no replica has taken yet
 
 
-def by_queued_speech(context: Any, queued_speech_s: float = 60.0) -> tuple[float, dict[str, Any]]:
-    """A policy of Serve's autoscaling; Serve applies bounds and delays to it.
+class ByQueuedSpeech:
+    """A policy of Serve's autoscaling, which applies bounds and delays to what it wants.
 
     Args:
-        context: Serve's `AutoscalingContext`.
         queued_speech_s: what one replica should have before it.
-
-    Returns:
-        The number of replicas that is wanted, and no state.
     """
-    told = (context.aggregated_metrics or {}).get("queued_speech_s", {})
-    total_s = sum(told.values()) + context.total_queued_requests * _USUAL_SPEECH_S
-    return max(context.capacity_adjusted_min_replicas, total_s / queued_speech_s), {}
+
+    def __init__(self, queued_speech_s: float) -> None:
+        self._queued_speech_s = queued_speech_s
+
+    def __call__(self, context: Any) -> tuple[float, dict[str, Any]]:
+        """The number of replicas that is wanted, and no state.
+
+        Args:
+            context: Serve's `AutoscalingContext`.
+        """
+        told = (context.aggregated_metrics or {}).get("queued_speech_s", {})
+        total_s = sum(told.values()) + context.total_queued_requests * _USUAL_SPEECH_S
+        return max(context.capacity_adjusted_min_replicas, total_s / self._queued_speech_s), {}
