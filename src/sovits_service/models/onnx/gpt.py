@@ -83,20 +83,20 @@ class OnnxGpt:
     ) -> Iterator[FloatArray]:
         # A prefill that takes the spoken tokens for a prompt, as far as these outputs.
         layers = sorted({head.layer for head in heads})
-        names = [f"{part}_{layer}" for layer in layers for part in ("queries", "keys")]
         session = self._session_up_to(max(layers))
+        is_whole = session is self.prefiller
+        names = [f"{part}_{layer}" for layer in layers for part in ("queries", "keys" if is_whole else "k_in")]
         found = iter(session.run(names, prefill_inputs(phoneme_ids, bert, tokens)))
         for layer, queries, keys in zip(layers, found, found, strict=True):
             queries = torch.from_numpy(queries).view(queries.shape[0], self.config.heads, -1)
-            keys = torch.from_numpy(keys[0])
+            keys = torch.from_numpy(keys)
+            keys = keys[0] if is_whole else keys.view(queries.shape).transpose(0, 1)
             for head in heads:
                 if head.layer == layer:
                     yield attention_to_text(queries[:, head.number], keys[head.number], phoneme_ids.shape[0])
 
     def _session_up_to(self, layer: int) -> onnxruntime.InferenceSession:
         """The prefill as far as a layer's attention, with the weights of these layers alone."""
-        if layer == self.config.layers - 1:
-            return self.prefiller
         if self._beginning is None or self._beginning[0] != layer:
             from sovits_service.models.onnx.beginning import open_beginning
 

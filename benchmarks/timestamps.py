@@ -1,0 +1,163 @@
+"""`python -m benchmarks.timestamps`: borders of words in speech of the demonstration voice, against its tokens.
+
+The demonstration model's tokens are phones by the recipe of its voice (`tools/demo_voice/codes.py`): which token begins
+a word is read in the tokens themselves, without an aligner. Prints a table, and what an alignment costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sovits_service.engine.alignment import Alignment
+from sovits_service.engine.sequence import Sequence
+from sovits_service.service import build_service
+from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.text.symbols import symbol_ids
+from sovits_service.text.timing import parts
+from sovits_service.types import SynthesisRequest
+
+ROOT = Path(__file__).parents[1]
+CODES = ROOT / "pretrained_models/demo/codes.json"
+SENTENCES = ROOT / "tools/demo_voice"
+FILES = ("sentences.jsonl", "sentences_mixed.jsonl", "sentences_numbers.jsonl")
+VOICES = ("female_calm", "male_narrator", "child_happy")
+TOKEN_MS = 40
+_MARK_COST, _OTHER_TONE, _OTHER_PHONE = 0.1, 0.4, 1.2
+
+
+@dataclass
+class Heard:
+    """What a run has seen: sequences and their alignments, and seconds of the processor."""
+
+    found: list[tuple[Sequence, Alignment | None]] = field(default_factory=list)
+    aligning_s: float = 0.0
+
+
+def phones_of(tokens: list[int], names: list[str], thirds: int) -> list[tuple[str, int, int]]:
+    """(phone, first token, end) of each phone in tokens, silences left out: it ends where its thirds begin anew."""
+    found: list[tuple[str, int, int]] = []
+    last = (-1, 0)
+    for i, token in enumerate(tokens):
+        phone, third = divmod(token, thirds)
+        if phone >= len(names):
+            continue
+        if phone == last[0] and third >= last[1]:
+            found[-1] = (names[phone], found[-1][1], i + 1)
+        else:
+            found.append((names[phone], i, i + 1))
+        last = phone, third
+    return [item for item in found if item[0] != "SIL"]
+
+
+def true_times(phonemes: list[str], said: list[tuple[str, int, int]]) -> list[tuple[int, int] | None]:
+    """For each phoneme when it is said, by the cheapest edits from the text's phonemes to the tokens' phones."""
+    rows, columns = len(phonemes), len(said)
+    left_out = [_MARK_COST if name in ",.?!…-" else 1.0 for name in phonemes]
+    costs = np.zeros((rows + 1, columns + 1))
+    costs[1:, 0], costs[0] = np.cumsum(left_out), np.arange(columns + 1)
+
+    def swap(i: int, j: int) -> float:
+        one, other = phonemes[i], said[j][0]
+        if one == other:
+            return 0.0
+        return _OTHER_TONE if one.rstrip("012345") == other.rstrip("012345") else _OTHER_PHONE
+
+    for i, j in itertools.product(range(rows), range(columns)):
+        costs[i + 1, j + 1] = min(costs[i, j] + swap(i, j), costs[i, j + 1] + left_out[i], costs[i + 1, j] + 1)
+    times: list[tuple[int, int] | None] = [None] * rows
+    i, j = rows, columns
+    while i and j:
+        if np.isclose(costs[i, j], costs[i - 1, j - 1] + swap(i - 1, j - 1)):
+            if swap(i - 1, j - 1) < 1:
+                times[i - 1] = said[j - 1][1:]
+            i, j = i - 1, j - 1
+        elif np.isclose(costs[i, j], costs[i - 1, j] + left_out[i - 1]):
+            i -= 1
+        else:
+            j -= 1
+    return times
+
+
+def word_errors_ms(text: str, sequence: Sequence, alignment: Alignment, codes: dict[str, Any]) -> list[int]:
+    """Of the beginning and the end of each word that the tokens say."""
+    names = {number: name for name, number in symbol_ids("v2").items()}
+    phonemes = [names[number] for number in sequence.segment.phoneme_ids]
+    truth = true_times(phonemes, phones_of(sequence.tokens, codes["phones"], codes["parts"]))
+    errors: list[int] = []
+    for part in parts(text, sequence.segment, "word"):
+        first, last = truth[part.first], truth[part.last - 1]
+        if first is not None:
+            errors.append(abs(int(alignment.starts[part.first]) - first[0]) * TOKEN_MS)
+        if last is not None:
+            errors.append(abs(int(alignment.ends[part.last - 1]) - last[1]) * TOKEN_MS)
+    return errors
+
+
+async def measure(count: int) -> None:
+    service = build_service(load_tts_settings(section="demo"), load_service_settings())
+    await service.start()
+    lane, heard = service._models.current.lane, Heard()
+    align = lane._align
+
+    def watched(sequence: Sequence) -> Alignment | None:
+        begun_s = time.thread_time()
+        alignment = align(sequence)
+        heard.aligning_s += time.thread_time() - begun_s
+        heard.found.append((sequence, alignment))
+        return alignment
+
+    lane._align = watched  # type: ignore[method-assign]
+    lines = [line for name in FILES for line in (SENTENCES / name).read_text(encoding="utf-8").splitlines()]
+    sentences = [json.loads(line) for line in lines if line.strip()][:count]
+    codes = json.loads(CODES.read_text(encoding="utf-8"))
+    errors: dict[str, list[int]] = {}
+    unsure = 0
+    begun_s = time.process_time()
+    for index, sentence in enumerate(sentences):
+        voice = await service.get_voice(VOICES[index % len(VOICES)])
+        language = sentence["lang"] if sentence["lang"] in ("zh", "en") else "auto"
+        request = SynthesisRequest(
+            text=sentence["text"],
+            text_lang=language,
+            voice_id=voice.voice_id,
+            prompt_text=voice.prompt_text,
+            prompt_lang=voice.prompt_lang,
+            seed=index,
+            timestamps="word",
+        )
+        heard.found.clear()
+        async for _ in (await service.synthesize(request)).chunks:
+            pass
+        for sequence, alignment in heard.found:
+            if alignment is None:
+                unsure += 1
+                continue
+            errors.setdefault(sentence["lang"], []).extend(word_errors_ms(sentence["text"], sequence, alignment, codes))
+    spent_s = time.process_time() - begun_s
+    await service.stop(0.0)
+    print(f"| language | borders | median | within {60} ms | within {120} ms |\n|---|---|---|---|---|")
+    for language, values in {**errors, "all": [value for part in errors.values() for value in part]}.items():
+        found = np.array(values)
+        near, far = (100 * np.mean(found <= limit) for limit in (60, 120))
+        print(f"| {language} | {len(found)} | {np.median(found):.0f} ms | {near:.1f} % | {far:.1f} % |")
+    print(f"{len(sentences)} sentences, {unsure} fragments not sure; alignment takes ", end="")
+    print(f"{100 * heard.aligning_s / spent_s:.1f} % of the processor's time")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", type=int, default=80, help="how many of the judge's sentences")
+    asyncio.run(measure(parser.parse_args().sentences))
+
+
+if __name__ == "__main__":
+    main()
