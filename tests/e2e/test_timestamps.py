@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from websockets.sync.client import connect
 
 from tests.e2e.conftest import Served
 from tests.e2e.test_say import say
@@ -162,6 +163,21 @@ def test_elevenlabs_clients_get_characters(server: Served, path: str) -> None:
     assert all(start <= end for start, end in zip(starts, ends, strict=True))
     audio = b"".join(base64.b64decode(line["audio_base64"]) for line in map(json.loads, answer.text.splitlines()))
     assert ends[-1] <= len(audio) / 2 / 24_000 + 0.01
+
+
+def test_a_live_turn_tells_its_words(server: Served) -> None:
+    first, second = "今天天气很好。", "我们明天再见。"
+    messages: list[Any] = []
+    with connect(server.url.replace("http", "ws") + "/ws/tts") as socket:
+        start = {"type": "start", "voice_id": "female_calm", "timestamps": "word", "seed": 1}
+        for message in (start, {"type": "text", "text": first + second}, {"type": "flush"}):
+            socket.send(json.dumps(message))
+        while not messages or messages[-1].get("type") != "done":
+            received = socket.recv(timeout=60)
+            messages.append({"type": "sound"} if isinstance(received, bytes) else json.loads(received))
+    words = [word for message in messages if message["type"] == "words" for word in message["words"]]
+    assert [word["text"] for word in words] == list("今天天气很好我们明天再见")
+    require_order(words, first + second, messages[-1]["duration_s"])
 
 
 def test_say_writes_subtitles_beside_the_sound(checkout: Path) -> None:

@@ -16,7 +16,7 @@ from sovits_service.audio.encode import StreamEncoder
 from sovits_service.deadline import Deadline
 from sovits_service.errors import InvalidRequestError, SovitsError
 from sovits_service.text.growing import GrowingText, Piece
-from sovits_service.types import AudioChunk, SynthesisRequest
+from sovits_service.types import AudioChunk, SynthesisRequest, TimedText
 
 _QUEUED_EVENTS = 8  # made and not taken yet; then the making waits
 _PART_BYTES = 32 * 1024
@@ -42,6 +42,13 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What the fragment that has just been sent says, with places in the turn's text and seconds of its audio."""
+
+    words: tuple[TimedText, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnd:
     """All that was written before a flush has been said."""
 
@@ -57,7 +64,7 @@ class Failure:
     end: int
 
 
-LiveEvent = SegmentStart | Sound | TurnEnd | Failure
+LiveEvent = SegmentStart | Sound | Words | TurnEnd | Failure
 Emit = Callable[[LiveEvent], Awaitable[None]]
 
 
@@ -253,14 +260,19 @@ class LiveSpeech:
     async def _say(self, turn: _Turn, piece: Piece, generation: int) -> None:
         wanted = replace(self._wanted, text=piece.text)
         deadline = Deadline(wanted.timeout_s or self._context.settings.timeout_s)
+        start_s = 0.0
         with await self._context.access.synthesis_slot(self._client):
             items, _ = self._context.answers.stream(wanted, "", None, deadline)
             async with contextlib.aclosing(items):
                 async for item in items:
                     if isinstance(item, StreamHead):
                         await self._begin(turn, piece, item, generation)
+                        start_s = turn.samples / turn.rate_hz
                     else:
                         await self._encode(turn, item, generation)
+                        if wanted.timestamps != "none" and item.is_fragment_end:
+                            words = tuple(_moved(word, piece.start, start_s) for word in item.words)
+                            await self._events.put((generation, Words(words)))
 
     async def _begin(self, turn: _Turn, piece: Piece, head: StreamHead, generation: int) -> None:
         if turn.encoder is None or turn.rate_hz != head.sample_rate_hz:
@@ -306,6 +318,15 @@ class LiveSpeech:
 
     async def _hand_over(self, event: LiveEvent) -> None:
         await self._emit(event)
+
+
+def _moved(word: TimedText, characters: int, seconds: float) -> TimedText:
+    return word._replace(
+        start=word.start + characters,
+        end=word.end + characters,
+        start_s=round(word.start_s + seconds, 3),
+        end_s=round(word.end_s + seconds, 3),
+    )
 
 
 async def _settled(task: asyncio.Task[None]) -> None:

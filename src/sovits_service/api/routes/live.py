@@ -14,9 +14,10 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
 from sovits_service.api.deps import ApiContext, context_of
-from sovits_service.api.live import Failure, LiveEvent, LiveSpeech, SegmentStart, Sound
+from sovits_service.api.live import Failure, LiveEvent, LiveSpeech, SegmentStart, Sound, Words
 from sovits_service.api.say import Asked, understand
 from sovits_service.api.sockets import CLOSE_AWAY, CLOSE_NORMAL, CLOSE_POLICY, Socket, admit, error_message
+from sovits_service.api.timed import word_fields
 from sovits_service.api.voice_names import default_voice
 from sovits_service.audio.encode import stream_encoder
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, SovitsError
@@ -93,6 +94,8 @@ def _shape(event: LiveEvent) -> dict[str, Any]:
         }
     if isinstance(event, Failure):
         return {**error_message(event.error), "start": event.start, "end": event.end}
+    if isinstance(event, Words):
+        return {"type": "words", "words": [word_fields(word) for word in event.words], "aligned": bool(event.words)}
     assert not isinstance(event, Sound)
     return {"type": "done", "duration_s": round(event.duration_s, 3), "cancelled": False}
 
