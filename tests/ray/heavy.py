@@ -106,6 +106,8 @@ def test_kill_9_of_an_ingress(running: Fleet, expected: dict[int, list[bytes]]) 
         load.until_right(60)
         running.kill(INGRESS)
         since_s = time.monotonic()
+        while not load.outcomes["refused"]:
+            time.sleep(0.01)
         load.until_right(1)
         print(f"ingress killed: next answer after {time.monotonic() - since_s:.1f} s")
         load.until_right(60)
@@ -118,6 +120,8 @@ def test_kill_9_of_the_proxy(running: Fleet, expected: dict[int, list[bytes]]) -
         load.until_right(60)
         running.kill(PROXY)
         since_s = time.monotonic()
+        while not load.outcomes["broken"]:
+            time.sleep(0.01)
         load.until_right(1)
         print(f"proxy killed: next answer after {time.monotonic() - since_s:.1f} s")
         load.until_right(60)
