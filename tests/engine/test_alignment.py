@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from sovits_service.engine.aligner import Aligner, Utterance, best_heads
-from sovits_service.engine.alignment import align, head_score, loudness_db, monotonic_path, pause_score
+from sovits_service.engine.alignment import align, goes_along, head_score, loudness_db, monotonic_path, pause_score
 from sovits_service.models.checkpoint_models import load_gpt
 from sovits_service.models.gpt import BERT_WIDTH, Head, TextToSemantic
 from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
@@ -152,6 +152,9 @@ def test_a_sharp_diagonal_scores_and_an_even_head_does_not() -> None:
     said = np.repeat(np.eye(10, dtype=np.float32), 3, axis=0)
     assert head_score(said) == pytest.approx(1.0)
     assert head_score(np.full((30, 10), 0.1, np.float32)) < 0.35
+    assert goes_along(said)
+    assert not goes_along(said[::-1])
+    assert not goes_along(np.full((30, 10), 0.1, np.float32))
     alignment = align(said)
     assert alignment.starts.tolist() == list(range(0, 30, 3))
     assert alignment.ends.tolist() == list(range(3, 33, 3))

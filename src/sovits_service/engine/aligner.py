@@ -12,13 +12,21 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from sovits_service.engine.alignment import Alignment, align, head_score, loudness_db, monotonic_path, pause_score
+from sovits_service.engine.alignment import (
+    Alignment,
+    align,
+    goes_along,
+    head_score,
+    loudness_db,
+    monotonic_path,
+    pause_score,
+)
 from sovits_service.models.gpt import Head
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.types import FloatArray, ReferenceAudio, Segment
 
 log = logging.getLogger(__name__)
-_SURE = 0.35  # of a head's score; those of weights that were never trained have 0.1 at most
+_SURE = 0.35  # of a head's score; those of weights that were never trained have less than 0.15
 _NEARLY = 0.85  # of the best score: such heads are as good, and one of a lower layer costs less
 _MOST_HEADS = 4
 _ATTEMPTS = 3  # to find a head, where none was sure
@@ -132,6 +140,8 @@ class Aligner:
         assert utterance.reference is not None
         rows, columns = utterance.prompt_tokens.shape[0], _prompt_phonemes(utterance)
         clip, speech = attention[:rows, :columns], attention[rows:, columns:]
+        if not (goes_along(clip) and goes_along(speech)):
+            return 0.0
         score = (head_score(clip) + head_score(speech)) / 2
         if score < _SURE:
             return score

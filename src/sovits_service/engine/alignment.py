@@ -101,6 +101,15 @@ def monotonic_path(log_shares: FloatArray) -> IntArray:
     return path
 
 
+def goes_along(attention: FloatArray) -> bool:
+    """Whether the middle of a head's attention moves through the text with time: what does not needs no path."""
+    shares = attention / np.maximum(attention.sum(axis=1, keepdims=True), 1e-9)
+    middle = shares @ np.arange(shares.shape[1])
+    if len(middle) < 2 or middle.std() == 0:
+        return False
+    return bool(np.corrcoef(middle, np.arange(len(middle)))[0, 1] > 0.5)
+
+
 def head_score(attention: FloatArray) -> float:
     """How much a head looks like one that reads along: peaked, monotone and complete, each in [0, 1]; their product.
 

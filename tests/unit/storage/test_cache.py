@@ -19,7 +19,7 @@ from sovits_service.storage.cache import CachedAudio, ResultCache, cache_key, pa
 from sovits_service.storage.disk_cache import DiskCache
 from sovits_service.storage.redis_cache import RedisCache
 from sovits_service.storage.redis_link import CircuitBreaker
-from sovits_service.types import SamplingParams, SynthesisRequest
+from sovits_service.types import SamplingParams, SynthesisRequest, TimedText
 
 from .conftest import RedisServer
 
@@ -105,6 +105,11 @@ def test_chunk_sizes_count_where_there_are_chunks() -> None:
 
 def test_a_packed_answer_comes_back() -> None:
     assert unpack_audio("k", pack_audio("k", AUDIO)) == AUDIO
+    word = TimedText("你", 0, 1, 0.04, 0.2, 0.9)
+    timed = replace(AUDIO, words=(word,), cues=(word._replace(text="你好。", end=3),))
+    assert unpack_audio("k", pack_audio("k", timed)) == timed
+    for wrong in (word._replace(end_s=0.0), word._replace(start=-1), word._replace(confidence=2.0)):
+        assert unpack_audio("k", pack_audio("k", replace(AUDIO, words=(wrong,)))) is None
     assert AUDIO.etag == replace(AUDIO, seed=1).etag
     assert AUDIO.etag != replace(AUDIO, data=b"x").etag
 

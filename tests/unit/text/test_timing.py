@@ -43,6 +43,29 @@ def test_words_are_those_of_the_text(text: str, language: str, words: Sequence[s
     assert words_of(text, language, "word") == words
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("今日は、東京へ行きます。", "ja"),
+        ("오늘은 날씨가 좋네요.", "ko"),
+        ("今日天氣好好。", "yue"),
+        ("我买了3本book，共$5。", "auto"),
+    ],
+)
+@pytest.mark.parametrize("unit", ["word", "char", "phoneme"])
+def test_every_language_has_parts_in_the_order_of_the_text(text: str, language: str, unit: Timestamps) -> None:
+    segments = FRONTEND.segments(text, language, "v2", "cut5")
+    found = [part for segment in segments for part in parts(text, segment, unit)]
+    assert found
+    assert [part.start for part in found] == sorted(part.start for part in found)
+    said = {i for part in found for i in range(part.start, part.end)}
+    assert {i for i, character in enumerate(text) if character.isalnum()} <= said
+
+
+def test_words_of_a_script_with_spaces_are_whole() -> None:
+    assert words_of("오늘은 날씨가 좋네요.", "ko", "word") == ["오늘은", "날씨가", "좋네요"]
+
+
 def test_times_start_with_the_answer_and_pass_over_pauses_and_chunks() -> None:
     text = "今天天气很好。我们走吧。"
     segments = FRONTEND.segments(text, "zh", "v2", "cut5")
