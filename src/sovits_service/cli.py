@@ -1,4 +1,4 @@
-"""The command line: serve, say, read, voices, download, check, export. A command imports what is heavy by itself."""
+"""The command line: serve, say, convert, read, voices, download, check, export. Heavy imports stand in the commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sovits_service.settings import ServiceSettings, TtsSettings
     from sovits_service.types import TimedText
 
-_COMMANDS = ("serve", "say", "read", "voices", "download", "check", "export")
+_COMMANDS = ("serve", "say", "convert", "read", "voices", "download", "check", "export")
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -88,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
     say.set_defaults(run=_say)
+
+    convert = commands.add_parser("convert", parents=[model, service], help="say a recording in another voice")
+    convert.add_argument("recording", type=Path, metavar="IN", help="an audio file of up to 60 s")
+    convert.add_argument("--voice", default="female_calm", help="voice template (default: female_calm)")
+    convert.add_argument("--text", default="", help="what the recording says; better with it")
+    convert.add_argument("--lang", default="auto", help="language of the text (default: auto)")
+    convert.add_argument("-o", "--out", type=Path, default=Path("out.wav"), metavar="FILE", help="default: out.wav")
+    convert.set_defaults(run=_convert)
 
     read = commands.add_parser("read", parents=[model, service], help="tell how a text is read, without speaking")
     read.add_argument("text", help="what would be said")
@@ -304,6 +312,46 @@ async def _speak(
         cues += [chunk.cue for chunk in chunks if chunk.cue is not None]
     data = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
     return data, len(samples) / synthesis.sample_rate_hz
+
+
+def _convert(args: argparse.Namespace) -> int:
+    bound_native_memory()
+    from sovits_service.audio.encode import MEDIA_TYPES
+
+    media_type = args.out.suffix.removeprefix(".")
+    if media_type not in MEDIA_TYPES:
+        raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
+    tts, settings = _load_settings(args)
+    tts.require_files()
+    _require_voices({args.voice}, settings)
+    return asyncio.run(_convert_file(args, tts, settings, media_type))
+
+
+async def _convert_file(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings, media_type: str) -> int:
+    import numpy as np
+
+    from sovits_service.audio.encode import encode_whole
+    from sovits_service.storage.clip import read_clip
+    from sovits_service.storage.files import write_atomic
+    from sovits_service.types import SynthesisRequest
+
+    data = read_clip(args.recording, settings.max_upload_bytes).data
+    async with _running_service(tts, settings) as service:
+        voice = await service.get_voice(args.voice)
+        request = SynthesisRequest(
+            text=args.text,
+            text_lang=args.lang,
+            voice_id=voice.voice_id,
+            prompt_text=voice.prompt_text,
+            prompt_lang=voice.prompt_lang,
+            source=await service.decode_source(data),
+        )
+        synthesis = await service.synthesize(request)
+        samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
+        encoded = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
+    write_atomic(args.out, encoded)
+    print(f"{args.out}: {len(samples) / synthesis.sample_rate_hz:.1f} s")
+    return 0
 
 
 def _read(args: argparse.Namespace) -> int:

@@ -130,7 +130,13 @@ class _Export:
         for voice in voices:
             clips = store.read_clips(voice)
             names = (voice.ref_audio, *voice.aux_ref_audio)
-            prompt = encoder.encode([decode_reference(clips[name].data) for name in names])
+            timbre = decode_reference(clips[voice.timbre_ref_audio].data) if voice.timbre_ref_audio else None
+            if timbre is not None and sovits.config.spec.flow_matching is not None:
+                raise InvalidRequestError(
+                    f"voice {voice.voice_id!r} has a timbre_ref_audio, which exported programs cannot speak with in "
+                    f"{sovits.config.version}: leave it out of the template"
+                )
+            prompt = encoder.encode([decode_reference(clips[name].data) for name in names], timbre)
             if not voice.prompt_text and sovits.config.spec.flow_matching is not None:
                 raise InvalidRequestError(
                     f"voice {voice.voice_id!r} has no prompt_text, which {sovits.config.version} needs: "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from sovits_service.audio.join import with_pauses
+from sovits_service.audio.join import cut_after, with_pauses
 from sovits_service.cores import choose_threads
 from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
@@ -28,7 +28,6 @@ from sovits_service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
-from sovits_service.storage.clip import Clip
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects, open_replicas
@@ -46,11 +45,12 @@ from sovits_service.types import (
     ReferenceAudio,
     Segment,
     SplitMethod,
+    SymbolSet,
     Synthesis,
     SynthesisRequest,
     Voice,
 )
-from sovits_service.voice_library import StoredReference, VoiceLibrary, open_library
+from sovits_service.voice_library import StoredReference, VoiceAudio, VoiceClips, VoiceLibrary, open_library
 
 if TYPE_CHECKING:
     from sovits_service.storage.replicas import Replicas  # its client is an extra
@@ -65,6 +65,9 @@ _SWITCHES_POLL_INTERVAL_S = 1.0
 _RETURN_MEMORY_INTERVAL_S = 5.0
 _WATCH_INTERVAL_S = 5.0
 _RESOLVE_ATTEMPTS = 3
+_UNHEARD_REFERENCE = (
+    "the reference is not heard: without prompt_text it gives its timbre alone, whose place timbre_ref_audio_path takes"
+)
 _WARM_UP_TEXT = "你好，很高兴认识你。"
 
 
@@ -74,11 +77,11 @@ class ResolvedRequest(SynthesisRequest):
 
     Attributes:
         model: of its voice, or the current one.
-        clips: the reference, then the auxiliary ones.
+        clips: what it sounds like.
     """
 
     model: Model
-    clips: tuple[Clip, ...]
+    clips: VoiceClips
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class _Prepared:
     """A request that nothing is wrong with: what the engine needs of it, and warnings about its reference."""
 
     model: Model
-    references: Row[ReferenceAudio]
+    voice: VoiceAudio
     warnings: tuple[str, ...]
     prompt: Segment | None
     segments: Row[Segment]
@@ -270,8 +273,12 @@ class SpeechService:
             As `resolve`.
         """
         resolved = await self.resolve(request)
-        hashes = tuple(clip.content_hash for clip in resolved.clips)
-        return Fingerprint(hashes, (resolved.model.weights_hash, self._configuration_hash, self._lexicon_hash))
+        clips = resolved.clips
+        return Fingerprint(
+            tuple(clip.content_hash for clip in clips.references),
+            (resolved.model.weights_hash, self._configuration_hash, self._lexicon_hash),
+            clips.timbre.content_hash if clips.timbre is not None else "",
+        )
 
     async def synthesize(
         self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
@@ -313,7 +320,9 @@ class SpeechService:
     async def _prepare(self, request: SynthesisRequest, deadline: Deadline) -> _Prepared:
         resolved = await deadline.wait(self.resolve(request))
         model = resolved.model
-        references, warnings = await deadline.wait(self._library.decode(resolved.clips))
+        audio, warnings = await deadline.wait(self._library.decode(resolved.clips))
+        if audio.timbre is not None and not request.prompt_text and request.source is None:
+            warnings = (*warnings, _UNHEARD_REFERENCE)
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
         reading = run_in(self._text_pool, lambda: self._read_text(request, model))
@@ -324,7 +333,7 @@ class SpeechService:
                 f"the pauses are {sum(pauses_s):,.0f} s together; at most {self._settings.max_pauses_s:,.0f} s are "
                 "accepted: shorten [pause:...] or fragment_interval, or send the text in parts"
             )
-        return _Prepared(model, references, warnings, prompt, segments)
+        return _Prepared(model, audio, warnings, prompt, segments)
 
     async def _speak(
         self, admission: Admission, request: SynthesisRequest, deadline: Deadline, is_background: bool
@@ -348,13 +357,23 @@ class SpeechService:
             has_times=request.timestamps != "none",
         )
         speech = self._engine.synthesize(
-            admission, lane, segments, prepared.prompt, prepared.references, options, deadline
+            admission,
+            lane,
+            segments,
+            prepared.prompt,
+            prepared.voice.references,
+            options,
+            deadline,
+            timbre=prepared.voice.timbre,
+            source=request.source,
         )
         first = await anext(speech)
         chunks = with_pauses(first, speech, pauses_s, self._settings.max_audio_s)
         if request.timestamps != "none":
             clock = TextClock(request.text, segments, pauses_s, request.timestamps, prepared.model.spec.symbols)
             chunks = _timed(chunks, clock)
+        if request.source is not None:
+            chunks = cut_after(chunks, request.source.duration_s)
         return Synthesis(
             sample_rate_hz=first.sample_rate_hz,
             seed=seed,
@@ -394,15 +413,24 @@ class SpeechService:
         self._check_text_length(request.text)
         self._check_prompt_length(request.prompt_text)
         symbols = model.spec.symbols
-        if model.spec.flow_matching is not None and not request.prompt_text:
+        if request.source is not None:
+            segments = [self._read_source(request, symbols)]
+        elif model.spec.flow_matching is not None and not request.prompt_text:
             raise InvalidRequestError(f"prompt_text is required with {model.version}: say what the reference says")
-        segments = self._frontend.segments(
-            request.text, request.text_lang, symbols, request.split_method, read_emoji=request.read_emoji
-        )
+        else:
+            segments = self._frontend.segments(
+                request.text, request.text_lang, symbols, request.split_method, read_emoji=request.read_emoji
+            )
         prompt = None
         if request.prompt_text:
             prompt = self._frontend.transcript(request.prompt_text, request.prompt_lang, symbols)
         return prompt, segments
+
+    def _read_source(self, request: SynthesisRequest, symbols: SymbolSet) -> Segment:
+        """What a recording says, as one segment; without a phoneme where nobody told."""
+        if not request.text:
+            return Segment(())
+        return self._frontend.transcript(request.text, request.text_lang, symbols, field="text")
 
     def _read_warm_up_text(self) -> None:
         with contextlib.suppress(SovitsError):  # told when the text is spoken
@@ -448,6 +476,24 @@ class SpeechService:
         if self._scanner is not None:
             await self._scanner.scan(data)
         return await self._library.add_reference(data, details, owner=owner, trim=trim)
+
+    async def decode_source(
+        self, data: bytes | None = None, *, name: str = "", owner: str | None = None
+    ) -> ReferenceAudio:
+        """A recording that is to be said in another voice; it is not kept.
+
+        Args:
+            data: the file's bytes; None takes the upload or the file under an allowed root that `name` means.
+            owner: whose uploads it may be, where they are private; None is everybody's.
+
+        Raises:
+            UploadTooLargeError, UnsupportedAudioError, ReferenceAudioError: it cannot be used.
+            InvalidRequestError, ForbiddenError: there is no such file, or it is another owner's.
+            InfectedUploadError, ScanUnavailableError: the virus scanner did not clear it.
+        """
+        if data is not None and self._scanner is not None:
+            await self._scanner.scan(data)
+        return await self._library.decode_source(data, name, owner)
 
     async def _check_transcript(self, text: str, language: str, *, is_own_model: bool = False) -> None:
         """Raise an InvalidRequestError for a transcript that no synthesis could use, when it comes and not later."""

@@ -95,6 +95,7 @@ class SynthesisRequest:
 
     Attributes:
         ref_audio: the reference as the client names it: a path under an allowed root, or an upload's id.
+        timbre_ref_audio: whose timbre takes the place of the reference's; empty takes the reference's own.
         streaming_mode: 0 whole, 1 fragment by fragment, 2 token chunks cut at quiet places, 3 of fixed length.
         pause_s: silence between fragments (`fragment_interval`).
         overlap_tokens, min_chunk_tokens: shape of the chunks in modes 2 and 3.
@@ -104,6 +105,7 @@ class SynthesisRequest:
         emotion: whose clip of the voice is the reference, where the request names none; empty takes the voice's own.
         read_emoji: say the names of emoji, which are silent otherwise.
         timestamps: what it is told of when it is said: words, what is read as one, phonemes, or nothing.
+        source: a recording to be said in the voice as it is said in it; `text` is then what it says, or empty.
         owner: name of the API key whose uploads it may name, where they are private; None is everybody's.
     """
 
@@ -111,6 +113,7 @@ class SynthesisRequest:
     text_lang: str
     ref_audio: str = ""
     aux_ref_audio: tuple[str, ...] = ()
+    timbre_ref_audio: str = ""
     voice_id: str | None = None
     emotion: str = ""
     prompt_text: str = ""
@@ -129,6 +132,7 @@ class SynthesisRequest:
     owner: str | None = None
     read_emoji: bool = False
     timestamps: Timestamps = "none"
+    source: ReferenceAudio | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class Voice:
         gpt_weights, sovits_weights: registered files that speak for it; empty takes the service's current ones.
         owner: name of the API key that wrote it; empty is the operator's.
         emotions: further manners of speaking, by the name that a request gives as its emotion.
+        timbre_ref_audio: file name of a clip whose timbre takes the place of the reference's; empty is none.
     """
 
     voice_id: str
@@ -165,11 +170,14 @@ class Voice:
     sovits_weights: str = ""
     owner: str = ""
     emotions: Mapping[str, Emotion] = field(default_factory=lambda: _NO_EMOTIONS)
+    timbre_ref_audio: str = ""
 
     @property
     def clip_names(self) -> tuple[str, ...]:
         """Every clip that the template names, the reference first."""
-        return (self.ref_audio, *self.aux_ref_audio, *(emotion.ref_audio for emotion in self.emotions.values()))
+        timbre = (self.timbre_ref_audio,) if self.timbre_ref_audio else ()
+        emotions = (emotion.ref_audio for emotion in self.emotions.values())
+        return (self.ref_audio, *self.aux_ref_audio, *timbre, *emotions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,13 +204,15 @@ class VoicePrompt:
 
     Attributes:
         prompt_tokens: (T_prompt,) int64 semantic tokens of the reference.
-        style_embedding: (1, gin_channels, 1), mean over all references.
-        ref_mel: (1, 100, T_mel) normalised mel of the reference; v3 and v4 only.
+        style_embedding: (1, gin_channels, 1), mean over all references that give their timbre.
+        ref_mel: (1, 100, T_mel) normalised mel of the clip that gives the timbre; v3 and v4 only.
+        mel_tokens: (T,) int64 semantic tokens of that clip, where it is another than the prompt's; None where not.
     """
 
     prompt_tokens: torch.Tensor
     style_embedding: torch.Tensor
     ref_mel: torch.Tensor | None = None
+    mel_tokens: torch.Tensor | None = None
 
 
 class TimedText(NamedTuple):
@@ -288,7 +298,9 @@ class Fingerprint:
     Attributes:
         reference_hashes: of the content of the reference, then of the further ones.
         model_hashes: of the weights, and of the settings and the lexicon that the service runs with.
+        timbre_hash: of the clip whose timbre takes the place of the reference's; empty where there is none.
     """
 
     reference_hashes: tuple[str, ...]
     model_hashes: tuple[str, ...]
+    timbre_hash: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from sovits_service.audio.load import (
     MAX_REFERENCE_S,
     AudioLimits,
     decode_reference,
+    decode_source,
     trim_reference,
     validate_reference,
 )
@@ -41,6 +42,27 @@ class StoredReference:
     size_bytes: int
     duration_s: float
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceClips:
+    """The clips that a request is spoken with, each content once.
+
+    Attributes:
+        references: the reference, then the auxiliary ones, whose timbre is averaged with its own.
+        timbre: takes the place of the reference in that mean; None where the reference has its own.
+    """
+
+    references: tuple[Clip, ...]
+    timbre: Clip | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VoiceAudio:
+    """`VoiceClips`, decoded."""
+
+    references: tuple[ReferenceAudio, ...]
+    timbre: ReferenceAudio | None = None
 
 
 class VoiceLibrary:
@@ -82,11 +104,12 @@ class VoiceLibrary:
         await run_in(self._decoding, lambda: self._decode(clip))
         self.default_reference, self.default_details = name, details
 
-    async def read_clips(self, request: SynthesisRequest, voice: Voice | None) -> tuple[Clip, ...]:
+    async def read_clips(self, request: SynthesisRequest, voice: Voice | None) -> VoiceClips:
         """The clips of a request, each content once: what is hashed, cached and spoken with is what was read here.
 
         The first is the one that the request names, else the voice's (of its emotion, where the request has one), else
-        the default one; then the auxiliary ones.
+        the default one; then the auxiliary ones. A voice's own clips for the timbre, auxiliary ones included, count
+        where the request names neither a reference nor a timbre.
 
         Raises:
             InvalidRequestError, ReferenceAudioError: a clip is missing.
@@ -94,27 +117,38 @@ class VoiceLibrary:
             UnknownVoiceError: the voice has changed since it was looked up, or has lost a clip or the emotion.
         """
         auxiliary = [await self._read(name, request.owner) for name in request.aux_ref_audio]
+        timbre = await self._read(request.timbre_ref_audio, request.owner) if request.timbre_ref_audio else None
         if voice is not None and not request.ref_audio:
             own = await asyncio.to_thread(self.voices.read_clips, voice)
-            clips = [
-                own[_reference_name(voice, request.emotion)],
-                *(auxiliary or (own[name] for name in voice.aux_ref_audio)),
-            ]
+            clips = [own[_reference_name(voice, request.emotion)], *auxiliary]
+            if timbre is None:
+                clips += [] if auxiliary else [own[name] for name in voice.aux_ref_audio]
+                timbre = own[voice.timbre_ref_audio] if voice.timbre_ref_audio else None
         elif request.ref_audio:
             clips = [await self._read(request.ref_audio, request.owner), *auxiliary]
         elif self.default_reference:
             clips = [await self._read(self.default_reference, None), *auxiliary]
         else:
             raise InvalidRequestError("ref_audio_path is required")
-        return tuple({clip.content_hash: clip for clip in clips}.values())
+        return _each_once(clips, timbre)
 
-    async def decode(self, clips: Sequence[Clip]) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
-        """The audio of clips, with what is to be said about the first.
+    async def decode(self, clips: VoiceClips) -> tuple[VoiceAudio, tuple[str, ...]]:
+        """The audio of clips, with what is to be said about the reference.
 
         Raises:
             ReferenceAudioError, UnsupportedAudioError: one of them cannot serve; which one, where it is not the first.
         """
         return await run_in(self._decoding, lambda: self._decode_all(clips))
+
+    async def decode_source(self, data: bytes | None, name: str, owner: str | None) -> ReferenceAudio:
+        """A recording of up to 60 s, as it was sent, or by the name of an upload or a file.
+
+        Raises:
+            UploadTooLargeError, UnsupportedAudioError, ReferenceAudioError: it cannot be used.
+            InvalidRequestError, ForbiddenError: there is no such file, or it is another owner's.
+        """
+        content = data if data is not None else (await self._read(name, owner)).data
+        return await run_in(self._decoding, lambda: decode_source(content, limits=self._limits))
 
     async def upload_details(self, name: str, owner: str) -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
@@ -152,10 +186,11 @@ class VoiceLibrary:
             QuotaExceededError: the owner's voices and uploads would take more than the quota.
         """
         clips = await self._clips_to_keep(voice, editor)
-        await self.decode([clips[voice.ref_audio], *(clips[name] for name in voice.aux_ref_audio)])
+        timbre = clips[voice.timbre_ref_audio] if voice.timbre_ref_audio else None
+        await self.decode(VoiceClips(tuple(clips[name] for name in (voice.ref_audio, *voice.aux_ref_audio)), timbre))
         for name, emotion in voice.emotions.items():
             try:
-                await self.decode([clips[emotion.ref_audio]])
+                await self.decode(VoiceClips((clips[emotion.ref_audio],)))
             except ReferenceAudioError as error:
                 raise ReferenceAudioError(f"emotion {name}: {error}") from None
         sizes = {clip.content_hash: len(clip.data) for clip in clips.values()}
@@ -232,19 +267,19 @@ class VoiceLibrary:
         wav = encode_whole(reference.samples, reference.sample_rate_hz, "wav")
         return wav, round(reference.duration_s, 3), warnings
 
-    def _decode_all(self, clips: Iterable[Clip]) -> tuple[list[ReferenceAudio], tuple[str, ...]]:
-        references: list[ReferenceAudio] = []
-        warnings: tuple[str, ...] = ()
-        for number, clip in enumerate(clips):
-            try:
-                reference, said = self._decode(clip)
-            except ReferenceAudioError as error:
-                if number == 0:
-                    raise
-                raise ReferenceAudioError(f"auxiliary reference {number}: {error}") from None
-            references.append(reference)
-            warnings = warnings if number else said
-        return references, warnings
+    def _decode_all(self, clips: VoiceClips) -> tuple[VoiceAudio, tuple[str, ...]]:
+        first, *further = clips.references
+        reference, warnings = self._decode(first)
+        auxiliary = [self._decode_as(f"auxiliary reference {index}", clip) for index, clip in enumerate(further, 1)]
+        timbre = self._decode_as("timbre_ref_audio_path", clips.timbre) if clips.timbre is not None else None
+        return VoiceAudio((reference, *auxiliary), timbre), warnings
+
+    def _decode_as(self, role: str, clip: Clip) -> ReferenceAudio:
+        """A clip beside the reference; an error says which."""
+        try:
+            return self._decode(clip)[0]
+        except ReferenceAudioError as error:
+            raise ReferenceAudioError(f"{role}: {error}") from None
 
     def _decode(self, clip: Clip) -> tuple[ReferenceAudio, tuple[str, ...]]:
         """Decode and check a clip, or remember it: by its content, never by its name."""
@@ -260,6 +295,16 @@ class VoiceLibrary:
             if len(self._decoded) > _REMEMBERED_CLIPS:
                 self._decoded.popitem(last=False)
         return loaded
+
+
+def _each_once(clips: Sequence[Clip], timbre: Clip | None) -> VoiceClips:
+    """A clip twice in the mean would count twice; the reference has no part in it where another clip has its place."""
+    reference, *auxiliary = clips
+    if timbre is not None and timbre.content_hash == reference.content_hash:
+        timbre = None
+    counted = reference if timbre is None else timbre
+    further = {clip.content_hash: clip for clip in auxiliary if clip.content_hash != counted.content_hash}
+    return VoiceClips((reference, *further.values()), timbre)
 
 
 def _reference_name(voice: Voice, emotion: str) -> str:

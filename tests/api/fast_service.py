@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from sovits_service.audio.load import decode_source
 from sovits_service.deadline import Deadline
 from sovits_service.errors import (
     DeadlineExceededError,
@@ -32,7 +33,7 @@ from sovits_service.storage.shared_flights import SharedFlights
 from sovits_service.storage.shared_limits import SharedLimits
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
-from sovits_service.types import AudioChunk, ModelVersion, SplitMethod, SynthesisRequest, Voice
+from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, SplitMethod, SynthesisRequest, Voice
 
 RATE_HZ = 32_000
 _FAILURES = {
@@ -58,6 +59,7 @@ class Synthesis:
 class Fingerprint:
     reference_hashes: tuple[str, ...]
     model_hashes: tuple[str, ...]
+    timbre_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class FastService:
     async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
         name = request.ref_audio or f"voices/{request.voice_id}.wav"
         content = self.references.get(name, name.encode())
-        return Fingerprint((hashlib.sha256(content).hexdigest(),), (self.weights_hash,))
+        timbre = hashlib.sha256(self.references.get(request.timbre_ref_audio, b"")).hexdigest()
+        hashes = (hashlib.sha256(content).hexdigest(),)
+        return Fingerprint(hashes, (self.weights_hash,), timbre if request.timbre_ref_audio else "")
 
     async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
         self._admit()
@@ -205,6 +209,8 @@ class FastService:
             raise OverloadedError("the queue is full; try again", 2.5)
 
     def _judge(self, request: SynthesisRequest) -> None:
+        if request.source is not None:
+            return
         if (
             request.ref_audio
             and request.ref_audio not in self.references
@@ -235,7 +241,8 @@ class FastService:
 
     async def _chunks(self, request: SynthesisRequest) -> AsyncGenerator[AudioChunk, None]:
         voice = request.voice_id or request.ref_audio
-        pieces = [request.text] if request.streaming_mode == 0 else list(request.text)
+        text = request.text if request.source is None else "aa"
+        pieces = [text] if request.streaming_mode == 0 else list(text)
         finished = False
         try:
             for index, piece in enumerate(pieces):
@@ -257,6 +264,13 @@ class FastService:
     async def explain(self, text: str, language: str, split: SplitMethod, *, read_emoji: bool = False) -> Explanation:
         segments = Frontend().segments(text, language, "v2", split, read_emoji=read_emoji)
         return explain(text, segments, "v2")
+
+    async def decode_source(
+        self, data: bytes | None = None, *, name: str = "", owner: str | None = None
+    ) -> ReferenceAudio:
+        if data is None and name not in self.references:
+            raise InvalidRequestError("the recording is not a file under an allowed root, nor an upload")
+        return decode_source(self.references[name] if data is None else data)
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         return self.details.get((name, owner), UploadDetails())

@@ -79,6 +79,7 @@ async def test_the_first_problem_is_told_the_same_in_get_and_post(
         ("top_p", [], "top_p should be a valid number"),
         ("aux_ref_audio_paths", {"a": 1}, "aux_ref_audio_paths should be a valid list"),
         ("aux_ref_audio_paths", [1], "aux_ref_audio_paths.0 should be a valid string"),
+        ("timbre_ref_audio_path", ["a"], "timbre_ref_audio_path should be a valid string"),
         ("streaming_mode", [], "streaming_mode must be 0, 1, 2 or 3, or true or false"),
         ("text", "\ud800", "text must be valid Unicode text"),
     ],
@@ -181,6 +182,7 @@ async def test_json_fields_reach_the_service(client: httpx.AsyncClient, service:
         **WHOLE,
         "text_lang": "ZH",
         "aux_ref_audio_paths": ["a", "b"],
+        "timbre_ref_audio_path": "c",
         "top_k": 7,
         "repetition_penalty": 1.1,
         "speed_factor": 1.5,
@@ -201,6 +203,7 @@ async def test_json_fields_reach_the_service(client: httpx.AsyncClient, service:
     request = service.requests[0]
     assert (request.text, request.text_lang, request.ref_audio) == ("hello", "zh", REFERENCE)
     assert (request.prompt_text, request.prompt_lang, request.aux_ref_audio) == ("", "en", ("a", "b"))
+    assert request.timbre_ref_audio == "c"
     assert (request.sampling.top_k, request.sampling.repetition_penalty) == (7, 1.1)
     assert (request.speed, request.pause_s, request.seed, request.streaming_mode) == (1.5, 0.1, 99, 1)
     assert (request.overlap_tokens, request.min_chunk_tokens, request.cfm_steps) == (4, 32, 8)

@@ -156,6 +156,7 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         "description": "An evening voice.",
         "ref_audio_path": "eve.wav",
         "aux_ref_audio_paths": [],
+        "timbre_ref_audio_path": "",
         "prompt_text": "good evening",
         "prompt_lang": "en",
         "emotions": {"Happy": {"ref_audio_path": reference, "prompt_text": "hurrah", "prompt_lang": "en"}},
@@ -233,7 +234,8 @@ async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncC
 
 
 def test_what_a_template_may_set_is_every_field_of_a_request_but_those_that_are_the_requests_own() -> None:
-    own = {"text", "voice_id", "emotion", "ref_audio_path", "aux_ref_audio_paths", "prompt_text", "prompt_lang"}
+    clips = {"ref_audio_path", "aux_ref_audio_paths", "timbre_ref_audio_path"}
+    own = {"text", "voice_id", "emotion", "prompt_text", "prompt_lang", *clips}
     assert set(DEFAULT_FIELDS) == TtsFields.model_fields.keys() - own
 
 
@@ -292,12 +294,14 @@ async def test_a_reference_within_the_request(client: httpx.AsyncClient, service
         "text": "hi",
         "text_lang": "en",
         "aux_ref_audio_paths": [inline(clip(5))],
+        "timbre_ref_audio_path": inline(clip(3)),
     }
     answer = await client.post("/tts", json=fields)
     assert answer.status_code == 200, answer.text
     request = service.requests[0]
     assert service.references[request.ref_audio] == clip()
     assert service.references[request.aux_ref_audio[0]] == clip(5)
+    assert service.references[request.timbre_ref_audio] == clip(3)
 
 
 @pytest.mark.parametrize("settings", [{"max_upload_bytes": 300_000}])

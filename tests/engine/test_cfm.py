@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sovits_service.deadline import Deadline
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.lane import Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
@@ -14,6 +15,7 @@ from sovits_service.engine.text_features import TextFeatures
 from sovits_service.errors import SynthesisError
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
+from sovits_service.types import Segment
 from tests.tiny_sizes import CFM as CONFIG
 from tests.tiny_sizes import VOCODER
 
@@ -218,3 +220,28 @@ async def test_equal_seeds_sound_equal_and_others_do_not(engine, lane):
     np.testing.assert_array_equal(first, again)
     other = joined(await collect(speak(engine, lane, [segment(5)], voice(1), cfm_options(6), prompt=segment(60))))
     assert other.shape != first.shape or np.abs(other - first).max() > 1e-3
+
+
+async def test_a_clip_for_the_timbre_gives_the_mel_that_the_speech_goes_on_from(engine, lane):
+    def spoken(timbre):
+        return engine.synthesize(
+            engine.admit(),
+            lane,
+            [segment(1)],
+            segment(60),
+            [voice(1)],
+            cfm_options(),
+            Deadline(60.0),
+            timbre=timbre,
+        )
+
+    own, other = joined(await collect(spoken(None))), joined(await collect(spoken(voice(2, 4.0))))
+    assert len(own) == len(other)  # the tokens are the same
+    assert np.abs(own - other).max() > 0.01
+
+
+async def test_a_recording_is_said_in_the_voice_without_any_transcript(engine, lane):
+    chunks = engine.synthesize(
+        engine.admit(), lane, [Segment(())], None, [voice(1)], cfm_options(), Deadline(60.0), source=voice(2, 4.0)
+    )
+    assert len(joined(await collect(chunks))) == 100 * SAMPLES_PER_TOKEN

@@ -79,7 +79,11 @@ class Answers:
         wanted = await self._service.resolve(wanted)
         found = await self._service.fingerprint(wanted)
         key = cache_key(
-            wanted, media_type=media_type, reference_hashes=found.reference_hashes, weights_hashes=found.model_hashes
+            wanted,
+            media_type=media_type,
+            reference_hashes=found.reference_hashes,
+            weights_hashes=found.model_hashes,
+            timbre_hash=found.timbre_hash,
         )
         return CachePlace(key, media_type, found.model_hashes, wanted)
 

@@ -22,7 +22,7 @@ from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, gsv
 from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
-from sovits_service.api.routes import live, objects, ops, read, tts, voices
+from sovits_service.api.routes import live, objects, ops, read, tts, vc, voices
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
@@ -81,7 +81,7 @@ def create_app(
         fetcher=ReferenceFetcher(settings.max_upload_bytes) if settings.uploads.from_urls else None,
         on_control=on_control,
     )
-    routers = [module.router for module in (tts, read, voices, objects, ops)]
+    routers = [module.router for module in (tts, vc, read, voices, objects, ops)]
     if settings.dialects.api_v1:
         routers += [api_v1.router, api_v1.admin_router]
     if settings.dialects.openai:

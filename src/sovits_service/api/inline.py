@@ -14,6 +14,7 @@ from sovits_service.api.deps import ApiContext, context_of, owner_of
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
 
 _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE | re.ASCII)
+_SINGLE = ("ref_audio_path", "timbre_ref_audio_path")
 
 
 async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,23 +26,25 @@ async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> di
         SovitsError: as for an upload.
     """
     fields: dict[str, Any] = {}
-    if _is_inline(raw.get("ref_audio_path")):
-        fields["ref_audio_path"] = await _keep(request, raw["ref_audio_path"])
+    for name in _SINGLE:
+        if is_inline(raw.get(name)):
+            fields[name] = await _keep(request, raw[name])
     paths = raw.get("aux_ref_audio_paths")
-    if isinstance(paths, list) and any(map(_is_inline, paths)):
+    if isinstance(paths, list) and any(map(is_inline, paths)):
         if len(paths) > context_of(request).settings.max_aux_references:
             return fields  # too many: refused with the other checks, and nothing is kept
-        fields["aux_ref_audio_paths"] = [await _keep(request, path) if _is_inline(path) else path for path in paths]
+        fields["aux_ref_audio_paths"] = [await _keep(request, path) if is_inline(path) else path for path in paths]
     return fields
 
 
 def has_inline_references(raw: Mapping[str, Any]) -> bool:
     """Whether a reference comes with the request, as a `data:` or web address."""
     paths = raw.get("aux_ref_audio_paths")
-    return any(map(_is_inline, [raw.get("ref_audio_path"), *(paths if isinstance(paths, list) else [])]))
+    return any(map(is_inline, [*map(raw.get, _SINGLE), *(paths if isinstance(paths, list) else [])]))
 
 
-def _is_inline(value: object) -> bool:
+def is_inline(value: object) -> bool:
+    """Whether a name is the clip itself, or a web address."""
     return isinstance(value, str) and value[:8].lower().startswith(("data:", "http://", "https://"))
 
 
@@ -49,9 +52,18 @@ async def _keep(request: Request, url: str) -> str:
     context = context_of(request)
     client = await context.access.authorize(request, "upload", counted=False)
     with context.access.upload_slot(client):
-        data = await (_decode if url[:5].lower() == "data:" else _fetch)(context, url)
+        data = await decode_inline(context, url)
         stored = await context.service.add_reference(data, owner=owner_of(client))
     return stored.path
+
+
+async def decode_inline(context: ApiContext, url: str) -> bytes:
+    """The file that a `data:` or web address stands for.
+
+    Raises:
+        SovitsError: it cannot be had, or is too large.
+    """
+    return await (_decode if url[:5].lower() == "data:" else _fetch)(context, url)
 
 
 async def _decode(context: ApiContext, url: str) -> bytes:

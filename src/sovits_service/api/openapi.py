@@ -180,6 +180,52 @@ VOICE_ID: dict[str, Any] = {
     ]
 }
 
+_CONVERSION_FIELDS = (
+    "ref_audio_path",
+    "voice_id",
+    "emotion",
+    "aux_ref_audio_paths",
+    "timbre_ref_audio_path",
+    "prompt_text",
+    "prompt_lang",
+    "media_type",
+    "streaming_mode",
+    "seed",
+    "sample_steps",
+    "super_sampling",
+    "cache",
+    "response",
+    "timeout_s",
+)
+
+
+def _conversion_body() -> dict[str, Any]:
+    """The fields of `/vc`, as a form with the recording and as JSON that names it."""
+    fields = _inline(_tts_schema(), TtsFields.model_json_schema().get("$defs", {}))["properties"]
+    said = {
+        "text": {"type": "string", "description": "What the recording says; better with it."},
+        "text_lang": {**fields["text_lang"], "description": "Its language; required with it."},
+    }
+    shared = {**said, **{name: fields[name] for name in _CONVERSION_FIELDS}}
+    file = {"type": "string", "format": "binary", "description": "The recording, 0.3 to 60 s."}
+    named = {"type": "string", "description": "An upload, a file under an allowed root, or data:...;base64,..."}
+    form = {"type": "object", "properties": {"file": file, "source_audio_path": named, **shared}}
+    body = {"type": "object", "required": ["source_audio_path"], "properties": {"source_audio_path": named, **shared}}
+    example = {"source_audio_path": "voices/male_narrator.wav", "voice_id": "female_calm"}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": body, "example": example},
+            },
+        }
+    }
+
+
+CONVERSION_BODY = _conversion_body()
+CONVERSION_ANSWERS: Answers = {200: _WITH_LINK, 304: _NOT_MODIFIED, **failures(400, 404, 413, 415, 503, 504)}
+
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -104,6 +104,9 @@ class TtsFields(BaseModel):
         "", description="One of the voice's; with another it speaks as usual, and X-Warnings says so."
     )
     aux_ref_audio_paths: PathList = Field([], description="More references, whose timbre is averaged.")
+    timbre_ref_audio_path: Text = Field(
+        "", description="Whose timbre the speech has; the reference then gives manner and rhythm alone."
+    )
     text: Text = Field("", description="What to say.")
     text_lang: Text = Field("", description="auto, auto_yue, zh, en, ja, yue, ko, all_zh, all_ja, all_yue or all_ko.")
     prompt_text: Text = Field("", description="What the reference says; empty means no prompt.")
@@ -209,6 +212,7 @@ def parse_tts(
     said: UploadDetails | None = None,
     has_default_reference: bool = False,
     accept: str = "",
+    required: Sequence[str] = ("text", "text_lang"),
 ) -> TtsFields:
     """Checks the fields of a request, as a query or as JSON.
 
@@ -219,6 +223,7 @@ def parse_tts(
         said: what the uploader of the reference said of it, which stands in likewise.
         has_default_reference: whether a reference is set on the server, so that a request need not name one.
         accept: the request's `Accept` header, which chooses the format where nothing else does.
+        required: fields that the request or its voice must name, beside the reference and the language of a transcript.
 
     Raises:
         InvalidRequestError: the first problem in the order of the fields: the reference, the text, its language, ...
@@ -237,12 +242,12 @@ def parse_tts(
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             problems.setdefault(str(detail["loc"][0]), _describe(detail))
-    required = ["text", "text_lang"]
+    needed = [*required]
     if voice is None and not has_default_reference:
-        required.append("ref_audio_path")
+        needed.append("ref_audio_path")
     if merged.get("prompt_text"):
-        required.append("prompt_lang")
-    problems.update({name: f"{name} is required" for name in required if merged.get(name) in (None, "")})
+        needed.append("prompt_lang")
+    problems.update({name: f"{name} is required" for name in needed if merged.get(name) in (None, "")})
     for name in TtsFields.model_fields:
         if name in problems:
             raise InvalidRequestError(problems[name])
@@ -342,6 +347,7 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
         text_lang=fields.text_lang,
         ref_audio=fields.ref_audio_path,
         aux_ref_audio=tuple(path for path in fields.aux_ref_audio_paths if path),
+        timbre_ref_audio=fields.timbre_ref_audio_path,
         voice_id=fields.voice_id or None,
         emotion=fields.emotion,
         prompt_text=fields.prompt_text,

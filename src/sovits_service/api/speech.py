@@ -130,7 +130,8 @@ def _late(wanted: SynthesisRequest, settings: ServiceSettings) -> str:
             f"the speech was not ready within the request's timeout_s of {wanted.timeout_s:g} s; "
             f"allow more, up to {settings.timeout_s:g} s"
         )
-    return f"the speech was not ready within {settings.timeout_s:g} s; send a shorter text, or stream it"
+    what = "text" if wanted.source is None else "recording"
+    return f"the speech was not ready within {settings.timeout_s:g} s; send a shorter {what}, or stream it"
 
 
 def _require_links(request: Request, delivery: Delivery) -> None:

@@ -19,7 +19,7 @@ _MAX_FIELDS = 8
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """A form as it came."""
+    """A form as it came; `clip` is empty where a text field stands for it."""
 
     clip: bytes
     texts: Mapping[str, str]
@@ -36,8 +36,13 @@ class UploadForm:
         return value in ("true", "1")
 
 
-async def receive_clip(request: Request, settings: ServiceSettings, field: str) -> UploadForm:
+async def receive_clip(
+    request: Request, settings: ServiceSettings, field: str, *, max_fields: int = _MAX_FIELDS, or_text: str = ""
+) -> UploadForm:
     """Reads a form whose file is in `field`.
+
+    Args:
+        or_text: a text field that may stand in place of the file.
 
     Raises:
         InvalidRequestError: there is no file, or a file where a text is expected.
@@ -46,14 +51,16 @@ async def receive_clip(request: Request, settings: ServiceSettings, field: str) 
     limit_bytes, limit_s = settings.max_upload_bytes, settings.uploads.receive_s
     try:
         with anyio.fail_after(limit_s):
-            form = await bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=_MAX_FIELDS)
+            form = await bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=max_fields)
     except TimeoutError:  # a client that sends a byte now and then would keep its slot for ever
         raise DeadlineExceededError(f"the upload took longer than {limit_s:g} s; send it again") from None
     try:
         upload = form.get(field)
-        if not isinstance(upload, UploadFile):
+        data = b""
+        if isinstance(upload, UploadFile):
+            data = await upload.read(limit_bytes + 1)
+        elif not (or_text and form.get(or_text)):
             raise InvalidRequestError(f"{field} is required: send the clip as multipart/form-data, field {field}")
-        data = await upload.read(limit_bytes + 1)
         if len(data) > limit_bytes:
             raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
         texts: dict[str, str] = {}

@@ -120,6 +120,19 @@ async def with_pauses(
         await rest.aclose()
 
 
+async def cut_after(chunks: AsyncGenerator[AudioChunk, None], duration_s: float) -> AsyncGenerator[AudioChunk, None]:
+    """Chunks without what is beyond a duration. They are closed with this generator."""
+    sent = 0
+    try:
+        async for chunk in chunks:
+            left = round(duration_s * chunk.sample_rate_hz) - sent
+            chunk = replace(chunk, samples=chunk.samples[: max(0, left)])
+            sent += len(chunk.samples)
+            yield chunk
+    finally:
+        await chunks.aclose()
+
+
 def _fade_in(length_samples: int) -> FloatArray:
     steps = (np.arange(length_samples, dtype=np.float32) + 0.5) / max(length_samples, 1)
     gain: FloatArray = (0.5 - 0.5 * np.cos(np.pi * steps)).astype(np.float32)

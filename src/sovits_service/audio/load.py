@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -19,6 +19,8 @@ from sovits_service.types import FloatArray, ReferenceAudio
 
 MIN_REFERENCE_S = 3.0
 MAX_REFERENCE_S = 10.0
+MIN_SOURCE_S = 0.3
+MAX_SOURCE_S = 60.0
 _PCM = "u8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be alaw mulaw s8"
 _CODECS = frozenset({"flac", "vorbis", "libvorbis", "opus", "libopus", "mp3", "mp3float", "aac", "alac"})
 _CODECS |= {"amrnb", "libopencore_amrnb", "amrwb", "libopencore_amrwb", "wmav1", "wmav2"}
@@ -32,13 +34,19 @@ _QUIETEST_DBFS = -120.0
 
 @dataclass(frozen=True, slots=True)
 class AudioLimits:
-    """What a file may ask of the decoder before it is refused."""
+    """What a file may ask of the decoder before it is refused.
+
+    Attributes:
+        kind, length: what the file should be, and how long, for messages.
+    """
 
     max_bytes: int = 20 * 2**20
     max_duration_s: float = 60.0
     min_sample_rate_hz: int = 8_000
     max_sample_rate_hz: int = 192_000
     max_channels: int = 8
+    kind: str = "reference"
+    length: str = "3 to 10 s"
 
 
 DEFAULT_LIMITS = AudioLimits()
@@ -77,7 +85,7 @@ def decode_reference(data: bytes | Path, *, limits: AudioLimits = DEFAULT_LIMITS
         UnsupportedAudioError: the content is in none of the accepted formats, or has no sound in it.
         ReferenceAudioError: gone, damaged, empty, too long, or with a rate or channels that are not accepted.
     """
-    content = _read_bounded(data, limits.max_bytes)
+    content = _read_bounded(data, limits)
     payload, container_format = sound_of(content)
     try:
         samples, rate_hz = _decode_bounded(payload, container_format, limits)
@@ -89,6 +97,24 @@ def decode_reference(data: bytes | Path, *, limits: AudioLimits = DEFAULT_LIMITS
     if peak > 1.0:
         samples /= peak
     return ReferenceAudio(samples, rate_hz, hashlib.sha256(content).hexdigest())
+
+
+def decode_source(data: bytes, *, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
+    """Decodes a recording that is to be said in another voice, as `decode_reference` does a clip.
+
+    Raises:
+        UploadTooLargeError, UnsupportedAudioError: as there.
+        ReferenceAudioError: damaged, silent, or not 0.3 to 60 s.
+    """
+    length = f"{MIN_SOURCE_S:g} to {MAX_SOURCE_S:g} s"
+    source = decode_reference(
+        data, limits=replace(limits, max_duration_s=MAX_SOURCE_S, kind="recording", length=length)
+    )
+    if source.duration_s < MIN_SOURCE_S:
+        raise ReferenceAudioError(f"the recording is {source.duration_s:.2f} s; it must be {length}")
+    if measure_reference(source).speech_level_dbfs < -60:
+        raise ReferenceAudioError("the recording is silent; record it again at a normal level")
+    return source
 
 
 def measure_reference(reference: ReferenceAudio) -> ReferenceQuality:
@@ -163,15 +189,18 @@ def trim_reference(reference: ReferenceAudio) -> ReferenceAudio:
     return ReferenceAudio(samples, reference.sample_rate_hz, hashlib.sha256(samples.tobytes()).hexdigest())
 
 
-def _read_bounded(data: bytes | Path, max_bytes: int) -> bytes:
+def _read_bounded(data: bytes | Path, limits: AudioLimits) -> bytes:
+    max_bytes = limits.max_bytes
     if isinstance(data, Path):
         try:
             with data.open("rb") as file:
                 data = file.read(max_bytes + 1)
         except OSError as error:
-            raise ReferenceAudioError("the reference cannot be read any more; upload it again") from error
+            raise ReferenceAudioError(f"the {limits.kind} cannot be read any more; upload it again") from error
     if len(data) > max_bytes:
-        raise UploadTooLargeError(f"the audio file is larger than {max_bytes / 2**20:.0f} MiB; cut it to 3 to 10 s")
+        raise UploadTooLargeError(
+            f"the audio file is larger than {max_bytes / 2**20:.0f} MiB; cut it to {limits.length}"
+        )
     return data
 
 
@@ -197,13 +226,13 @@ def _decode_bounded(payload: bytes, container_format: str, limits: AudioLimits) 
             decoded_samples += frame.samples
             if decoded_samples > limits.max_duration_s * rate_hz:
                 raise ReferenceAudioError(
-                    f"the reference is more than {limits.max_duration_s:g} s; it must be 3 to 10 s"
+                    f"the {limits.kind} is more than {limits.max_duration_s:g} s; it must be {limits.length}"
                 )
             pieces += [_mono(part) for part in to_float.resample(frame)]
         if pieces:
             pieces += [_mono(part) for part in to_float.resample(None)]
     if not sum(len(piece) for piece in pieces):
-        raise ReferenceAudioError("the audio file is empty; record 3 to 10 s of speech")
+        raise ReferenceAudioError(f"the audio file is empty; record {limits.length} of speech")
     return np.concatenate(pieces), rate_hz
 
 

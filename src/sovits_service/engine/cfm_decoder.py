@@ -14,7 +14,7 @@ from sovits_service.audio.join import cross_fade
 from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
 from sovits_service.engine.upper_octave import UpperOctave
-from sovits_service.engine.wave_decoder import EMPTY, NoiseSource
+from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, text_ids
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -41,7 +41,7 @@ class CfmStream:
 
     sequence: Sequence
     style: Tensor
-    phoneme_ids: Tensor
+    phoneme_ids: Tensor | None
     prompt_features: Tensor
     prompt_mel: Tensor
     prompt_frames: int
@@ -122,7 +122,7 @@ class CfmWaveDecoder:
         return CfmStream(
             sequence=sequence,
             style=prompt.style_embedding,
-            phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64).to(self._device),
+            phoneme_ids=text_ids(sequence.segment, self._device),
             prompt_features=features[..., shortest - frames : shortest],
             prompt_mel=prompt.ref_mel[..., shortest - frames : shortest],
             prompt_frames=frames,
@@ -157,11 +157,12 @@ class CfmWaveDecoder:
 
     @torch.inference_mode()
     def _reference_features(self, sequence: Sequence, prompt: VoicePrompt) -> Tensor:
-        """(1, channels, T) of what the reference says."""
-        segment = sequence.job.prompt_segment
-        assert segment is not None
-        phoneme_ids = torch.tensor([segment.phoneme_ids], dtype=torch.int64).to(self._device)
-        features, _ = self.model.encode(prompt.prompt_tokens[None], phoneme_ids, prompt.style_embedding)
+        """(1, channels, T) of what the clip behind the prompt's mel says."""
+        tokens, segment = prompt.prompt_tokens, sequence.job.prompt_segment
+        if prompt.mel_tokens is not None:  # a clip for the timbre alone: nobody told what it says
+            tokens, segment = prompt.mel_tokens, None
+        phoneme_ids = text_ids(segment, self._device)
+        features, _ = self.model.encode(tokens[None], phoneme_ids, prompt.style_embedding)
         return features
 
     def _window_frames(self, stream: CfmStream) -> int:

@@ -21,6 +21,7 @@ from sovits_service.cores import Threads, available_cores
 from sovits_service.deadline import Deadline
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.sequence import Job, JobOptions
+from sovits_service.engine.source import Source
 from sovits_service.engine.stage import Stages, StageSet
 from sovits_service.errors import DeadlineExceededError, OverloadedError, SovitsError, SynthesisError
 from sovits_service.types import AudioChunk, ReferenceAudio, Segment
@@ -180,6 +181,9 @@ class Engine:
         references: Row[ReferenceAudio],
         options: JobOptions,
         deadline: Deadline,
+        *,
+        timbre: ReferenceAudio | None = None,
+        source: ReferenceAudio | None = None,
     ) -> AsyncGenerator[AudioChunk, None]:
         """Speak segments, in order. Closing the iterator cancels the job, which frees its slots at the next step.
 
@@ -187,6 +191,9 @@ class Engine:
             admission: the request's place, taken over when the first chunk is asked for.
             references: the reference clip first, then auxiliary ones.
             deadline: counts the time in which the caller waits for a chunk.
+            timbre: whose timbre takes the place of the reference's.
+            source: a recording whose tokens are said; then the one segment is what it says, without phonemes where
+                nobody told.
 
         Raises:
             OverloadedError: the engine is about to stop, or has failed.
@@ -200,6 +207,8 @@ class Engine:
             window=_STREAMED_SEGMENTS_AHEAD if options.streaming_mode else _SEGMENTS_AHEAD,
             event_loop=asyncio.get_running_loop(),
             is_background=lane.is_background,
+            timbre=timbre,
+            source=Source(source) if source is not None else None,
         )
         self._enter(admission, lane, job)
         try:

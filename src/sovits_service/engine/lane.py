@@ -210,15 +210,22 @@ class Lane:
         self._departed.append(job)
 
     def _encode_voices(self, stage: Stage) -> None:
-        """Give known voices to the jobs that name them, and encode the most urgent new one."""
+        """Give known voices to the jobs that name them, and encode the most urgent new one.
+
+        Or read a stretch of the most urgent recording: others' voices do not wait for the whole of it.
+        """
         waiting = [job for job in self._scheduler.jobs if job.voice_prompt is None]
         for job in waiting:
-            job.voice_prompt = self._prompts.known(job.references)
+            job.voice_prompt = self._prompts.known(job.references, job.timbre)
             self.counters.prompts_known += job.voice_prompt is not None
-        new = [job for job in waiting if job.voice_prompt is None]
-        if not new or stage.is_busy:
+        unread = [job for job in self._scheduler.jobs if not job.has_voice]
+        if not unread or stage.is_busy:
             return
-        job = min(new, key=lambda job: job.urgency)
+        job = min(unread, key=lambda job: job.urgency)
+        source = job.source
+        if job.voice_prompt is not None and source is not None:
+            self._submit(stage, [job], lambda: self._prompts.read(source), source.take)
+            return
         started_s = time.monotonic()
 
         def finish(prompt: VoicePrompt) -> None:
@@ -226,7 +233,7 @@ class Lane:
             self.counters.prompts_encoded += 1
             self.counters.prompt_encode_s += time.monotonic() - started_s
 
-        self._submit(stage, [job], lambda: self._prompts.encode(job.references), finish)
+        self._submit(stage, [job], lambda: self._prompts.encode(job.references, job.timbre), finish)
 
     def _prepare_texts(self, stage: Stage) -> None:
         """Compute the text features of the next segment, and open its stream."""
@@ -236,19 +243,26 @@ class Lane:
         if sequence is None:
             return
 
-        def finish(prepared: tuple[torch.Tensor, WaveStream]) -> None:
+        def finish(prepared: tuple[torch.Tensor | None, WaveStream]) -> None:
             if self._scheduler.holds(sequence):
                 sequence.bert, stream = prepared
-                sequence.is_prepared = True
+                if sequence.job.source is not None:
+                    sequence.tokens += sequence.job.source.tokens
+                    sequence.is_finished = True
+                    self._scheduler.pass_by(sequence)
+                else:
+                    sequence.is_prepared = True
                 self._speech[sequence] = _Speech(stream)
 
         self._submit(stage, [sequence.job], lambda: self._prepare(sequence), finish)
 
-    def _prepare(self, sequence: Sequence) -> tuple[torch.Tensor, WaveStream]:
+    def _prepare(self, sequence: Sequence) -> tuple[torch.Tensor | None, WaveStream]:
         job = sequence.job
         assert job.voice_prompt is not None
-        segments = [job.prompt_segment] if job.prompt_segment else []
-        bert = self._features.features([*segments, sequence.segment])
+        bert = None
+        if job.source is None:
+            segments = [job.prompt_segment] if job.prompt_segment else []
+            bert = self._features.features([*segments, sequence.segment])
         return bert, self.decoder.open(sequence, job.voice_prompt)
 
     @property

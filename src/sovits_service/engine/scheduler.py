@@ -51,13 +51,17 @@ class Scheduler:
 
     def begin(self) -> Sequence | None:
         """The next segment to prepare, of a job whose voice is there: what listeners wait for first; None: nothing."""
-        voiced = [job for job in self._jobs if job.voice_prompt is not None and job.can_start()]
+        voiced = [job for job in self._jobs if job.has_voice and job.can_start()]
         ready = [job for job in voiced if self._begun_of(job) < _BEGUN_PER_JOB]
         if not ready:
             return None
         sequence = min(ready, key=lambda job: (*job.urgency, self._slots_held(job))).start_next()
         self._begun.append(sequence)
         return sequence
+
+    def pass_by(self, sequence: Sequence) -> None:
+        """A prepared segment needs no slot: its tokens are there."""
+        self._begun.remove(sequence)
 
     def admit(self, limit: int) -> list[Sequence]:
         """Give free slots to at most `limit` prepared segments: of the job with the fewest slots, then the oldest."""

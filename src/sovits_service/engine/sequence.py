@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sovits_service.engine.source import Source
 from sovits_service.types import AudioChunk, ReferenceAudio, SamplingParams, Segment, VoicePrompt
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Job:
 
     Attributes:
         references: the reference clip, then the auxiliary ones.
+        timbre: the clip whose timbre takes the place of the reference's; None where it has its own.
+        source: a recording whose tokens are said, in place of new ones; None where the GPT draws them.
         prompt_segment: what the first reference says; None without a prompt.
         outbox: chunks, then an error or None for the end; filled from the engine's thread.
         voice_prompt: None until its voice is encoded.
@@ -97,6 +100,8 @@ class Job:
     window: int
     event_loop: asyncio.AbstractEventLoop
     is_background: bool = False
+    timbre: ReferenceAudio | None = None
+    source: Source | None = None
     outbox: asyncio.Queue[AudioChunk | Exception | None] = field(default_factory=asyncio.Queue)
     submitted_s: float = field(default_factory=time.monotonic)
     voice_prompt: VoicePrompt | None = None
@@ -113,6 +118,11 @@ class Job:
 
     def __post_init__(self) -> None:
         self.runs_dry_s = self.submitted_s + _FIRST_AUDIO_S
+
+    @property
+    def has_voice(self) -> bool:
+        """Whether all that is heard of clips is there: the voice, and the tokens of a recording."""
+        return self.voice_prompt is not None and (self.source is None or self.source.is_read)
 
     @property
     def is_stream(self) -> bool:

@@ -41,7 +41,7 @@ def next_feed(sequence: Sequence, emitted_tokens: int, chunks_before: int, fed_t
         None where the next chunk needs more tokens than there are.
     """
     options = sequence.job.options
-    if options.streams_chunks:
+    if options.streams_chunks and sequence.job.source is None:  # a recording's tokens are all there at once
         end = max(emitted_tokens + chunk_tokens(options, chunks_before) + options.overlap_tokens, fed_tokens + 1)
         if len(sequence.tokens) >= end:
             return Feed(end, is_final=False)

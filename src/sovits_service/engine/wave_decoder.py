@@ -15,7 +15,7 @@ from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
 from sovits_service.engine.streaming import quietest_frame
 from sovits_service.models.sovits.vits import Vits
-from sovits_service.types import FloatArray, VoicePrompt
+from sovits_service.types import FloatArray, Segment, VoicePrompt
 
 NOISE_SCALE = 0.5
 EMPTY: FloatArray = np.zeros(0, dtype=np.float32)
@@ -36,6 +36,13 @@ class NoiseSource:
             drawn = self._rng.standard_normal((missing, self._drawn.shape[1]), dtype=np.float32)
             self._drawn = np.concatenate([self._drawn, drawn])
         return np.ascontiguousarray(self._drawn[start:stop].T)
+
+
+def text_ids(segment: Segment | None, device: torch.device) -> torch.Tensor | None:
+    """(1, T) int64 phonemes of a segment for the encoder; None where there is no text."""
+    if segment is None or not segment.phoneme_ids:
+        return None
+    return torch.tensor([segment.phoneme_ids], dtype=torch.int64).to(device)
 
 
 class WaveStream(Protocol):
@@ -84,7 +91,7 @@ class VitsStream:
 
     sequence: Sequence
     style: torch.Tensor
-    phoneme_ids: torch.Tensor
+    phoneme_ids: torch.Tensor | None
     noise: NoiseSource
     sample_rate_hz: int
     heard_tokens: int = 0
@@ -128,7 +135,7 @@ class VitsWaveDecoder:
         return VitsStream(
             sequence=sequence,
             style=prompt.style_embedding,
-            phoneme_ids=torch.tensor([sequence.segment.phoneme_ids], dtype=torch.int64).to(self._device),
+            phoneme_ids=text_ids(sequence.segment, self._device),
             noise=NoiseSource(sequence.job.options.seed, sequence.index, self.model.config.inter_channels),
             sample_rate_hz=self._rate_hz,
         )

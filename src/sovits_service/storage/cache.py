@@ -76,6 +76,7 @@ def cache_key(
     media_type: str,
     reference_hashes: Sequence[str],
     weights_hashes: Sequence[str],
+    timbre_hash: str = "",
 ) -> str:
     """SHA-256 over everything that shapes the bytes of an answer, and nothing else.
 
@@ -87,6 +88,7 @@ def cache_key(
             count; a seed of None stands for "any".
         reference_hashes: content hashes of the reference, then of the further ones, in order.
         weights_hashes: content hashes of both weights files.
+        timbre_hash: of the clip whose timbre takes the place of the reference's; empty where there is none.
     """
     sampling = request.sampling
     shape: dict[str, object] = {
@@ -112,6 +114,10 @@ def cache_key(
     }
     if request.timestamps != "none":
         shape["timestamps"] = request.timestamps
+    if timbre_hash:
+        shape["timbre"] = timbre_hash
+    if request.source is not None:
+        shape["source"] = request.source.content_hash
     if request.streaming_mode in (2, 3):
         shape["chunks"] = [request.streaming_mode, request.overlap_tokens, request.min_chunk_tokens]
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":")).encode()

@@ -43,6 +43,7 @@ VOICE_FIELDS: tuple[VoiceField, ...] = (
     VoiceField("description", "description", str, 2000),
     VoiceField("ref_audio", "ref_audio_path", str, 1024, "The path or id of an upload, or a file under a root."),
     VoiceField("aux_ref_audio", "aux_ref_audio_paths", list, 1024, "More clips, whose timbre is averaged."),
+    VoiceField("timbre_ref_audio", "timbre_ref_audio_path", str, 1024, "A clip whose timbre replaces the reference's."),
     VoiceField("prompt_text", "prompt_text", str, 2000, "What the reference says."),
     VoiceField("prompt_lang", "prompt_lang", str, 16, "Language of prompt_text; required with it."),
     VoiceField("emotions", "emotions", dict, 0, "More clips, each with its transcript, by the name of an emotion."),

@@ -161,6 +161,7 @@ class VoiceStore:
                     owner=voice.owner if known is None else known.owner,
                     ref_audio=names[voice.ref_audio],
                     aux_ref_audio=tuple(names[name] for name in voice.aux_ref_audio),
+                    timbre_ref_audio=names[voice.timbre_ref_audio] if voice.timbre_ref_audio else "",
                     emotions={
                         name: replace(emotion, ref_audio=names[emotion.ref_audio])
                         for name, emotion in voice.emotions.items()

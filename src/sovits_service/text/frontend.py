@@ -104,8 +104,11 @@ class Frontend:
         segments[-1] = replace(segments[-1], dropped=segments[-1].dropped + lost)
         return segments
 
-    def transcript(self, text: str, language: str, symbols: SymbolSet) -> Segment:
-        """Read the transcript of a reference as one segment.
+    def transcript(self, text: str, language: str, symbols: SymbolSet, *, field: str = "prompt_text") -> Segment:
+        """Read the transcript of a clip as one segment.
+
+        Args:
+            field: that the text came in, for messages.
 
         Raises:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
@@ -117,7 +120,8 @@ class Frontend:
             whole += "." if mode == "en" else "。"
         segment = self._segment(whole, mode, symbols, is_japanese(whole.text))
         if not _is_spoken(segment, symbols):
-            raise InvalidRequestError("prompt_text has nothing to read; leave it empty or send what the reference says")
+            clip = "reference" if field == "prompt_text" else "recording"
+            raise InvalidRequestError(f"{field} has nothing to read; leave it empty or send what the {clip} says")
         return segment
 
     def _mode(self, language: str, symbols: SymbolSet) -> str:

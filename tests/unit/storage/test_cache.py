@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sovits_service.errors import SettingsError
@@ -19,7 +20,7 @@ from sovits_service.storage.cache import CachedAudio, ResultCache, cache_key, pa
 from sovits_service.storage.disk_cache import DiskCache
 from sovits_service.storage.redis_cache import RedisCache
 from sovits_service.storage.redis_link import CircuitBreaker
-from sovits_service.types import SamplingParams, SynthesisRequest, TimedText
+from sovits_service.types import ReferenceAudio, SamplingParams, SynthesisRequest, TimedText
 
 from .conftest import RedisServer
 
@@ -54,6 +55,7 @@ def key(request: SynthesisRequest = REQUEST, **changes: object) -> str:
         {"cfm_steps": 16},
         {"super_sampling": True},
         {"read_emoji": True},
+        {"source": ReferenceAudio(np.zeros(1, np.float32), 16_000, "recording")},
     ],
 )
 def test_whatever_changes_the_sound_changes_the_key(changes: dict[str, object]) -> None:
@@ -68,6 +70,7 @@ def test_whatever_changes_the_sound_changes_the_key(changes: dict[str, object]) 
         {"reference_hashes": ["r1", "r2"]},
         {"weights_hashes": ["g2", "s"]},
         {"weights_hashes": ["g", "s2"]},
+        {"timbre_hash": "r2"},
     ],
 )
 def test_content_counts(changes: dict[str, object]) -> None:
@@ -79,6 +82,7 @@ def test_content_counts(changes: dict[str, object]) -> None:
     [
         {"ref_audio": "/another/path.wav"},
         {"aux_ref_audio": ("x",)},
+        {"timbre_ref_audio": "x"},
         {"voice_id": "calm"},
         {"timeout_s": 3.0},
         {"text_lang": "ZH"},

@@ -23,6 +23,7 @@ ref_audio: calm.wav
 prompt_text: "你好，世界。"
 prompt_lang: zh
 aux_ref_audio: [calm2.wav]
+timbre_ref_audio: calm2.wav
 consent: the speaker, by letter
 emotions:
   happy: {ref_audio: calm2.wav, prompt_text: "好啊！", prompt_lang: zh}
@@ -80,6 +81,7 @@ def test_a_template_is_read_whole(store: VoiceStore, root: Path) -> None:
             "streaming_mode": 2,
         },
         consent="the speaker, by letter",
+        timbre_ref_audio="calm2.wav",
     )
     assert store.reference_path(voice) == root / "calm.wav"
     assert store.read_clips(voice) == {"calm.wav": Clip(b"calm.wav"), "calm2.wav": Clip(b"calm2.wav")}
@@ -138,6 +140,8 @@ def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceStore, root:
         ("ref_audio: calm.wav\nprompt_text: 123", "prompt_text must be text; put it in quotes"),
         ("ref_audio: calm.wav\nprompt_text: hello", "prompt_lang is required"),
         ("ref_audio: calm.wav\naux_ref_audio: calm2.wav", "aux_ref_audio must be a list"),
+        ("ref_audio: calm.wav\ntimbre_ref_audio: [calm2.wav]", "timbre_ref_audio must be text"),
+        ("ref_audio: calm.wav\ntimbre_ref_audio: ../calm2.wav", "name of a file"),
         ("ref_audio: calm.wav\naux_ref_audio: [1]", "name of a file"),
         ("ref_audio: calm.wav\nemotions: [happy]", "emotions must be keys"),
         ("ref_audio: calm.wav\nemotions: {happy: calm.wav}", "emotions: each must hold ref_audio"),
@@ -161,7 +165,7 @@ def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceStore, root:
         ("ref_audio: calm.wav\ndescription: " + "x" * 70_000, "larger than 64 KiB"),
         ("\ufeff\x00", "not valid YAML"),
     ],
-    ids=range(32),
+    ids=range(34),
 )
 def test_a_broken_template_names_itself_and_harms_no_other(
     store: VoiceStore, root: Path, text: str, problem: str

@@ -117,7 +117,7 @@ class CfmSynthesizer(nn.Module):
     def encode(
         self,
         semantic_tokens: Tensor,
-        phoneme_ids: Tensor,
+        phoneme_ids: Tensor | None,
         style: Tensor,
         *,
         lengths: Sequence[int] | None = None,
@@ -128,7 +128,7 @@ class CfmSynthesizer(nn.Module):
 
         Args:
             semantic_tokens: (B, T_sem) int64 codebook indices, 25 per second, no end token.
-            phoneme_ids: (B, T_text) int64.
+            phoneme_ids: (B, T_text) int64; None where nothing tells what the tokens say.
             style: (B or 1, gin_channels, 1).
             lengths: tokens of each item where the batch is padded.
             phoneme_lengths: phonemes of each item where the batch is padded.

@@ -44,10 +44,13 @@ class Mrte(nn.Module):
         self.text_pre = nn.Conv1d(channels, mrte_channels, 1)
         self.c_post = nn.Conv1d(mrte_channels, channels, 1)
 
-    def forward(self, x: Tensor, mask: Tensor, text: Tensor, text_mask: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, text: Tensor | None, text_mask: Tensor | None, style: Tensor) -> Tensor:
+        """Without a text nothing attends: what the original's own test of the model without text does."""
         content = self.c_pre(x * mask)
-        phonemes = self.text_pre(text * text_mask)
-        mixed = self.cross_attention(content * mask, phonemes * text_mask, text_mask) + content + style
+        mixed = content + style
+        if text is not None and text_mask is not None:
+            phonemes = self.text_pre(text * text_mask)
+            mixed = self.cross_attention(content * mask, phonemes * text_mask, text_mask) + mixed
         out: Tensor = self.c_post(mixed * mask)
         return out
 
@@ -81,7 +84,7 @@ class TextEncoder(nn.Module):
     def forward(
         self,
         quantized: Tensor,
-        phoneme_ids: Tensor,
+        phoneme_ids: Tensor | None,
         style: Tensor,
         lengths: Sequence[int] | Tensor | None = None,
         phoneme_lengths: Sequence[int] | Tensor | None = None,
@@ -91,7 +94,7 @@ class TextEncoder(nn.Module):
 
         Args:
             quantized: (B, ssl_channels, T) codebook vectors, 50 frames a second.
-            phoneme_ids: (B, T_text) int64.
+            phoneme_ids: (B, T_text) int64; None where nothing tells what the tokens say.
             style: (B or 1, mrte_channels, 1).
             lengths: valid frames of each item; None for all.
             phoneme_lengths: valid phonemes of each item; None for all.
@@ -102,9 +105,11 @@ class TextEncoder(nn.Module):
         """
         mask = sequence_mask(lengths, quantized)
         x = self.encoder_ssl(self.ssl_proj(quantized * mask), mask)
-        text = self.text_embedding(phoneme_ids).transpose(1, 2)
-        text_mask = sequence_mask(phoneme_lengths, text)
-        text = self.encoder_text(text, text_mask)
+        text = text_mask = None
+        if phoneme_ids is not None:
+            embedded = self.text_embedding(phoneme_ids).transpose(1, 2)
+            text_mask = sequence_mask(phoneme_lengths, embedded)
+            text = self.encoder_text(embedded, text_mask)
         x = self.encoder2(self.mrte(x, mask, text, text_mask, style), mask)
         n_valid = (x.shape[-1],) * x.shape[0] if lengths is None else tuple(int(n) for n in lengths)
         speeds = (float(speed),) * len(n_valid) if isinstance(speed, int | float) else tuple(speed)

@@ -117,7 +117,7 @@ class Vits(nn.Module):
     def encode(
         self,
         semantic_tokens: Tensor,
-        phoneme_ids: Tensor,
+        phoneme_ids: Tensor | None,
         style: Tensor,
         *,
         lengths: Sequence[int] | None = None,
@@ -128,7 +128,7 @@ class Vits(nn.Module):
 
         Args:
             semantic_tokens: (B, T_sem) int64 codebook indices, 25 per second, no end token.
-            phoneme_ids: (B, T_text) int64 in the model's symbol set.
+            phoneme_ids: (B, T_text) int64 in the model's symbol set; None where nothing tells what the tokens say.
             style: (B or 1, gin_channels, 1).
             lengths: tokens of each item where the batch is padded.
             phoneme_lengths: phonemes of each item where the batch is padded.
@@ -144,12 +144,13 @@ class Vits(nn.Module):
         return self.encode_quantized(quantized, phoneme_ids, style, frames, phoneme_lengths, speed)
 
     def _encode_padded(
-        self, semantic_tokens: Tensor, phoneme_ids: Tensor, style: Tensor, speed: float | Sequence[float]
+        self, semantic_tokens: Tensor, phoneme_ids: Tensor | None, style: Tensor, speed: float | Sequence[float]
     ) -> Prior:
-        (n_batch, n_tokens), n_phonemes = semantic_tokens.shape, phoneme_ids.shape[1]
+        n_batch, n_tokens = semantic_tokens.shape
+        n_phonemes = 0 if phoneme_ids is None else phoneme_ids.shape[1]
         prior = self.encode(
             F.pad(semantic_tokens, (0, -n_tokens % _STEP_TOKENS)),
-            F.pad(phoneme_ids, (0, -n_phonemes % _STEP_TOKENS)),
+            phoneme_ids if phoneme_ids is None else F.pad(phoneme_ids, (0, -n_phonemes % _STEP_TOKENS)),
             style,
             lengths=[n_tokens] * n_batch,
             phoneme_lengths=[n_phonemes] * n_batch,
@@ -167,7 +168,7 @@ class Vits(nn.Module):
     def encode_quantized(
         self,
         quantized: Tensor,
-        phoneme_ids: Tensor,
+        phoneme_ids: Tensor | None,
         style: Tensor,
         frame_lengths: Sequence[int] | Tensor | None = None,
         phoneme_lengths: Sequence[int] | Tensor | None = None,

@@ -1,0 +1,84 @@
+"""POST /vc over HTTP: what reaches the service, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+
+import httpx
+import numpy as np
+import pytest
+
+from sovits_service.audio.encode import encode_whole
+from tests.api.fast_service import FastService
+
+RATE_HZ = 16_000
+
+
+def recording(duration_s: float = 2.0, level: float = 0.3) -> bytes:
+    times_s = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
+    return encode_whole((level * np.sin(2 * np.pi * 220 * times_s)).astype(np.float32), RATE_HZ, "wav")
+
+
+async def convert(client: httpx.AsyncClient, data: bytes, **fields: str) -> httpx.Response:
+    return await client.post("/vc", files={"file": ("a.wav", data)}, data={"voice_id": "amy", **fields})
+
+
+async def test_a_form_with_a_recording(client: httpx.AsyncClient, service: FastService) -> None:
+    answer = await convert(client, recording(), text="hello", text_lang="EN", media_type="flac", seed="3")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/flac"), answer.text
+    assert answer.content.startswith(b"fLaC")
+    asked = service.requests[0]
+    assert asked.source is not None
+    assert asked.source.duration_s == 2.0
+    assert (asked.text, asked.text_lang, asked.voice_id, asked.seed, asked.speed) == ("hello", "en", "amy", 3, 1.0)
+    assert service.references == {}  # nothing is kept
+
+
+async def test_a_recording_by_name_and_within_the_request(client: httpx.AsyncClient, service: FastService) -> None:
+    service.references["uploads/a.wav"] = recording(3.0)
+    inline = f"data:audio/wav;base64,{base64.b64encode(recording(1.0)).decode()}"
+    for name in ("uploads/a.wav", inline):
+        answer = await client.post("/vc", json={"source_audio_path": name, "voice_id": "amy", "streaming_mode": True})
+        assert answer.status_code == 200, answer.text
+    assert [request.source and request.source.duration_s for request in service.requests] == [3.0, 1.0]
+    assert [request.streaming_mode for request in service.requests] == [3, 3]
+    form = await client.post("/vc", files={"source_audio_path": (None, "uploads/a.wav"), "voice_id": (None, "amy")})
+    assert form.status_code == 200, form.text
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "status", "message"),
+    [
+        (recording(60.5), {}, 400, "the recording is more than 60 s; it must be 0.3 to 60 s"),
+        (recording(0.1), {}, 400, "the recording is 0.10 s; it must be 0.3 to 60 s"),
+        (recording(level=0.0), {}, 400, "the recording is silent"),
+        (b"<html>", {}, 415, "format"),
+        (b"", {}, 415, "format"),
+        (recording(), {"text": "hello"}, 400, "text_lang is required"),
+        (recording(), {"voice_id": ""}, 400, "ref_audio_path is required"),
+        (recording(), {"voice_id": "nobody"}, 404, "there is no voice"),
+        (recording(), {"media_type": "xx"}, 400, "media_type: xx is not supported"),
+    ],
+)
+async def test_what_cannot_be_converted(
+    client: httpx.AsyncClient, data: bytes, fields: dict[str, str], status: int, message: str
+) -> None:
+    answer = await convert(client, data, **fields)
+    assert answer.status_code == status, answer.text
+    assert message in answer.json()["message"] or status == 415
+
+
+async def test_a_recording_is_required(client: httpx.AsyncClient) -> None:
+    for answer in (
+        await client.post("/vc", json={"voice_id": "amy"}),
+        await client.post("/vc", data={"voice_id": "amy"}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["message"].startswith("file is required")
+    unknown = await client.post("/vc", json={"voice_id": "amy", "source_audio_path": "/etc/passwd"})
+    assert unknown.status_code == 400
+
+
+@pytest.mark.parametrize("settings", [{"max_upload_bytes": 50_000}])
+async def test_a_recording_has_the_limit_of_an_upload(client: httpx.AsyncClient) -> None:
+    assert (await convert(client, recording(4.0))).status_code == 413
