@@ -21,6 +21,7 @@ _PUBLIC = "public"
 ROUTES: dict[Call, str] = {
     ("GET", "/tts"): "synth",
     ("POST", "/tts"): "synth",
+    ("POST", "/vc"): "synth",
     ("POST", "/v1/audio/speech"): "synth",
     ("GET", "/v1/models"): "synth",
     ("GET", "/v1/models/{model}"): "synth",
