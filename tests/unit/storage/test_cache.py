@@ -56,6 +56,7 @@ def key(request: SynthesisRequest = REQUEST, **changes: object) -> str:
         {"super_sampling": True},
         {"read_emoji": True},
         {"source": ReferenceAudio(np.zeros(1, np.float32), 16_000, "recording")},
+        {"timestamps": "word"},
     ],
 )
 def test_whatever_changes_the_sound_changes_the_key(changes: dict[str, object]) -> None:
