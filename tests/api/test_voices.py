@@ -235,7 +235,7 @@ async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncC
 
 def test_what_a_template_may_set_is_every_field_of_a_request_but_those_that_are_the_requests_own() -> None:
     clips = {"ref_audio_path", "aux_ref_audio_paths", "timbre_ref_audio_path"}
-    own = {"text", "voice_id", "emotion", "prompt_text", "prompt_lang", *clips}
+    own = {"text", "voice_id", "emotion", "prompt_text", "prompt_lang", "timestamps", "subtitles", *clips}
     assert set(DEFAULT_FIELDS) == TtsFields.model_fields.keys() - own
 
 

@@ -31,6 +31,8 @@ ROUTES: dict[Call, str] = {
     ("DELETE", "/v1/audio/voices/{voice_id}"): "upload",
     ("POST", "/v1/text-to-speech/{voice_id}"): "synth",
     ("POST", "/v1/text-to-speech/{voice_id}/stream"): "synth",
+    ("POST", "/v1/text-to-speech/{voice_id}/with-timestamps"): "synth",
+    ("POST", "/v1/text-to-speech/{voice_id}/stream/with-timestamps"): "synth",
     ("GET", "/v1/voices"): "synth",
     ("GET", "/v2/voices"): "synth",
     ("GET", "/v1/voices/{voice_id}"): "synth",

@@ -99,7 +99,7 @@ def test_the_lexicon_of_the_example_is_one(tmp_path: Path) -> None:
 def test_the_voice_of_the_example_is_one(tmp_path: Path) -> None:
     [text] = blocks("docs/voices.md", "yaml")
     (tmp_path / "eve.yaml").write_text(text, encoding="utf-8")
-    for clip in ("eve.wav", "eve-2.wav", "eve-happy.wav"):
+    for clip in ("eve.wav", "eve-2.wav", "eve-3.wav", "eve-happy.wav"):
         shutil.copy(ROOT / "voices/female_calm.wav", tmp_path / clip)
     store = VoiceStore([tmp_path])
     assert store.problems() == {}
