@@ -1,6 +1,6 @@
 # The service for CUDA (FP16, as configs/tts_infer.yaml has it), or with --build-arg DEVICE=cpu for machines without.
 #
-#   docker build -t sovits-service .
+#   docker build -t sovits-service .            # with --build-arg EXTRAS=all,ray for a Ray cluster
 #   docker run --gpus all -p 127.0.0.1:9880:9880 -v ./pretrained_models:/app/pretrained_models sovits-service
 #
 # Published to this machine alone. For others: -e SOVITS_API_KEYS='[{"name": "web", "sha256": "..."}]' -p 9880:9880
@@ -10,6 +10,7 @@
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG DEVICE=cuda
+ARG EXTRAS=all
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
@@ -26,7 +27,7 @@ COPY configs configs
 COPY voices voices
 COPY pretrained_models/demo/README.md pretrained_models/demo/README.md
 COPY src src
-RUN pip install -c constraints.txt '.[all]'
+RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM python:${PYTHON}-slim-bookworm
 RUN useradd --uid 10001 --create-home app && mkdir -p /app/pretrained_models /app/uploads /app/cache && chown -R app /app

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sovits_service.ray_serve.options import load_ray_options
 from sovits_service.settings import ServiceSettings, load_service_settings
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,10 @@ PUBLIC: dict[str, Any] = REPLICAS | {
     "lexicon": "zh:\n  重庆: chong2 qing4\n",
     "voices": {"configMap": "voices"},
     "podAnnotations": {"example.com/team": "speech"},
+}
+RAY: dict[str, Any] = REPLICAS | {
+    "device": "cuda",
+    "ray": {"enabled": True, "workers": {"min": 2, "max": 6}, "options": {"ingress": {"replicas": 2}}},
 }
 CASES = {"alone": ALONE, "replicas": REPLICAS, "gpu": GPU, "public": PUBLIC}
 
@@ -175,6 +180,32 @@ def test_replicas_scale_on_the_queue(tmp_path: Path) -> None:
     assert trigger["metadata"]["threshold"] == "3"
 
 
+def test_a_ray_service_takes_the_place_of_the_deployment(tmp_path: Path) -> None:
+    objects = render(RAY, tmp_path)
+    assert not {"Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"} & set(objects)
+    spec = objects["RayService"]["spec"]
+    (application,) = yaml.safe_load(spec["serveConfigV2"])["applications"]
+    module, _, name = application["import_path"].partition(":")
+    assert f"\ndef {name}(" in (ROOT / "src" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    options = tmp_path / "ray.yaml"
+    options.write_text(objects["ConfigMap"]["data"]["ray.yaml"], encoding="utf-8")
+    loaded = load_ray_options(options)
+    assert (loaded.engine.gpus, loaded.engine.min_replicas, loaded.engine.max_replicas) == (1, 2, 6)
+    assert loaded.ingress.replicas == 2
+    cluster = spec["rayClusterConfig"]
+    (group,) = cluster["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (2, 6)
+    (worker,) = group["template"]["spec"]["containers"]
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" not in head["resources"]["limits"]
+    for container in (head, worker):
+        assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {"name": "http", "containerPort": 9880} in container["ports"]
+    assert objects["Service"]["spec"]["selector"]["ray.io/serve"] == "true"
+
+
 def test_metrics_are_scraped_with_a_key_under_the_job_of_the_alerts(tmp_path: Path) -> None:
     (endpoint,) = render(PUBLIC, tmp_path)["ServiceMonitor"]["spec"]["endpoints"]
     assert endpoint["authorization"] == {"credentials": {"name": "keys", "key": "metrics"}}
@@ -193,6 +224,8 @@ def test_metrics_are_scraped_with_a_key_under_the_job_of_the_alerts(tmp_path: Pa
         (REPLICAS | {"autoscaling": {"enabled": True, "source": "keda"}}, "prometheusUrl"),
         (ALONE | {"voices": {"existingClaim": "a", "configMap": "b"}}, "not both"),
         (ALONE | {"ingress": {"enabled": True}}, "ingress.host"),
+        (RAY | {"autoscaling": {"enabled": True}}, "ray.workers"),
+        (RAY | {"weights": {}}, "weights.existingClaim"),
         (ALONE | {"replcas": 2}, "replcas"),
         (ALONE | {"device": "gpu"}, "device"),
         (ALONE | {"weights": {"download": "v5"}}, "download"),

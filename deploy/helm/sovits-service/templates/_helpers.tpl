@@ -20,7 +20,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "sovits.maxReplicas" -}}
-{{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicas }}{{ end }}
+{{- if .Values.ray.enabled }}{{ add .Values.ray.workers.max 1 }}{{ else if .Values.autoscaling.enabled }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicas }}{{ end }}
 {{- end }}
 
 {{/* Combinations that would start and then fail, or mix what replicas should share. */}}
@@ -37,6 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- if and .Values.shared.redis (not .Values.secretName) }}{{ fail "shared.redis needs secretName: a Secret with SOVITS_CACHE__REDIS_URL" }}{{ end }}
 {{- if and .Values.shared.s3.enabled (not .Values.shared.s3.bucket) }}{{ fail "shared.s3.bucket is empty" }}{{ end }}
+{{- if and .Values.ray.enabled .Values.autoscaling.enabled }}{{ fail "autoscaling is for replicas without Ray; with ray.enabled set ray.workers" }}{{ end }}
 {{- if and .Values.autoscaling.enabled (eq .Values.autoscaling.source "keda") (not .Values.autoscaling.prometheusUrl) }}
 {{- fail "autoscaling.source: keda needs autoscaling.prometheusUrl" }}
 {{- end }}
@@ -80,10 +81,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* The pod of a replica, or the worker of a Ray cluster: its specification but for the containers. */}}
+{{/* The pod of a replica, or of a Ray cluster: its specification but for account and containers. */}}
 {{- define "sovits.pod" -}}
-serviceAccountName: {{ include "sovits.name" . }}
-automountServiceAccountToken: false
 # Kubernetes would add SOVITS_... variables for a Service of that name, and the service refuses variables it does not know.
 enableServiceLinks: false
 securityContext:
@@ -150,4 +149,39 @@ capabilities: {drop: [ALL]}
 {{- $_ := set $resources "limits" $limits }}
 {{- end }}
 {{- toYaml $resources }}
+{{- end }}
+
+{{/* configs/ray.yaml: an engine for each worker, and an ingress beside each. */}}
+{{- define "sovits.rayOptions" -}}
+{{- $gpus := ternary 1 0 (eq .Values.device "cuda") }}
+{{- $engine := dict "cpus" 2 "gpus" $gpus "min_replicas" .Values.ray.workers.min "max_replicas" .Values.ray.workers.max }}
+{{- mergeOverwrite (dict "engine" $engine) (deepCopy .Values.ray.options) | toYaml }}
+{{- end }}
+
+{{/* A container of the Ray cluster; KubeRay adds the command. Its own probes ask with wget, which the image lacks. */}}
+{{- define "sovits.rayContainer" -}}
+image: {{ include "sovits.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env: {{- include "sovits.environment" . | nindent 2 }}
+  - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+  - {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: sovits_service.ray_serve.proxy.middlewares}
+  - {name: RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S, value: "2"}
+{{- with .Values.secretName }}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end }}
+livenessProbe:
+  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  initialDelaySeconds: 30
+  periodSeconds: 15
+  timeoutSeconds: 5
+  failureThreshold: 8
+securityContext: {{- include "sovits.containerSecurity" . | nindent 2 }}
+volumeMounts: {{- include "sovits.mounts" . | nindent 2 }}
+  - {name: shm, mountPath: /dev/shm}
+{{- end }}
+
+{{- define "sovits.rayShm" -}}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: 1Gi}
 {{- end }}
