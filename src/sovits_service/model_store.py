@@ -26,7 +26,6 @@ from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.models.checkpoint import Checkpoint, read_sovits
-from sovits_service.models.checkpoint_encoders import load_hubert
 from sovits_service.models.checkpoint_models import (
     build_sovits,
     load_bigvgan,
@@ -35,10 +34,9 @@ from sovits_service.models.checkpoint_models import (
     load_v4_vocoder,
 )
 from sovits_service.models.gpt import GptConfig
-from sovits_service.models.hubert import Hubert
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
-from sovits_service.models.semantic_model import Backend, Precision, SemanticModel, TextEncoder
+from sovits_service.models.semantic_model import Backend, ContentEncoder, Precision, SemanticModel, TextEncoder
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -118,7 +116,7 @@ class ModelStore:
         self._resident: OrderedDict[tuple[WeightsFile, WeightsFile], Model] = OrderedDict()
         self._gpts: WeakValueDictionary[WeightsFile, SemanticModel] = WeakValueDictionary()
         self._vits: WeakValueDictionary[WeightsFile, Vits | CfmSynthesizer] = WeakValueDictionary()
-        self._encoders: tuple[Hubert, TextEncoder | None] | None = None
+        self._encoders: tuple[ContentEncoder, TextEncoder | None] | None = None
         self._speaker: ERes2NetV2 | None = None
         self._vocoders: dict[ModelVersion, BigVgan | Hifigan] = {}
         self._gpt_path = tts.t2s_weights_path
@@ -330,11 +328,11 @@ class ModelStore:
             return None
         return load_super_sampler(path, device=self._device)
 
-    def _load_encoders(self) -> tuple[Hubert, TextEncoder | None]:
+    def _load_encoders(self) -> tuple[ContentEncoder, TextEncoder | None]:
         bert = None
         if self._tts.bert_base_path is not None:
             bert = self._loader.load_bert(self._tts.bert_base_path)
-        return load_hubert(self._tts.cnhuhbert_base_path, device=self._device, dtype=self._dtype), bert
+        return self._loader.load_hubert(self._tts.cnhuhbert_base_path), bert
 
 
 class _MismatchError(CheckpointError):

@@ -14,7 +14,8 @@ from sovits_service.audio.dsp import fbank, linear_spectrogram, mel_spectrogram,
 from sovits_service.engine.host import to_host
 from sovits_service.engine.source import Source
 from sovits_service.errors import SynthesisError
-from sovits_service.models.hubert import SAMPLE_RATE_HZ, Hubert
+from sovits_service.models.hubert import SAMPLE_RATE_HZ
+from sovits_service.models.semantic_model import ContentEncoder
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
@@ -38,7 +39,7 @@ class PromptEncoder:
     def __init__(
         self,
         vits: Vits | CfmSynthesizer,
-        hubert: Hubert,
+        hubert: ContentEncoder,
         speaker: ERes2NetV2 | None,
         *,
         resample: Callable[[FloatArray, int, int], FloatArray] = resample,

@@ -31,7 +31,7 @@ def load_hubert(folder: Path, *, device: torch.device | str = "cpu", dtype: torc
     config = _read_config(folder, "HuBERT")
     state = {
         key.removeprefix("hubert."): value
-        for key, value in read_tensors(_weights_file(folder, "HuBERT"), "HuBERT").items()
+        for key, value in read_tensors(weights_file(folder, "HuBERT"), "HuBERT").items()
     }
     fold_weight_norm(state, dtype)
     with without_weights():
@@ -56,7 +56,7 @@ def load_bert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.
     def is_wanted(key: str) -> bool:
         return not _bert_key(key).startswith(tuple(unused))
 
-    state = {_bert_key(key): v for key, v in read_tensors(bert_weights(folder), "BERT", is_wanted).items()}
+    state = {_bert_key(key): v for key, v in read_tensors(weights_file(folder, "BERT"), "BERT", is_wanted).items()}
     return fill(model, state, "BERT", device, dtype)
 
 
@@ -66,12 +66,8 @@ def _bert_key(key: str) -> str:
     return key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
-def bert_weights(folder: Path) -> Path:
-    """The file with the weights of a BERT folder. Raises CheckpointError."""
-    return _weights_file(folder, "BERT")
-
-
-def _weights_file(folder: Path, what: str) -> Path:
+def weights_file(folder: Path, what: str) -> Path:
+    """The file with the weights of a folder. Raises CheckpointError, which says what the folder is of."""
     for name in _WEIGHTS_NAMES:
         if (folder / name).is_file():
             return folder / name

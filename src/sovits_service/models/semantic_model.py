@@ -1,4 +1,4 @@
-"""What the engine needs of a GPT and of a BERT, whichever library computes them."""
+"""What the engine needs of a GPT, a BERT and a HuBERT, whichever library computes them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sovits_service.types import FloatArray
 Backend = Literal["torch", "onnx"]
 Precision = Literal["float32", "float16", "int8"]
 TextEncoder = Callable[[Sequence[str]], list[torch.Tensor]]  # a BERT: texts to (characters, 1024) each
+ContentEncoder = Callable[[torch.Tensor], torch.Tensor]  # a HuBERT: (1, T) at 16 kHz to (1, channels, frames)
 
 
 class SemanticSlots(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_speaker
 from sovits_service.models.hubert import SAMPLE_RATE_HZ, TAIL_SILENCE_SAMPLES, Hubert
+from sovits_service.models.onnx.hubert import OnnxHubert
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import TextEncoder
@@ -57,6 +59,48 @@ def test_padding_to_few_lengths_changes_no_feature(
     padded = model(samples)
     monkeypatch.setattr(hubert, "_STEP_SAMPLES", 1)
     torch.testing.assert_close(padded, model(samples), atol=1e-5, rtol=0)
+
+
+def _onnx_loader(graphs: Path) -> ModelLoader:
+    return ModelLoader("onnx", "int8", torch.device("cpu"), torch.float32, GraphStore(graphs, 2**30), 1, 1)
+
+
+@pytest.mark.parametrize("n_samples", [400, 16_000, 40_001])
+def test_onnx_runtime_gives_the_features_of_torch(
+    hubert_folder: tuple[Path, HubertModel], tmp_path: Path, n_samples: int
+) -> None:
+    samples = torch.randn(1, n_samples) * 0.1
+    expected = load_hubert(hubert_folder[0])(samples)
+    for _ in range(2):  # built, then kept
+        model = _onnx_loader(tmp_path / "g").load_hubert(hubert_folder[0])
+        assert isinstance(model, OnnxHubert)
+        torch.testing.assert_close(model(samples), expected, atol=1e-4, rtol=0)
+    assert len(list((tmp_path / "g").glob("hubert-*"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+def test_a_hubert_graph_that_is_lost_while_the_service_runs_is_built_again(
+    hubert_folder: tuple[Path, HubertModel], tmp_path: Path, damage: str
+) -> None:
+    samples = torch.randn(1, 16_000) * 0.1
+    model = _onnx_loader(tmp_path / "g").load_hubert(hubert_folder[0])
+    expected = model(samples)
+    (folder,) = (tmp_path / "g").glob("hubert-*")
+    if damage == "deleted":
+        shutil.rmtree(folder)
+    else:
+        weights = (folder / "weights.bin").read_bytes()
+        (folder / "weights.bin").write_bytes(weights[: len(weights) // 2])
+    assert torch.equal(model(samples), expected)
+
+
+def test_a_hubert_whose_graph_does_not_run_or_cannot_be_kept_runs_on_torch(
+    hubert_folder: tuple[Path, HubertModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way of the folder")
+    assert isinstance(_onnx_loader(tmp_path / "file").load_hubert(hubert_folder[0]), Hubert)
+    monkeypatch.setattr("sovits_service.models.onnx.hubert_graph.CONTRIB", "com.example")
+    assert isinstance(_onnx_loader(tmp_path / "g").load_hubert(hubert_folder[0]), Hubert)
 
 
 @pytest.mark.parametrize("spelling", ["weight_g", "parametrizations"])

@@ -1,4 +1,4 @@
-"""Weights files in; GPT and BERT out, in the back end and precision that were asked for or the nearest that works."""
+"""GPT, BERT and HuBERT from weights files: in the back end and precision asked for, or the nearest that works."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pathlib import Path
 import structlog
 import torch
 
-from sovits_service.models.checkpoint_encoders import bert_weights, load_bert, read_tokenizer
+from sovits_service.models.checkpoint_encoders import load_bert, load_hubert, read_tokenizer, weights_file
 from sovits_service.models.checkpoint_models import load_gpt
 from sovits_service.models.onnx import bert as onnx_bert
 from sovits_service.models.onnx import gpt as onnx_gpt
+from sovits_service.models.onnx import hubert as onnx_hubert
 from sovits_service.models.onnx import probe
 from sovits_service.models.onnx.bert import OnnxBert
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt
-from sovits_service.models.onnx.sessions import SESSION_ERRORS
+from sovits_service.models.onnx.hubert import OnnxHubert
+from sovits_service.models.onnx.sessions import SESSION_ERRORS, open_session
 from sovits_service.models.onnx.store import GraphStore
-from sovits_service.models.semantic_model import Backend, Precision, SemanticModel, TextEncoder
+from sovits_service.models.semantic_model import Backend, ContentEncoder, Precision, SemanticModel, TextEncoder
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +66,8 @@ class ModelLoader:
         """
         for precision in self._candidates()[:1]:
             tokenizer = read_tokenizer(folder)
-            key = f"bert-{self._hash(bert_weights(folder), folder / 'config.json')}-{precision}-{onnx_bert.FORMAT}"
+            digest = self._hash(weights_file(folder, "BERT"), folder / "config.json")
+            key = f"bert-{digest}-{precision}-{onnx_bert.FORMAT}"
 
             def build(target: Path, precision: GraphPrecision = precision) -> None:
                 onnx_bert.write_graph(load_bert(folder), precision, target)
@@ -75,6 +78,27 @@ class ModelLoader:
             except SESSION_ERRORS as error:
                 log.warning("bert_graph_does_not_run", precision=precision, reason=type(error).__name__)
         return load_bert(folder, device=self.device, dtype=self.dtype)
+
+    def load_hubert(self, folder: Path) -> ContentEncoder:
+        """Load a HuBERT folder, in float32 on a CPU: its features choose tokens. Blocks; builds a graph the first time.
+
+        Raises:
+            CheckpointError: the folder cannot be used.
+        """
+        if self.backend == "onnx":
+            key = f"hubert-{self._hash(weights_file(folder, 'HuBERT'), folder / 'config.json')}-{onnx_hubert.FORMAT}"
+
+            def build(target: Path) -> None:
+                onnx_hubert.write_graph(load_hubert(folder), target)
+
+            try:
+                with self.store.open(key, build) as graphs:
+                    open_session(graphs / onnx_hubert.GRAPH, self.threads, packs_weights=False)
+                if graphs.exists():  # it is opened for each voice, so one that could not be kept is of no use
+                    return OnnxHubert(lambda: self.store.open(key, build))
+            except SESSION_ERRORS as error:
+                log.warning("hubert_graph_does_not_run", reason=type(error).__name__)
+        return load_hubert(folder, device=self.device, dtype=self.dtype)
 
     def _has_exact_products(self) -> bool:
         with self.store.open(f"probe-{probe.FORMAT}", probe.write_probe) as folder:

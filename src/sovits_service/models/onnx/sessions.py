@@ -21,12 +21,16 @@ SESSION_ERRORS: tuple[type[Exception], ...] = (
 )
 
 
-def open_session(graph: Path | bytes, threads: int, weights_folder: Path | None = None) -> onnxruntime.InferenceSession:
+def open_session(
+    graph: Path | bytes, threads: int, weights_folder: Path | None = None, *, packs_weights: bool = True
+) -> onnxruntime.InferenceSession:
     """A session on the CPU.
 
     Args:
         graph: a file, or what it holds.
         weights_folder: of a graph that is no file.
+        packs_weights: off leaves the weights as they are in their file, which is mapped: a product of few rows takes
+            longer then, one of hundreds does not.
 
     Raises:
         SESSION_ERRORS: the graph cannot be run here.
@@ -43,5 +47,7 @@ def open_session(graph: Path | bytes, threads: int, weights_folder: Path | None 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if weights_folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_folder))
+    if not packs_weights:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     source = graph if isinstance(graph, bytes) else str(graph)
     return onnxruntime.InferenceSession(source, options, providers=[CPU])

@@ -19,7 +19,7 @@ class Hubert(Layers):
         ssl_stride: features per token.
     """
 
-    def __init__(self, graph: GraphBuilder, state: State, sizes: HubertSizes, ssl_stride: int) -> None:
+    def __init__(self, graph: GraphBuilder, state: State, sizes: HubertSizes, ssl_stride: int = 1) -> None:
         super().__init__(graph, state)
         self._sizes = sizes
         self._stride = ssl_stride
@@ -29,6 +29,11 @@ class Hubert(Layers):
 
         Outputs: `ssl_features` (1, C, T), `prompt_tokens` (1, T_prompt) int64.
         """
+        self._quantize(self.features())
+        return self.graph
+
+    def features(self) -> str:
+        """`samples` (1, T_samples) at 16 kHz in, `ssl_features` (1, C, T) out, without the codebook."""
         graph, sizes = self.graph, self._sizes
         samples = graph.input("samples", FLOAT, [1, "T_samples"])
         x = self.unsqueeze(self.pad(samples, 0, TAIL_SILENCE_SAMPLES, 1), 1)
@@ -43,8 +48,7 @@ class Hubert(Layers):
             x = self._layer(x, f"encoder.layers.{index}.")
         features = graph.op("Transpose", [x], "ssl_features", perm=[0, 2, 1])
         graph.output(features, FLOAT, [1, sizes.hidden_size, "T"])
-        self._quantize(features)
-        return graph
+        return features
 
     def _conv_layer(self, x: str, index: int) -> str:
         name = f"feature_extractor.conv_layers.{index}."
