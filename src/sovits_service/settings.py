@@ -340,43 +340,15 @@ class ObjectSettings(BaseModel):
 
 
 class JobSettings(BaseModel):
-    """Long texts that are spoken in the background: `/jobs`.
+    """Work that nobody waits for, which stands still while somebody waits for speech.
 
     Attributes:
-        enabled: whether there are any.
-        backend: where their state is kept: `sqlite` for the processes of this machine, `redis` for several machines,
-            whose `dir` has to be one that they share.
-        dir: the speech of their fragments, and the state of `sqlite`.
-        redis_url: `redis://[:password@]host[:port][/number]`.
-        max_jobs: that are kept at a time, finished ones included.
-        max_jobs_per_client: of them, those of one key.
-        max_characters: of one job's text.
-        max_fragments: of one job.
-        max_file_bytes: of the file that a job is made of.
-        max_bytes: what all jobs may take of the disk; beyond it none is taken in, and those at work wait.
-        at_once: jobs that this process works on at the same time; 0 leaves them to other processes.
-        slots: sequences of jobs that are decoded together, beside the `max_running` of requests that somebody waits
-            for.
-        keep_s: how long a job is kept after its last change.
-        lease_s: how long a job of a process that has died waits for another one.
+        slots: sequences that are decoded together, beside the `max_running` of requests.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = True
-    backend: Literal["sqlite", "redis"] = "sqlite"
-    dir: Path = Path("jobs")
-    redis_url: SecretStr = SecretStr("")
-    max_jobs: int = Field(default=1000, ge=1)
-    max_jobs_per_client: int = Field(default=100, ge=1)
-    max_characters: int = Field(default=5_000_000, ge=1)
-    max_fragments: int = Field(default=100_000, ge=1)
-    max_file_bytes: int = Field(default=64 * 2**20, ge=1024)
-    max_bytes: int = Field(default=20 * 2**30, ge=2**20)
-    at_once: int = Field(default=1, ge=0)
     slots: int = Field(default=4, ge=1)
-    keep_s: float = Field(default=7 * 24 * 3600.0, gt=0)
-    lease_s: float = Field(default=30.0, gt=0)
 
 
 class WyomingSettings(BaseModel):
