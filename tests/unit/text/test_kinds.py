@@ -12,7 +12,19 @@ from sovits_service.text.frontend import Frontend
 from sovits_service.text.kinds.find import Finder
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import LANGUAGES, unit_names
-from sovits_service.text.kinds.values import Amount, Clock, Date, Fraction, Number, Place, Range, Telephone, Value
+from sovits_service.text.kinds.values import (
+    Amount,
+    Clock,
+    Date,
+    Formula,
+    Fraction,
+    Number,
+    Place,
+    Range,
+    Telephone,
+    Term,
+    Value,
+)
 from sovits_service.text.spoken import Spoken
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.types import SplitMethod
@@ -106,6 +118,18 @@ def test_nearly_all_cases_are_read_right() -> None:
         ("3 p.m.", Clock("3", half="p")),
         ("9:00-17:30", Range(Clock("9", "00"), Clock("17", "30"), "-")),
         ("1 1/2", Fraction("1", "2", whole="1")),
+        (
+            "-1,000%+x⁻²",
+            Formula(
+                (
+                    Term("negative", "-"),
+                    Term("number", "1000", "%"),
+                    Term("sign", "+"),
+                    Term("letter", "x"),
+                    Term("power", "-2"),
+                )
+            ),
+        ),
         ("+1 555 0199", Telephone(("1", "555", "0199"), plus=True)),
     ],
 )

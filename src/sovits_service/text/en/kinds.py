@@ -40,6 +40,7 @@ from sovits_service.text.kinds.values import (
     Range,
     Standard,
     Telephone,
+    Term,
     Value,
 )
 from sovits_service.text.spoken import Spoken
@@ -96,8 +97,8 @@ def say(value: Value, place: Place) -> str | None:
         case Power(number=number, exponent=exponent):
             power = f"negative {cardinal(exponent[1:])}" if exponent.startswith("-") else cardinal(exponent)
             return f"{read_number(number.digits)} times ten to the power of {power}"
-        case Formula(parts=parts):
-            return _formula(parts, place)
+        case Formula(terms=terms):
+            return _formula(terms, place)
         case Standard(name=name, number=number, year=year_digits):
             return f"{name.replace('/', ' ')} {_standard_number(number)}, {year(year_digits)}"
     return None
@@ -224,29 +225,26 @@ def _share(top: str, bottom: str) -> str:
     return f"{cardinal(above)} {name if above == 1 else plural(name)}"
 
 
-def _formula(parts: tuple[str, ...], place: Place) -> str | None:
+def _formula(terms: tuple[Term, ...], place: Place) -> str | None:
     """Letters stay apart from words; a power is `squared`, `cubed` or `to the power of`."""
-    signs = [part for part in parts if not part[-1].isalnum()]
-    times = [part for part in parts if part in ("×", "*")]
-    if set(signs) <= {"×", "*"} and len(times) == len(parts) // 2 and not place.after.startswith("="):
+    times = [term for term in terms if term.text in ("×", "*")]
+    is_plain = all(term.kind in ("number", "letter") and not term.unit for term in terms if term not in times)
+    if is_plain and len(times) == len(terms) // 2 and not place.after.startswith("="):
         return None  # 1920x1080 is a size
     if re.search(r"\d ?$", place.before):
         return None  # 9.8 m/s^2
-    said: list[str] = []
-    for i, part in enumerate(parts):
-        before = parts[i - 1] if i else ""
-        if part[0] == "^" or part[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ":
-            exponent = part.lstrip("^")
-            said.append({"2": "squared", "3": "cubed"}.get(exponent) or f"to the power of {_exponent(exponent)}")
-        elif part[0].isdigit() or part[0] == ".":
-            said.append(read_number(part.rstrip("%°")) + {"%": " percent", "°": " degrees"}.get(part[-1], ""))
-        elif part == "-" and not before[-1:].isalnum():
-            said.append("negative")
-        elif part in _OPERATORS:
-            said.append(_OPERATORS[part])
-        else:
-            said.append(part)
-    return f" {' '.join(said)} "
+    return f" {' '.join(map(_term, terms))} "
+
+
+def _term(term: Term) -> str:
+    match term:
+        case Term("power", exponent):
+            return {"2": "squared", "3": "cubed"}.get(exponent) or f"to the power of {_exponent(exponent)}"
+        case Term("number", digits, unit):
+            return read_number(digits) + {"%": " percent", "°": " degrees"}.get(unit, "")
+        case Term("negative"):
+            return "negative"
+    return _OPERATORS.get(term.text, term.text)
 
 
 def _exponent(exponent: str) -> str:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from sovits_service.text.ja.tables import CURRENCIES, DIGITS, SIGNS
-from sovits_service.text.kinds.find import POWER_DIGITS, POWERS, Finder
+from sovits_service.text.kinds.find import Finder
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -21,6 +21,7 @@ from sovits_service.text.kinds.values import (
     Range,
     Standard,
     Telephone,
+    Term,
     Value,
 )
 from sovits_service.text.spoken import Spoken
@@ -30,7 +31,6 @@ _COUNTER = re.compile(
 )
 _SCORED = re.compile(r"\s?(?:で[^、。\d]{0,10}(?:勝|負|敗|引き?分|快勝|辛勝|制|破|下し)|の(?:勝利|敗北|引き分け))")
 _HALF_DAY = re.compile(r"(?:午前|午後)\s?$")
-_POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
 _FAHRENHEIT = frozenset(("°F", "℉"))
 _PER = {"h": "時", "s": "秒", "min": "分", "日": "日", "月": "月", "年": "年", "人": "人", "時": "時",
         "分": "分", "秒": "秒", "L": "リットル", "kg": "キログラム",
@@ -79,8 +79,9 @@ def say(value: Value, place: Place) -> str | None:
         case Power(number=number, exponent=exponent):
             times = "" if number.digits == "1" else number.digits + "かける"
             return f"{times}10の{exponent.replace('-', 'マイナス')}乗"
-        case Formula(parts=parts):
-            return _formula(parts)
+        case Formula(terms=terms):
+            is_equation = any(term.text == "=" for term in terms)
+            return "".join(_term(term, is_equation=is_equation) for term in terms)
         case Standard(name=name, number=number, year=year):
             return f"{name} {number.replace('.', '点')}、{year}"
     return None
@@ -95,22 +96,17 @@ def _clock(clock: Clock, place: Place) -> str | None:
     return f"{'' if _HALF_DAY.search(place.before) else half}{int(clock.hour)}時{minute}{second}"
 
 
-def _formula(parts: tuple[str, ...]) -> str:
-    said = ""
-    for i, part in enumerate(parts):
-        after_operand = bool(i) and (parts[i - 1][-1:].isalnum() or _POWER.fullmatch(parts[i - 1]) is not None)
-        if power := _POWER.fullmatch(part):
-            exponent = power[1].translate(POWER_DIGITS) if power[1] else power[2]
-            said += f"の{exponent.replace('-', 'マイナス')}乗"
-        elif part == "-":
-            said += "マイナス" if not after_operand else "引く" if "=" in parts else "マイナス"
-        else:
-            said += (
-                {"/": "割る"}.get(part)
-                or SIGNS.get(part)
-                or part.replace(",", "").replace("%", "パーセント").replace("°", "度")
-            )
-    return said
+def _term(term: Term, *, is_equation: bool) -> str:
+    match term:
+        case Term("power", exponent):
+            return f"の{exponent.replace('-', 'マイナス')}乗"
+        case Term("number", digits, unit):
+            return digits + {"%": "パーセント", "°": "度"}.get(unit, "")
+        case Term("negative"):
+            return "マイナス"
+        case Term("sign", "-"):
+            return "引く" if is_equation else "マイナス"
+    return {"/": "割る"}.get(term.text) or SIGNS.get(term.text) or term.text
 
 
 def _range(first: Amount, last: Amount, between: str, place: Place) -> str | None:

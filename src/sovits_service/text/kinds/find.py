@@ -8,7 +8,7 @@ pattern is bounded, so that the time is in proportion to the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from itertools import chain
 
@@ -27,6 +27,7 @@ from sovits_service.text.kinds.values import (
     Range,
     Standard,
     Telephone,
+    Term,
     Value,
 )
 from sovits_service.text.spoken import Spoken
@@ -155,7 +156,7 @@ class Finder:
         for i, part in enumerate(parts[1:-1], 1):
             if part in "xX*" and parts[i - 1][-1].isdigit() and parts[i + 1][0].isdigit():
                 parts[i] = "×"
-        said = self._say(Formula(tuple(parts)), Place(match.string, match.start(), match.end()))
+        said = self._say(Formula(tuple(_terms(parts))), Place(match.string, match.start(), match.end()))
         return match[0] if said is None else said
 
     def _values(self, text: str, start: int) -> Iterator[tuple[Value, int]]:
@@ -250,6 +251,22 @@ def _clock_at(text: str, start: int) -> tuple[Clock, int] | None:
     if match := _HOUR.match(text, start):
         return Clock(match[1], half=match[2].lower()), match.end()
     return None
+
+
+def _terms(parts: Iterable[str]) -> Iterator[Term]:
+    after_operand = False
+    for part in parts:
+        if part[0] in POWERS + "⁻" or (part[0] == "^" and len(part) > 1):
+            yield Term("power", part.translate(POWER_DIGITS).lstrip("^"))
+        elif part[0].isdigit() or (part[0] == "." and len(part) > 1):
+            yield Term("number", part.rstrip("%°").replace(",", ""), part[-1] if part[-1] in "%°" else "")
+        elif part.isalpha():
+            yield Term("letter", part)
+        else:
+            yield Term("negative" if part == "-" and not after_operand else "sign", part)
+            after_operand = False
+            continue
+        after_operand = True
 
 
 def _standards(text: str, start: int) -> Iterator[tuple[Value, int]]:

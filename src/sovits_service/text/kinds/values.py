@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,25 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a formula.
+
+    Attributes:
+        kind: `negative` is the minus of a number, `sign` any other operator.
+        text: digits without separators, a letter, the exponent (`-3`, `n`), or the operator as it is written.
+        unit: of a number: `%`, `°` or none.
+    """
+
+    kind: Literal["number", "letter", "power", "negative", "sign"]
+    text: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Formula:
     """Operands, operators, powers and roots, in order."""
 
-    parts: tuple[str, ...]
+    terms: tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from sovits_service.text.kinds.find import POWER_DIGITS, POWERS, Finder
+from sovits_service.text.kinds.find import Finder
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -20,6 +20,7 @@ from sovits_service.text.kinds.values import (
     Range,
     Standard,
     Telephone,
+    Term,
     Value,
 )
 from sovits_service.text.ko.numerals import decimal, digit_by_digit, native, sino
@@ -53,7 +54,6 @@ _HOUR = re.compile(r"시(?:[^간즌가-힣]|$|에|부|까|쯤|경|정|반|가|�
 _KNOWN_COUNTER = re.compile(rf"\s?(?:({_COUNTERS})|([년월일분초층회원]))")
 _PERSONS = re.compile(r"(?:님|어른|어르신|고객|성인|손님들|선생|교수|의사|부모|노인|신사|숙녀)\s?$")
 _NUMBERED_AFTER = re.compile(r"(?:반|학년|호선|채널|문제|보기|선택지|등번호|버스|기호|좌석|사물함)\s?$")
-_POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
 _PER = {"h": "시", "s": "초", "min": "분", "L": "리터", "kg": "킬로그램", "m²": "제곱미터", "m³": "세제곱미터"}
 _SPEEDS = {"h": "시속", "s": "초속", "min": "분속"}
 _MINUS = "마이너스 "
@@ -111,8 +111,8 @@ def say(value: Value, place: Place) -> str | None:
         case Power(number=factor, exponent=exponent):
             times = "" if factor.digits == "1" else f"{number(factor.digits)} 곱하기 "
             return f"{times}십의 {_signed(exponent)} 제곱"
-        case Formula(parts=parts):
-            return _formula(parts)
+        case Formula(terms=terms):
+            return _formula(terms)
         case Standard(name=name, number=digits, year=year):
             return f"{name} {'점'.join(map(digit_by_digit, digits.split('.')))}, {sino(year)}"
     return None
@@ -148,24 +148,29 @@ def _clock(clock: Clock, place: Place | None = None) -> str | None:
     return f"{half}{_hour(clock.hour)}{'' if clock.minute else ' '}시{minute}{second}"
 
 
-def _formula(parts: tuple[str, ...]) -> str:
-    said: list[str] = []
-    for i, part in enumerate(parts):
-        is_operand_before = bool(i) and (parts[i - 1][-1:].isalnum() or _POWER.fullmatch(parts[i - 1]) is not None)
-        if power := _POWER.fullmatch(part):
-            exponent = power[1].translate(POWER_DIGITS) if power[1] else power[2]
-            said.append({"2": "제곱", "3": "세제곱"}.get(exponent) or f"의 {_signed(exponent)} 제곱")
-        elif part[0].isdigit():
-            digits = part.replace(",", "")
-            said.append(number(digits.rstrip("%°")) + {"%": "퍼센트", "°": "도"}.get(digits[-1], ""))
-        elif part == "-":
-            said.append(" 마이너스 " if is_operand_before else _MINUS)
-        elif part == "=":
-            has_final = bool(said) and "가" <= said[-1][-1] <= "힣" and (ord(said[-1][-1]) - 0xAC00) % 28 != 0
-            said.append("은 " if has_final else "는 ")
-        else:
-            said.append(f" {SIGNS[part]} " if part in SIGNS else {"/": " 나누기 "}.get(part) or part)
-    return "".join(said)
+def _formula(terms: tuple[Term, ...]) -> str:
+    said = ""
+    for term in terms:
+        said += _term(term, said)
+    return said
+
+
+def _term(term: Term, before: str) -> str:
+    match term:
+        case Term("power", exponent):
+            return {"2": "제곱", "3": "세제곱"}.get(exponent) or f"의 {_signed(exponent)} 제곱"
+        case Term("number", digits, unit):
+            return number(digits) + {"%": "퍼센트", "°": "도"}.get(unit, "")
+        case Term("negative"):
+            return _MINUS
+        case Term("sign", "-"):
+            return f" {_MINUS}"
+        case Term("sign", "="):
+            has_final = "가" <= before[-1:] <= "힣" and (ord(before[-1]) - 0xAC00) % 28 != 0
+            return "은 " if has_final else "는 "
+    if term.text in SIGNS:
+        return f" {SIGNS[term.text]} "
+    return {"/": " 나누기 "}.get(term.text) or term.text
 
 
 def _range(first: Amount, last: Amount, between: str, place: Place) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from sovits_service.text.kinds.find import POWER_DIGITS, POWERS, Finder
+from sovits_service.text.kinds.find import Finder
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -20,6 +20,7 @@ from sovits_service.text.kinds.values import (
     Range,
     Standard,
     Telephone,
+    Term,
     Value,
 )
 from sovits_service.text.spoken import Spoken
@@ -38,7 +39,6 @@ _PAIRED = re.compile(rf"(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點
 _SCORE_BEFORE = re.compile(r"(?:以|比分|比數|比数|總分|总分)[^，。！？,!?]{0,4}$")
 _SCORE_AFTER = re.compile(r"\s?(?:贏|赢|輸|输|勝|胜|擊敗|击败|打和|險勝|领先|領先|落後|落后)")
 _ROUTE = re.compile(r"(?:巴士|小巴|電車|专线|專線|搭|坐)[^\d,.!?，。]{0,4}$")
-_POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
 
 
 def say(value: Value, place: Place) -> str | None:
@@ -77,8 +77,8 @@ def say(value: Value, place: Place) -> str | None:
         case Power(number=factor, exponent=exponent):
             times = "" if factor.digits == "1" else number(factor.digits) + "乘"
             return f"{times}十嘅{_signed(exponent)}次方"
-        case Formula(parts=parts):
-            return _formula(parts)
+        case Formula(terms=terms):
+            return "".join(map(_term, terms))
         case Standard(name=name, number=digits, year=year):
             return f"{name}{'點'.join(map(digit_by_digit, digits.split('.')))},{digit_by_digit(year)}"
     return None
@@ -103,22 +103,19 @@ def _clock(clock: Clock, place: Place) -> str | None:
     return f"{half}{'兩' if int(clock.hour) == 2 else cardinal(clock.hour)}點{minute}{second}"
 
 
-def _formula(parts: tuple[str, ...]) -> str:
-    said = ""
-    for i, part in enumerate(parts):
-        if power := _POWER.fullmatch(part):
-            exponent = power[1].translate(POWER_DIGITS) if power[1] else power[2]
-            said += {"2": "平方", "3": "立方"}.get(
-                exponent, f"嘅{_signed(exponent)}次方" if exponent[-1:].isdigit() else ""
-            )
-        elif part[0].isdigit():
-            digits = number(part.replace(",", "").rstrip("%°"))
-            said += f"百分之{digits}" if part.endswith("%") else digits + ("度" if part.endswith("°") else "")
-        elif part == "-":
-            said += "減" if i and parts[i - 1][-1:].isalnum() else "負"
-        else:
-            said += {"/": "除以"}.get(part) or SIGNS.get(part) or part
-    return said
+def _term(term: Term) -> str:
+    match term:
+        case Term("power", exponent):
+            words = f"嘅{_signed(exponent)}次方" if exponent[-1:].isdigit() else ""
+            return {"2": "平方", "3": "立方"}.get(exponent, words)
+        case Term("number", digits, unit):
+            said = number(digits)
+            return f"百分之{said}" if unit == "%" else said + {"°": "度"}.get(unit, "")
+        case Term("negative"):
+            return "負"
+        case Term("sign", "-"):
+            return "減"
+    return {"/": "除以"}.get(term.text) or SIGNS.get(term.text) or term.text
 
 
 def _range(first: Amount, last: Amount, place: Place) -> str | None:

@@ -21,6 +21,7 @@ from sovits_service.text.kinds.values import (
     Range,
     Standard,
     Telephone,
+    Term,
     Value,
 )
 from sovits_service.text.spoken import Spoken
@@ -33,7 +34,7 @@ _SCALE = "(?:万亿|千亿|百亿|十亿|千万|百万|十万|[亿万千百])"
 _NUMERAL = "零一二三四五六七八九十百千万亿两点"
 _OPERATORS = {"+": "加", "-": "减", **dict.fromkeys("×*", "乘"), "÷": "除以", "=": "等于", "<": "小于", ">": "大于",
               "/": "除以"}  # fmt: skip
-_POWER = re.compile(rf"([{POWERS}⁻]+)|\^(-?\d+)")
+_POWER = re.compile(rf"[{POWERS}⁻]+|\^-?\d+")
 _CELSIUS = frozenset(("°C", "℃", "°"))
 _FAHRENHEIT = frozenset(("°F", "℉"))
 _DEGREES = _CELSIUS | _FAHRENHEIT
@@ -73,8 +74,8 @@ def say(value: Value, place: Place) -> str | None:
         case Power(number=number, exponent=exponent):
             factor = "" if number.digits == "1" else read_number(number.digits) + "乘"
             return f"{factor}十的{_signed(exponent)}次方"
-        case Formula(parts=parts):
-            return _formula(parts)
+        case Formula(terms=terms):
+            return "".join(map(_term, terms))
     return None
 
 
@@ -169,28 +170,24 @@ def _fraction(value: Fraction, place: Place) -> str:
     return f"{'负' if value.sign else ''}{whole}{read_number(bottom)}分之{read_number(top)}{unit}"
 
 
-def _formula(parts: tuple[str, ...]) -> str:
-    said: list[str] = []
-    for i, part in enumerate(parts):
-        if power := _POWER.fullmatch(part):
-            said.append(_power(power))
-        elif part[0].isdigit() or (part[0] == "." and len(part) > 1):
-            part = part.replace(",", "")
-            number = read_number(part.rstrip("%°"))
-            said.append(f"百分之{number}" if part.endswith("%") else number + ("度" if part.endswith("°") else ""))
-        elif part == "-" and (i == 0 or said[-1] in _OPERATOR_WORDS):
-            said.append("负")
-        else:
-            said.append(_OPERATORS.get(part) or notation().signs.get(part) or part)
-    return "".join(said)
+def _term(term: Term) -> str:
+    match term:
+        case Term("power", exponent):
+            return _power(exponent)
+        case Term("number", digits, unit):
+            number = read_number(digits)
+            return f"百分之{number}" if unit == "%" else number + {"°": "度"}.get(unit, "")
+        case Term("negative"):
+            return "负"
+    return _OPERATORS.get(term.text) or notation().signs.get(term.text) or term.text
 
 
-_OPERATOR_WORDS = frozenset((*_OPERATORS.values(), "小于等于", "大于等于", "约等于", "不等于"))
-
-
-def _power(match: re.Match[str]) -> str:
-    exponent = match[1].translate(POWER_DIGITS) if match[1] else match[2]
+def _power(exponent: str) -> str:
     return f"的{_signed(exponent) if exponent.lstrip('-').isdigit() else exponent}次方"
+
+
+def _powers(match: re.Match[str]) -> str:
+    return _power(match[0].translate(POWER_DIGITS).lstrip("^"))
 
 
 def _range(first: Amount, last: Amount, between: str, place: Place) -> str | None:
@@ -348,7 +345,7 @@ def read(text: Spoken) -> Spoken:
     text = text.sub(units, lambda match: "每" + unit_names("zh")[match[1]])
     text = text.sub(bare_areas, lambda match: unit_names("zh")[match[0]])
     text = text.sub(units_in_words, lambda match: unit_names("zh")[match[1]])
-    return _finder().read(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _power).sub(signs, _sign)
+    return _finder().read(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _powers).sub(signs, _sign)
 
 
 @lru_cache(maxsize=1)
