@@ -1,4 +1,4 @@
-"""Lines of JSON in, one sound file a line out, each whole or not there, so that a run can be resumed."""
+"""Synthesise JSON lines to files, one per line; a run can be interrupted and resumed."""
 
 from __future__ import annotations
 

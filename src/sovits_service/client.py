@@ -1,4 +1,4 @@
-"""A client of the service, for Python programs: text in, speech out, whole or as it is made.
+"""Python client for the service: speech as a whole or as a stream.
 
 Needs httpx and nothing else of the package:
 

@@ -1,4 +1,4 @@
-"""Configuration files in, checked mappings out; where files come from, and how a wrong key is told."""
+"""Find and read configuration files; report unknown keys with the nearest valid one."""
 
 from __future__ import annotations
 

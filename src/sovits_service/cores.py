@@ -1,4 +1,4 @@
-"""How many processor cores this process may use: by its affinity and by its cgroup's quota, not by what is built in."""
+"""How many processor cores this process may use, by its affinity and its cgroup quota."""
 
 from __future__ import annotations
 

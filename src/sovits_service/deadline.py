@@ -1,4 +1,4 @@
-"""How long a request may wait for the service; the time that its listener takes does not count."""
+"""Deadlines of requests; time spent waiting for a slow listener does not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings in; what is well, what is doubtful and what must be mended before the service can speak, out."""
+"""Report configuration problems: what is ready, what is doubtful, what must be fixed first."""
 
 from __future__ import annotations
 

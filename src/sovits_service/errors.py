@@ -1,4 +1,4 @@
-"""Every failure that a caller can tell apart. `api/errors.py` alone maps them to status codes."""
+"""Every failure that callers can tell apart; `api/errors.py` maps them to status codes."""
 
 
 class SovitsError(Exception):

@@ -1,4 +1,4 @@
-"""Configured weights in; a folder of ONNX graphs with all that a program needs to speak from them out, whole or not."""
+"""Export configured weights as a folder of ONNX graphs with all that a program needs to speak from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models are loaded: configured files in, a lane of the engine out."""
+"""Loaded models: builds the engine's lanes from configured files, and evicts the least recently used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What native libraries keep: bounds for the allocator's arenas and oneDNN's cache, and what is free given back."""
+"""Bound what native libraries keep (allocator arenas, oneDNN's cache), and return free memory to the system."""
 
 from __future__ import annotations
 

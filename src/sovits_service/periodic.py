@@ -1,4 +1,4 @@
-"""Work that the service repeats for as long as it runs: each piece is logged and counted when it fails, and goes on."""
+"""Periodic tasks that are logged and counted when they fail, and keep running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page to read first: a request in, speech out, and everything else a user may ask of the service."""
+"""The page to read first: speech synthesis and everything else that the API asks of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML files and SOVITS_* variables in; checked, typed settings out."""
+"""Typed settings, validated from YAML files and SOVITS_* variables."""
 
 from __future__ import annotations
 

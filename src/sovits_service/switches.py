@@ -1,4 +1,4 @@
-"""Weights, default reference and lexicon of one replica changed, and in a few seconds those of all replicas."""
+"""Switch weights, the default reference and the lexicon on this replica and, within seconds, on all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened in, structured log lines and Prometheus metrics out; no text, no path and no key in either."""
+"""Structured logs and Prometheus metrics; neither contains texts, paths or keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work for a pool of threads of its own, so that one kind of work does not hold up another."""
+"""A dedicated thread pool, so that one kind of work does not hold up another."""
 
 from __future__ import annotations
 

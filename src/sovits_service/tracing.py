@@ -1,4 +1,4 @@
-"""A request and its stages in, OpenTelemetry spans out: names of routes and stages, times, a status; nothing else."""
+"""OpenTelemetry spans of requests and their stages: route names, times and a status, nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nouns that cross layers: frozen values that text, audio, engine and service hand to each other."""
+"""Types that cross layers: frozen values that text, audio, engine and service hand to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voices and uploads as the service uses them: names in, checked clips out, of this replica or of all."""
+"""Voices and uploads as the service uses them, of this replica or of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests in, the right to go on out: keys, scopes, rate limits and bounds on what runs at once."""
+"""Authorisation: API keys and their scopes, rate limits, and bounds on concurrent work."""
 
 from __future__ import annotations
 

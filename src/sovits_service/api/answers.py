@@ -1,4 +1,4 @@
-"""A synthesis request in, finished or growing speech out: from the cache, from equal work on its way, or made anew."""
+"""Turn a synthesis request into audio: from the cache, from an equal request in flight, or by synthesis."""
 
 from __future__ import annotations
 

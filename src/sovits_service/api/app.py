@@ -1,4 +1,4 @@
-"""The service and its settings in, the FastAPI application out."""
+"""Build the FastAPI application for a service and its settings."""
 
 from __future__ import annotations
 

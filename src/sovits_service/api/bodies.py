@@ -1,4 +1,4 @@
-"""The bytes of a body in, its fields out: JSON, however it is announced, and forms."""
+"""Parse request bodies: JSON, whatever its content type says, and forms."""
 
 from __future__ import annotations
 

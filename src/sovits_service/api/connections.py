@@ -1,4 +1,4 @@
-"""An application and its settings in; how uvicorn serves it out: HTTP/1.1 and WebSocket, with bounds on every client.
+"""HTTP/1.1 and WebSocket protocols for uvicorn, with limits on every client.
 
 A request costs nothing but its headers until a route looks at its key, so what comes before is bounded here: how many
 connections there are, how long the headers of a request may be and how long they may take to arrive.

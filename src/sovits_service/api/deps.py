@@ -1,4 +1,4 @@
-"""What routes share: the application's parts, bounded bodies, and work that ends when its client goes away."""
+"""Shared by routes: the application's parts, bounded bodies, and cancellation when the client disconnects."""
 
 from __future__ import annotations
 

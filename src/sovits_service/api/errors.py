@@ -1,4 +1,4 @@
-"""Errors in, JSON answers out: the only place that maps an error to a status code."""
+"""Map errors to status codes and JSON bodies; no other module does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References that a request brings along (`data:...;base64,...`, `https://...`) in, uploads in their place out."""
+"""References embedded in a request (`data:...;base64,...`, `https://...`): stored as uploads before they are used."""
 
 from __future__ import annotations
 

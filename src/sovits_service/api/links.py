@@ -1,4 +1,4 @@
-"""A request in, the address by which its client reaches this service out; never one that the client made up."""
+"""The base address of links in an answer, taken from trusted sources only."""
 
 from __future__ import annotations
 

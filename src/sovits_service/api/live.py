@@ -1,4 +1,4 @@
-"""A text that is still being written in, its speech out meanwhile: what every WebSocket that speaks has in common."""
+"""Incremental synthesis: what the WebSocket routes share, which speak a text while it is being written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outer edge of the API: request id, access log and metrics for every request, and an end for every exception."""
+"""Outermost middleware: request ids, the access log, metrics, and a last exception handler."""
 
 from __future__ import annotations
 

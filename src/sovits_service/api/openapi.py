@@ -1,4 +1,4 @@
-"""What openapi.json says beyond the routes' signatures: fields, media types and every status that can come back."""
+"""What openapi.json says beyond the route signatures: fields, media types and every possible status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request's Host and Origin in; whether a web page may make it without a key out.
+"""Which web pages may call the API without a key, by the request's Host and Origin.
 
 A browser sends requests of any page to any address that its user reaches, this machine's own among them. Where no key
 is asked for, the page's origin is all there is to tell a page of the user's from a stranger's, and the host's name is

@@ -1,4 +1,4 @@
-"""The fields of `/tts` in, by whatever route they came, the answer with the speech out."""
+"""Answer a `/tts` request, whichever route its fields came through."""
 
 from __future__ import annotations
 

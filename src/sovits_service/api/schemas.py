@@ -1,4 +1,4 @@
-"""Query strings and JSON bodies in, checked requests in the service's own terms out; home of the public field names."""
+"""Public request schemas: query strings and JSON bodies, validated and converted to the service's own types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An application and its service in; an HTTP server that loads, answers and drains until it is told to end."""
+"""Run the HTTP server: load the models, answer, and drain on shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WebSocket in, its client and its messages out, within the bounds that HTTP has too."""
+"""WebSocket sessions, with the same authorisation and limits as HTTP."""
 
 from __future__ import annotations
 

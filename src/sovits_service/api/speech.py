@@ -1,4 +1,4 @@
-"""A synthesis request in, an HTTP answer out: a file, a stream or a link; its work ends with its client."""
+"""HTTP answers with speech: a file, a stream or a link; the work ends when the client disconnects."""
 
 from __future__ import annotations
 

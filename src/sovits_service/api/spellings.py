@@ -1,4 +1,4 @@
-"""What clients write in, the service's own words out: names of languages and of audio formats."""
+"""Accepted spellings of languages and audio formats."""
 
 from __future__ import annotations
 

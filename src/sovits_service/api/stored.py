@@ -1,4 +1,4 @@
-"""A finished file and what a request asks of it in; all, a part, or nothing new out (RFC 9110, sections 13 and 14)."""
+"""Conditional and range requests for stored files (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 

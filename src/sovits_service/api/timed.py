@@ -1,4 +1,4 @@
-"""Speech with the times of its words: as one JSON object, or as server-sent events."""
+"""Speech with word times: a JSON object, or server-sent events."""
 
 from __future__ import annotations
 

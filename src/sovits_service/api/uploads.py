@@ -1,4 +1,4 @@
-"""A multipart form with a clip in; the clip and the other fields out, within limits of size and time."""
+"""Read multipart uploads within limits of size and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The voice that a client of another service names in, the id of a template out."""
+"""Resolve the voice names of other services' clients to voice templates."""
 
 from __future__ import annotations
 

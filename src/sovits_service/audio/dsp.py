@@ -1,4 +1,4 @@
-"""Signal processing before the models: samples in; resampled samples, spectra and filter banks out."""
+"""Signal processing in front of the models: resampling, spectra and filter banks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Float samples in, bytes of a media type out: whole files, and streams from one encoder per answer."""
+"""Encode samples to a media type: whole files, or a stream with one encoder per answer."""
 
 from __future__ import annotations
 

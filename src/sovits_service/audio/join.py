@@ -1,4 +1,4 @@
-"""Pieces of speech in, one seamless piece out: silence of a given length, cross-fades, phase-aligned splices."""
+"""Join pieces of speech: pauses, cross-fades and phase-aligned splices."""
 
 from __future__ import annotations
 

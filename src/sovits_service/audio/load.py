@@ -1,4 +1,4 @@
-"""Bytes of a sound file in, a bounded mono reference out, with what is wrong with it as a reference."""
+"""Decode a sound file into a bounded mono reference, with warnings about its quality."""
 
 from __future__ import annotations
 

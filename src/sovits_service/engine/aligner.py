@@ -1,4 +1,4 @@
-"""A finished sequence in, its alignment out: which heads of a GPT read along, and one pass over text and tokens."""
+"""Align a finished sequence with its text: choose the GPT's alignment heads and run one forward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention of tokens to phonemes in, when each phoneme is said out, and how sure that is. Arrays only."""
+"""From attention weights to phoneme times, with a confidence. NumPy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Semantic tokens in, samples out, window by window: the wave decoder of v3 and v4."""
+"""The wave decoder of v3 and v4: semantic tokens to samples, window by window."""
 
 from __future__ import annotations
 

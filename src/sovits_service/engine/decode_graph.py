@@ -1,4 +1,4 @@
-"""The decode step as captured graphs, one for each shape, where the device has such; as a plain call elsewhere."""
+"""The decode step as CUDA graphs, one for each shape; a plain call on other devices."""
 
 from __future__ import annotations
 

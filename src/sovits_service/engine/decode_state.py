@@ -1,4 +1,4 @@
-"""What a decode step reads and writes of the running sequences, on the device: no step waits for the host."""
+"""Device-resident state of the decode step, so that no step waits for the host."""
 
 from __future__ import annotations
 

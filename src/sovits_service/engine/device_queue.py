@@ -1,4 +1,4 @@
-"""How the engine hands work to a device and reads results back: at once on a CPU, a step behind on CUDA."""
+"""Submit work to a device and read results back: at once on a CPU, one step behind on CUDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop that owns the device: jobs in from any event loop, audio chunks out to it."""
+"""The engine loop, which owns the device: takes jobs from any event loop and sends audio chunks back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place where the CPU waits for the device: a tensor in, an array out."""
+"""Copy a tensor to the host: the only place where the CPU waits for the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One loaded model and all that runs on it: jobs in, chunks out; `Lane.step` is the engine's main path."""
+"""One loaded model with its running sequences; `Lane.step` is the engine's main path."""
 
 from __future__ import annotations
 

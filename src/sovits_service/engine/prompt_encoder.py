@@ -1,4 +1,4 @@
-"""Reference clips in, what the models need of a voice out: computed once for each content, then remembered."""
+"""Encode reference clips: everything the models need of a voice, computed once for each content."""
 
 from __future__ import annotations
 

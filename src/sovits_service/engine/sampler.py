@@ -1,4 +1,4 @@
-"""Logits in, the next tokens out: every row with its own parameters and its own random number."""
+"""Sample the next tokens; every row has its own parameters and random number."""
 
 from __future__ import annotations
 

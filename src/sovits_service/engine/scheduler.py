@@ -1,4 +1,4 @@
-"""Which segment is prepared and which gets a slot: jobs in, sequences with slots out. Integers and lists only."""
+"""Decide which segments are prepared and which get a slot. Integers and lists only, no tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences in, their next semantic tokens out: the scheduler's integers become tensors here and nowhere else."""
+"""Run the GPT for the scheduler's sequences; the only place where slots become tensors."""
 
 from __future__ import annotations
 

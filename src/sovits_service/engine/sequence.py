@@ -1,4 +1,4 @@
-"""A job (one request's segments) and its sequences, on their way through the engine. Private to the engine loop."""
+"""A job (one request's segments) and its sequences. Private to the engine loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording that is said in another voice: its samples in, its semantic tokens out, a stretch at a time."""
+"""Semantic tokens of a recording for voice conversion, computed in overlapping stretches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage of the engine: work in, done one piece at a time in a thread beside the loop, outcomes back to the loop."""
+"""A pipeline stage: runs one piece of work at a time in a thread and returns results to the engine loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments in, BERT features for each phoneme out: remembered for those that come again."""
+"""BERT features for each phoneme of a segment, cached by text."""
 
 from __future__ import annotations
 

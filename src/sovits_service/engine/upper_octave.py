@@ -1,4 +1,4 @@
-"""Speech of 24 kHz in, piece by piece; the same speech at 48 kHz with its upper octave filled out."""
+"""Super-sample streamed speech from 24 to 48 kHz."""
 
 from __future__ import annotations
 

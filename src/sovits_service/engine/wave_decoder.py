@@ -1,4 +1,4 @@
-"""Semantic tokens in, samples out, as they come: the state of a stream is a value, the decoder has none."""
+"""Decode semantic tokens to samples as they arrive; a stream's state is a value, the decoder has none."""
 
 from __future__ import annotations
 

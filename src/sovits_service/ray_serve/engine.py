@@ -1,4 +1,4 @@
-"""A replica that speaks: requests of the ingress in, chunks and answers out, and its load for routing and scaling."""
+"""The engine deployment: answers the ingress, and reports its load for routing and scaling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ingress and the engines of a Ray cluster say to each other. Nothing here needs Ray, or models."""
+"""Messages between the ingress and the engines of a Ray cluster. Needs neither Ray nor models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ray.yaml` in, the sizes of a Ray Serve application out."""
+"""Options of the Ray Serve application, from `ray.yaml`."""
 
 from __future__ import annotations
 

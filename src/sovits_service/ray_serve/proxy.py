@@ -1,4 +1,4 @@
-"""What stands in Serve's proxies: where a replica could not answer, the proxy does, with 503 and when to come back."""
+"""Middleware for Serve's proxies: 503 with Retry-After where a replica could not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service as an ingress sees it: each method answered by an engine behind a handle of Ray Serve, without models."""
+"""The service as the ingress sees it: each method calls an engine through a Ray Serve handle."""
 
 from __future__ import annotations
 

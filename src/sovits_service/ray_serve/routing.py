@@ -1,4 +1,4 @@
-"""Which replica speaks a request: Serve's request router, by what is warm and how long the queues are."""
+"""Serve's request router: prefers the replica that has the voice warm, weighed against queue lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many replicas there are to be: by the seconds of speech that are asked for and not made yet."""
+"""Autoscaling policy: the number of replicas follows the seconds of speech that are queued."""
 
 from __future__ import annotations
 

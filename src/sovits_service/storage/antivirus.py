@@ -1,4 +1,4 @@
-"""The bytes of an upload in, silence where clamd finds nothing in them; no answer is never taken for a good one."""
+"""Scan uploads with clamd; an upload is refused when no scan was possible."""
 
 from __future__ import annotations
 

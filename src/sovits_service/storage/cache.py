@@ -1,4 +1,4 @@
-"""A finished answer under the hash of all that shaped it: on this machine's disk, or in a Redis that replicas share."""
+"""The result cache: finished answers under the hash of everything that shaped them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clip as it was read once: what is checked, hashed and spoken with is the same bytes, whatever its file becomes."""
+"""A clip that was read once, so that the same bytes are checked, hashed and spoken with."""
 
 from __future__ import annotations
 

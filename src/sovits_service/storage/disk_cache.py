@@ -1,4 +1,4 @@
-"""Cached answers in one SQLite file: bounded in bytes, least recently used out first, whole or not there."""
+"""The result cache in one SQLite file: bounded in bytes, least recently used out first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An https address in, the bytes behind it out: public addresses only, no redirect, within limits of size and time."""
+"""Download from https addresses: public hosts only, no redirects, within limits of size and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes and a path in, a file that is either whole or not there out, whatever is killed when."""
+"""Atomic file writes: a file is either complete or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which heads of a GPT read along, under the hash of its weights: a JSON file that several processes may share."""
+"""Alignment heads by the hash of a GPT's weights, in a JSON file that processes may share."""
 
 from __future__ import annotations
 

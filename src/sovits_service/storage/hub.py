@@ -1,4 +1,4 @@
-"""A model version in; its published files under `pretrained_models/` out, verified, resumed after a break."""
+"""Download published weights: verified, resumable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files by key, with links that expire: in a folder of this machine, or in a bucket behind the S3 protocol."""
+"""Files by key, with expiring links: in a local folder, or in an S3 bucket."""
 
 from __future__ import annotations
 

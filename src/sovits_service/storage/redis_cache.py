@@ -1,4 +1,4 @@
-"""Cached answers in a Redis that replicas share; one that is down or slow is left alone until it is back."""
+"""The result cache in a Redis that replicas share; while it is down or slow it is bypassed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that replicas share: operations in, their results out, or at once an error while it is known to be down."""
+"""Connection to a shared Redis that fails at once while the server is known to be down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploaded clips in, content-hash names out; a name that a client sends in, a file under an allowed root out."""
+"""The store of uploaded clips, named by content; resolves client-supplied names to files under allowed roots."""
 
 from __future__ import annotations
 

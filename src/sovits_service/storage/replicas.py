@@ -1,4 +1,4 @@
-"""What replicas share through one Redis, beside the answers in the cache."""
+"""What replicas share through one Redis, beside the result cache."""
 
 from __future__ import annotations
 

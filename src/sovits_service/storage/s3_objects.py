@@ -1,4 +1,4 @@
-"""Files by key in a bucket: AWS, MinIO, Aliyun OSS, or whatever else speaks the S3 protocol."""
+"""Files by key in an S3-compatible bucket: AWS, MinIO, Aliyun OSS and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads and voices of one replica in, the same on all of them out: an object store holds them, folders copy them."""
+"""Uploads and voices that replicas share: an object store holds them, local folders mirror it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal requests at the same time on different replicas in, one piece of work out, by a lease in Redis."""
+"""Single flight across replicas: a lease in Redis lets one of them do the work of equal requests."""
 
 from __future__ import annotations
 

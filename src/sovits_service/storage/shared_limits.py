@@ -1,4 +1,4 @@
-"""Rate limits and bounds on concurrent work that hold for all replicas together, counted in Redis."""
+"""Rate limits and concurrency bounds across replicas, counted in Redis."""
 
 from __future__ import annotations
 

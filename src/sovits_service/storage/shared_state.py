@@ -1,4 +1,4 @@
-"""What the replicas of one configuration have agreed on since they began: a hash in Redis, read every second."""
+"""State that the replicas of one configuration agree on: a Redis hash, polled every second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal requests at the same time in, one piece of work out, whose result all of them get."""
+"""Single flight: equal concurrent requests share one piece of work."""
 
 from __future__ import annotations
 

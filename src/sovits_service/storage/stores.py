@@ -1,4 +1,4 @@
-"""Settings in, the configured stores out; an optional client is imported only where it is asked for."""
+"""Build the configured stores; optional clients are imported only when asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YAML text of a voice template in, a checked `Voice` out, and back."""
+"""Parse and write voice templates (YAML)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voice templates: one YAML file beside its clips in, checked `Voice`s out, and back; changes count at once."""
+"""The store of voice templates: one YAML file beside its clips; changes take effect at once."""
 
 from __future__ import annotations
 

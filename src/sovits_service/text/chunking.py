@@ -1,4 +1,4 @@
-"""A text of any length in, pieces short enough for a tagger out."""
+"""Split long texts into pieces that a tagger can take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Emoji in, their names or pauses out: names of the Unicode CLDR in the text's language, from the package `emoji`."""
+"""Replace emoji by their CLDR names in the text's language, or by pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text and its segments in, what will be said of it out: words, phonemes, their places, and what is left out."""
+"""Explain a reading: words, phonemes, their places in the text, and what is left out."""
 
 from __future__ import annotations
 

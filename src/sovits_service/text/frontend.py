@@ -1,4 +1,4 @@
-"""A request's text and language in, segments of phoneme ids for the engine out."""
+"""The text front end: from a request's text and language to segments of phoneme ids."""
 
 from __future__ import annotations
 

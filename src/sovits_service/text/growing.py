@@ -1,4 +1,4 @@
-"""A text that is still being written in, its sentences out as soon as they are surely over."""
+"""Split a text that is still being written into sentences, each as soon as it is certainly complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fragment of text and a language mode in, its runs of one language each out; by script, without a model."""
+"""Split a text into runs of one language each, by script and language mode, without a model."""
 
 from __future__ import annotations
 

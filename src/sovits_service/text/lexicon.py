@@ -1,4 +1,4 @@
-"""The users' pronunciation dictionary: a YAML file in, readings by language and word out, faults named by line."""
+"""The users' pronunciation dictionary (YAML); errors name the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The path of the pronunciation dictionary in, the dictionary as the file has it now out."""
+"""Reload the pronunciation dictionary when its file changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text as it is typed in, plain lines out: no Markdown, HTML, SSML or LaTeX; every line ends in a mark.
+"""Strip Markdown, HTML, SSML and LaTeX; every line ends in a punctuation mark.
 
 Every pattern is bounded, so that the time is in proportion to the text.
 """

@@ -1,4 +1,4 @@
-"""A request's text and a split method in, the fragments that are spoken one by one out."""
+"""Split a request's text into the fragments that are spoken one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a text with their times in, a subtitle file out: SubRip, WebVTT or LRC."""
+"""Write subtitle files: SubRip, WebVTT or LRC."""
 
 from __future__ import annotations
 

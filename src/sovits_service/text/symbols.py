@@ -1,4 +1,4 @@
-"""Phoneme names in, ids in the order that the weights were trained on out."""
+"""Phoneme ids, in the order that the weights were trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments and when their phonemes are said in; words of the request's text with their seconds out."""
+"""From phoneme times to words with seconds, in terms of the request's own text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
+"""The API of api.py, the original's first server: speech at `/`, `/change_refer`, `/set_model`.
 
 Fields of `/tts` may stand beside its own, and win: SillyTavern posts those of api_v2 to `/`.
 """

@@ -1,4 +1,4 @@
-"""ElevenLabs' speech and voices: `/v1/text-to-speech/{voice_id}` and `/v1/voices`."""
+"""The ElevenLabs API: `/v1/text-to-speech/{voice_id}` and `/v1/voices`."""
 
 from __future__ import annotations
 

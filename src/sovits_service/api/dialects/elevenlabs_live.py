@@ -1,4 +1,4 @@
-"""ElevenLabs' WebSockets: `stream-input` with one text, `multi-stream-input` with several, each with its id."""
+"""The ElevenLabs WebSockets: `stream-input` for one text, `multi-stream-input` for several contexts."""
 
 from __future__ import annotations
 

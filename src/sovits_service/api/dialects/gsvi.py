@@ -1,4 +1,4 @@
-"""GSVI's requests: characters with emotions at `/tts`, and the newer `/infer_single`, which answers a link."""
+"""The GSVI API: characters with emotions at `/tts`, and the newer `/infer_single`, which answers with a link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's speech, models and voices: `/v1/audio/speech` and what its clients ask beside it."""
+"""The OpenAI API: `/v1/audio/speech`, models and voices."""
 
 from __future__ import annotations
 

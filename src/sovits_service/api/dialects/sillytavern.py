@@ -1,4 +1,4 @@
-"""SillyTavern's two providers for GPT-SoVITS: `/speakers`, and their fields of a request to `/`."""
+"""SillyTavern's two GPT-SoVITS providers: `/speakers`, and their fields of a request to `/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wyoming over TCP, as Home Assistant and Rhasspy speak it: events in, audio out, whole texts and growing ones.
+"""The Wyoming protocol over TCP, for Home Assistant and Rhasspy: whole texts and streamed ones.
 
 An event is a line of JSON with a type, then as many bytes of further JSON and of payload as it says. The protocol knows
 no keys, so it is off until a port is set; where keys are set, the settings name the one for which its clients stand.

@@ -1,4 +1,4 @@
-"""/ws/tts: a text as it is being written in, its speech out meanwhile.
+"""The WebSocket `/ws/tts`: speech while its text is being written.
 
 JSON in: `start` with the fields of `/tts`, `text`, `flush`, `cancel`, `end`. Binary audio and JSON out: `started`,
 `segment`, `done`, `error`. `done` follows each flush; after a cancel it says so, and nothing of before follows it.

@@ -1,4 +1,4 @@
-"""The links of `response: url` where files are kept in a folder of this service: a signed path in, the file out."""
+"""Serve the signed links of `response: url` where files are kept in a local folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the service: health, readiness, metrics, and api_v2's administration, which is locked by default."""
+"""Operations: health, readiness, metrics, and api_v2's administration routes, which are off by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /read: a text in, what will be said of it out, without speaking."""
+"""POST /read: what would be said of a text, without speaking it."""
 
 from __future__ import annotations
 

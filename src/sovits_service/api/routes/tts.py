@@ -1,4 +1,4 @@
-"""GET and POST /tts, as api_v2: a query, JSON or a form in, audio out."""
+"""GET and POST /tts, compatible with api_v2: a query, JSON or a form."""
 
 from __future__ import annotations
 

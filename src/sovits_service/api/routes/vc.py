@@ -1,4 +1,4 @@
-"""POST /vc: a recording in, the same words in another voice out."""
+"""POST /vc: say the words of a recording in another voice."""
 
 from __future__ import annotations
 

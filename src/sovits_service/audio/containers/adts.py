@@ -1,4 +1,4 @@
-"""A stream of AAC in ADTS frames in, its frames and nothing between them out."""
+"""AAC in ADTS frames: keep the frames, drop everything between them."""
 
 from __future__ import annotations
 

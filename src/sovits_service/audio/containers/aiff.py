@@ -1,4 +1,4 @@
-"""An AIFF's or AIFF-C's bytes in, one with its description and its samples alone out."""
+"""AIFF and AIFF-C: keep the format description and the samples."""
 
 from __future__ import annotations
 

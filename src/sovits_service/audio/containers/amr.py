@@ -1,4 +1,4 @@
-"""An AMR's bytes in, as voice messages have them (RFC 4867, section 5); the same with its whole frames alone out."""
+"""AMR, as in voice messages (RFC 4867, section 5): keep the whole frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WMA's (ASF's) bytes in, one with its properties, its first track of sound and its packets alone out."""
+"""WMA (ASF): keep the properties, the first audio track and its packets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one error for a container that cannot be read, or claims more than a clip has."""
+"""The error for a container that cannot be read or claims more than a clip can have."""
 
 from __future__ import annotations
 

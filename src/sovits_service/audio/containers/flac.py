@@ -1,4 +1,4 @@
-"""A FLAC file's bytes in, one with the stream's description and its frames alone out."""
+"""FLAC: keep the stream information and the frames."""
 
 from __future__ import annotations
 

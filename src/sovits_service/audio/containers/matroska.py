@@ -1,4 +1,4 @@
-"""A Matroska's or WebM's bytes in, one with the blocks of its sound alone out."""
+"""Matroska and WebM: keep the blocks of the audio track."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An MP3's bytes in, the same without the tags before and behind it out."""
+"""MP3: drop the tags before and behind the frames."""
 
 from __future__ import annotations
 

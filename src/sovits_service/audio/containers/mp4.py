@@ -1,4 +1,4 @@
-"""An MP4's or M4A's bytes in, the same with nothing but the tables of its tracks, their counts checked, out.
+"""MP4 and M4A: keep the track tables, with their counts checked, and the media data.
 
 Boxes that sound does not need become `skip` boxes in their places, since tables hold positions in the file.
 """

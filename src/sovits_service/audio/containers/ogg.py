@@ -1,4 +1,4 @@
-"""An Ogg file's bytes in, the whole pages of its first stream of sound alone out."""
+"""Ogg: keep the whole pages of the first audio stream."""
 
 from __future__ import annotations
 

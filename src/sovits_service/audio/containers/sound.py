@@ -1,4 +1,4 @@
-"""A sound file's bytes in; the same sound in a file that holds nothing else, and its container's name, out.
+"""Detect a sound file's container and rewrite the file so that it holds the audio and nothing else.
 
 FFmpeg's demuxers read far more than sound: tags, cover pictures, chapters, indexes, other tracks, compressed headers. A
 few kilobytes of these can ask for gigabytes or minutes before the first sample. So the decoder gets a file with what it

@@ -1,4 +1,4 @@
-"""The headers of a Vorbis stream in; a refusal of codebooks that unfold into far more than a clip's needs out.
+"""Check a Vorbis stream's headers: refuse codebooks that decode to far more than a clip needs.
 
 A codebook of thirty bytes may claim 65,535 entries of 16 numbers each, and a header may have 256 of them: up to a
 gigabyte in the decoder. The format is that of the Vorbis I specification, section 3.2.1.

@@ -1,4 +1,4 @@
-"""A RIFF or RF64 wave file's bytes in, one with `fmt ` and `data` alone out."""
+"""RIFF and RF64 wave files: keep `fmt ` and `data`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prefill's graph in, a session of its first layers out."""
+"""A session of the first layers of a prefill graph."""
 
 from __future__ import annotations
 

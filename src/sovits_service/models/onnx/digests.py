@@ -1,4 +1,4 @@
-"""Files in, their SHA-256 out: of one that is as it was when it was last read, as it is remembered.
+"""SHA-256 of files, remembered while a file is unchanged.
 
 A file is as it was where its path, size, inode and both of its times are. The time of the last change of status is
 among them: it moves with every write, and no program can set it back.

@@ -1,4 +1,4 @@
-"""Writing ONNX graphs: operators and weights in; a small model file beside a large one with the weights out."""
+"""Write ONNX graphs with external weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this processor's 8-bit kernels do: a small graph out, a verdict in."""
+"""Check whether this processor's 8-bit kernels give a row the same result in any batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime as we run it: a graph file and a number of threads in, a session out."""
+"""Open ONNX Runtime sessions with the options that the service needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Built graphs on disk, under the hash of their weights: whole or not there, bounded, a damaged one built anew."""
+"""A bounded store of built graphs, keyed by the hash of their weights; damaged graphs are built again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Currencies and what multiplies or divides their amounts: sign, code or letter in, words out."""
+"""Currency amounts in English words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates, times of day, durations, years and decades in, words out."""
+"""Dates, times of day, durations, years and decades in English words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures without a unit, as codes, names, years, model names and passwords: the words beside them tell which."""
+"""Figures without a unit: codes, names, years, model numbers and passwords, told apart by their context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalised English text in, ARPAbet with stress and punctuation out, by the conventions that the weights know."""
+"""English grapheme-to-phoneme conversion: ARPAbet with stress, by the conventions that the weights know."""
 
 from __future__ import annotations
 

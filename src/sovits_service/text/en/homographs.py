@@ -1,4 +1,4 @@
-"""Words that are written alike and said differently (`lead`, `live`, `object`): a sentence in, their readings out."""
+"""Homographs (`lead`, `live`, `object`): pronunciation by part of speech and context."""
 
 from __future__ import annotations
 

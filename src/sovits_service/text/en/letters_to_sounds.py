@@ -1,4 +1,4 @@
-"""The neural guess for words that no dictionary has: letters in, ARPAbet out.
+"""Neural grapheme-to-phoneme model for words that no dictionary has.
 
 The weights are g2p_en's (Kyubyong Park, Apache-2.0): an encoder and a decoder GRU of 256 units. The original asks the
 same network, so the acoustic models know its guesses. Formula of the GRU: Cho et al. 2014, gates in the order r, z, n.

@@ -1,4 +1,4 @@
-"""English text as written in, text as spoken out: words, apostrophes, hyphens and the pauses . , ? !"""
+"""English text normalisation: words, apostrophes, hyphens and the pauses . , ? !"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers in words: integers, digits, years, ordinals and decimals in, spoken English out (American, without "and")."""
+"""Numbers in English words: integers, digits, years, ordinals and decimals (American, without "and")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""English: one run of text in, its phonemes out."""
+"""Read a run of English text: phonemes with their places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Homographs that no part of speech tells apart (`lead`, `bass`, `read`): a place in a sentence in, the reading out."""
+"""Homographs that no part of speech tells apart (`lead`, `bass`, `read`), by their context."""
 
 from __future__ import annotations
 

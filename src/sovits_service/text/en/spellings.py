@@ -1,4 +1,4 @@
-"""Capitals, acronyms, Roman numerals and abbreviations in, words or single letters out."""
+"""Capitals, acronyms, Roman numerals and abbreviations as words or single letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sorted text tables of `data/`, searched as bytes so that they load in milliseconds: a key in, its value out."""
+"""Sorted text tables of `data/`, searched as bytes so that they load in milliseconds."""
 
 from __future__ import annotations
 

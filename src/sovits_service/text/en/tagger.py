@@ -1,4 +1,4 @@
-"""Parts of speech: the words of a sentence in, Penn Treebank tags out.
+"""English part-of-speech tagger (Penn Treebank tags).
 
 A greedy averaged perceptron with the weights and features of Matthew Honnibal's tagger (MIT), whose descendant the
 original asks through NLTK. On the 110 labelled homographs it chooses as well as that one.

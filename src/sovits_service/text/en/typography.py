@@ -1,4 +1,4 @@
-"""Text as it is typed in, plain text out: no markup, nothing invisible, one form of each quote, dash and letter."""
+"""Clean up typed text: no markup, nothing invisible, one form of each quote, dash and letter."""
 
 from __future__ import annotations
 

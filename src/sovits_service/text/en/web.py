@@ -1,4 +1,4 @@
-"""Addresses in, words out: URLs, e-mail, IP addresses, versions, file names, hashtags and handles."""
+"""URLs, e-mail and IP addresses, versions, file names, hashtags and handles in English words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A word among its neighbours: the words and tags of a sentence in, its part of speech there out."""
+"""A word's part of speech from the words and tags around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words run together (`smartwatch`, `datacenter`) in, their parts out.
+"""Split words that are written together (`smartwatch`, `datacenter`) into their parts.
 
 The most probable split by counts of words and word pairs, with the pair's probability backed off to the word's
 (Segaran and Hammerbacher, Beautiful Data, 2009, chapter 14; the counts are Peter Norvig's).

@@ -1,4 +1,4 @@
-"""The words of OpenJTalk in, the same words with homographs read by what stands around them out."""
+"""Japanese homographs: the reading of OpenJTalk's words, by the words around them."""
 
 from __future__ import annotations
 

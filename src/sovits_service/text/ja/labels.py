@@ -1,4 +1,4 @@
-"""OpenJTalk's full-context labels in, phonemes with pitch marks out (`]` falls, `[` rises, `#` ends a phrase)."""
+"""From OpenJTalk's full-context labels to phonemes with pitch marks (`]` falls, `[` rises, `#` ends a phrase)."""
 
 from __future__ import annotations
 

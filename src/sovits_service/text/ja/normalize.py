@@ -1,4 +1,4 @@
-"""Japanese text as written in, text that OpenJTalk reads rightly out: numbers, units, dates, signs, Latin words."""
+"""Japanese text normalisation: numbers, units, dates, signs and Latin words in a form that OpenJTalk reads rightly."""
 
 from __future__ import annotations
 

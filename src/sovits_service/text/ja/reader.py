@@ -1,4 +1,4 @@
-"""A run of Japanese text in, its phonemes and pitch marks as the weights know them out."""
+"""Read a run of Japanese text: phonemes and pitch marks with their places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text and a language's habits in, the same text with every kind of thing said in words out, in one pass.
+"""Find every kind of thing in a text and let a language say it, in one pass.
 
 From left to right, at everything that may begin one, the kinds are tried in the order of `Finder._values`. The
 language says a value in its place, or None where it knows from the words beside it that it is something else. Every

@@ -1,4 +1,4 @@
-"""Signs of units in, their names in every language out: a table of units, one of prefixes, and powers by rule.
+"""Units: a table of names in every language, one of prefixes, and powers by rule.
 
 Names are those of the Unicode CLDR (units, long form), but shorter where people say less: 度 for 摄氏度, 瓦 for 瓦特.
 """

@@ -1,4 +1,4 @@
-"""Morphemes in, what their borders do to the sounds out: tense consonants, an added ㄴ, a final before a vowel.
+"""Sound changes at Korean morpheme borders: tense consonants, an added ㄴ, a final before a vowel.
 
 The articles are those of the Standard Pronunciation (표준 발음법, National Institute of Korean Language).
 """

@@ -1,4 +1,4 @@
-"""Hangul blocks in, their letters out, and back."""
+"""Compose and decompose Hangul blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Korean text in, its morphemes out, with the parts of compound nouns: the tags of mecab-ko."""
+"""Korean morphological analysis with mecab-ko, compound nouns split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Korean text as written in, text as spoken out: numbers, units, dates, signs and Latin words in hangul."""
+"""Korean text normalisation: numbers, units, dates, signs and Latin words in Hangul."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digits in, Korean numerals in hangul out: Sino-Korean, native and digit by digit."""
+"""Korean numerals in Hangul: Sino-Korean, native and digit by digit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hangul with part-of-speech marks in, hangul letters as they sound out, by the rules that g2pk2 applies."""
+"""Korean pronunciation rules as g2pk2 applies them: from Hangul with part-of-speech marks to letters as they sound."""
 
 from __future__ import annotations
 

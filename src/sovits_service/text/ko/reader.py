@@ -1,4 +1,4 @@
-"""A run of Korean text in, its phonemes as the weights know them out."""
+"""Read a run of Korean text: phonemes with their places."""
 
 from __future__ import annotations
 

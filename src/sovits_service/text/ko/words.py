@@ -1,4 +1,4 @@
-"""Korean text and its morphemes in, the same text with its words spelt as they sound out, syllable for syllable."""
+"""Respell Korean words as they sound, syllable for syllable."""
 
 from __future__ import annotations
 

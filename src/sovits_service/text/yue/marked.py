@@ -1,4 +1,4 @@
-"""A run of Cantonese with readings that the user wrote, `角(gok3)色`, in; its Reading with those syllables out."""
+"""Cantonese readings that the user wrote inline, as in `角(gok3)色`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cantonese text as written in, text as spoken out: numbers, units, dates and signs in Chinese characters."""
+"""Cantonese text normalisation: numbers, units, dates and signs in Chinese characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digits in, Chinese numerals as Cantonese says them out."""
+"""Chinese numerals as Cantonese says them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of Cantonese text in, its phonemes as the weights know them out."""
+"""Read a run of Cantonese text: phonemes with their places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clause and its syllables in, the same syllables with 一 in figures and numerals in its right tone out."""
+"""Tone sandhi of 一 within figures and numerals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalised Chinese in, initials and finals with tones out, with their count for each character."""
+"""From normalised Chinese to initials and finals with tones, with their count for each character."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clause of Chinese in, the syllable of each character as G2PW's ONNX model hears it out.
+"""Polyphones by G2PW's ONNX model: the syllable of each character of a clause.
 
 The model (G2PW: Chen et al., "g2pW: A Conditional Weighted Softmax BERT for Polyphone Disambiguation in Mandarin",
 Interspeech 2022) reads traditional characters; its folder holds `g2pW.onnx`, the two lists of characters and the two

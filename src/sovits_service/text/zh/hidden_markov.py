@@ -1,4 +1,4 @@
-"""Characters that the dictionary does not join in, words with part-of-speech tags out: jieba's hidden Markov model.
+"""jieba's hidden Markov model: words and part-of-speech tags for characters that the dictionary does not join.
 
 The same result as `jieba.posseg.viterbi`, which takes 9 ms a character where each may be in 50 states; this takes 0.1.
 """

@@ -1,4 +1,4 @@
-"""Written Chinese in, the words that are said out: numbers, dates, units and signs become characters.
+"""Chinese text normalisation: numbers, dates, units and signs in characters.
 
 Latin letters stay as they are for the English reader; everything that has no sound is gone from the result.
 """

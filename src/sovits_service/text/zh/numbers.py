@@ -1,4 +1,4 @@
-"""Digits in, Chinese number words out."""
+"""Chinese number words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clause, its words and the dictionary's syllables in, the same syllables with polyphones settled by context out."""
+"""Settle polyphones by their context."""
 
 from __future__ import annotations
 

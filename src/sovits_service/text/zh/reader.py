@@ -1,4 +1,4 @@
-"""A run of Chinese in, its Reading out."""
+"""Read a run of Chinese text: phonemes with their places."""
 
 from __future__ import annotations
 

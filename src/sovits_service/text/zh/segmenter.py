@@ -1,4 +1,4 @@
-"""A clause of Chinese in, words with part-of-speech tags out (jieba's dictionary and hidden Markov model)."""
+"""Chinese word segmentation and part-of-speech tags (jieba's dictionary and hidden Markov model)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words with part-of-speech tags and their pinyin in, pinyin with the tones as they are spoken out.
+"""Mandarin tone sandhi, by words and their parts of speech.
 
 The rules and word lists are those that the weights were trained with (GPT_SoVITS/text/tone_sandhi.py and chinese2.py of
 the original, which has them from PaddleSpeech); a syllable is pinyin with a tone number, such as `hao3`.

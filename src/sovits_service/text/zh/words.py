@@ -1,4 +1,4 @@
-"""jieba's dictionary file in, its words with frequencies and tags out: those of a first character when it is asked for.
+"""jieba's dictionary file, loaded by first character on demand.
 
 Read as a whole it takes 100 MB and most of a second; a text needs few of its 12,000 first characters.
 """
