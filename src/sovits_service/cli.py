@@ -223,13 +223,13 @@ def _say(args: argparse.Namespace) -> int:
     return asyncio.run(_say_file(args, tts, settings, lines) if lines or args.file else _say_text(args, tts, settings))
 
 
-def _require_voices(wanted: set[str], settings: ServiceSettings) -> None:
+def _require_voices(tts_request: set[str], settings: ServiceSettings) -> None:
     """Raise an InvalidRequestError for a voice that is not there, before a model is loaded for it."""
     from sovits_service.config_file import nearest
     from sovits_service.storage.stores import open_voices
 
     known = [voice.voice_id for voice in open_voices(settings).list()]
-    for voice_id in sorted(wanted.difference(known)):
+    for voice_id in sorted(tts_request.difference(known)):
         raise InvalidRequestError(f"there is no voice {voice_id!r}{nearest(voice_id, known)}")
 
 
@@ -427,7 +427,7 @@ def _check(args: argparse.Namespace) -> int:
         for path in convert_weights(tts):
             print(f"ok    written: {path}")
     failures = sum(finding.level == "FAIL" for finding in findings)
-    print(f"{failures} to mend" if failures else "it can speak")
+    print(f"{failures} problem{'s' * (failures != 1)} found" if failures else "ready to speak")
     return _EXIT_FAILED if failures else 0
 
 

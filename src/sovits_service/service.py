@@ -258,7 +258,7 @@ class SpeechService:
             voice, model = await self._voice_and_model(request)
             try:
                 clips = await self._library.read_clips(request, voice)
-            except UnknownVoiceError:  # written anew between the two steps
+            except UnknownVoiceError:  # rewritten between the two steps
                 if attempt == _RESOLVE_ATTEMPTS - 1:
                     raise
             else:
@@ -518,7 +518,7 @@ class SpeechService:
             await asyncio.to_thread(self.objects.sweep, "audio", self._settings.objects.link_ttl_s)
 
     async def refresh_lexicon(self) -> None:
-        """Take the lexicon's file anew where it has changed; one that cannot be used is told in the log."""
+        """Reload the lexicon when its file has changed; an unusable file is logged."""
         await self._switches.refresh_lexicon()
 
     def _use_lexicon(self, lexicon: Lexicon) -> None:

@@ -80,7 +80,7 @@ class Switches:
         await self._publish({"reference": json.dumps([path, details.dump().decode()])})
 
     async def refresh_lexicon(self) -> None:
-        """Take the lexicon's file anew where it has changed; one that cannot be used is told in the log."""
+        """Reload the lexicon when its file has changed; an unusable file is logged."""
         if self._lexicon_file is None or not await run_in(self._pool, self._lexicon_file.refresh):
             return
         self._use_lexicon(self._lexicon_file.lexicon)

@@ -239,7 +239,7 @@ class VoiceLibrary:
         """Raise a QuotaExceededError where an owner would have more than the quota.
 
         Args:
-            upload, voice_id: what is written anew, and so does not count as it is now.
+            upload, voice_id: what is being rewritten, and so does not count as it is now.
         """
         if self._quota_bytes is None:
             return

@@ -147,6 +147,6 @@ async def test_with_keys_administration_asks_for_the_admin_scope(
     path = "/set_gpt_weights?weights_path=a.ckpt"
     assert (await client.get(path)).status_code == 401
     refused = await client.get(path, headers={"X-API-Key": "k-web"})
-    assert (refused.status_code, refused.json()) == (403, {"message": "the key has not the scope admin"})
+    assert (refused.status_code, refused.json()) == (403, {"message": "the key lacks the scope admin"})
     assert service.switched == []
     assert (await client.get(path, headers={"X-API-Key": "k-boss"})).status_code == 200

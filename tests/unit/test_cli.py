@@ -202,7 +202,7 @@ class TestCheck:
         for key in ("t2s_weights_path", "vits_weights_path", "cnhuhbert_base_path", "bert_base_path", "sv_path"):
             assert f"FAIL  {key}: " in report
         assert "sovits-service download v2ProPlus" in report
-        assert report.splitlines()[-1] == "5 to mend"
+        assert report.splitlines()[-1] == "5 problems found"
 
     def test_measures_the_reference_of_every_voice(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["check", "--section", "v2"])

@@ -176,5 +176,5 @@ class AccessControl:
         if not matches:
             raise UnauthorizedError("the key is not known")
         if scope not in matches[0].scopes:
-            raise ForbiddenError(f"the key has not the scope {scope}")
+            raise ForbiddenError(f"the key lacks the scope {scope}")
         return f"key:{matches[0].name}"

@@ -42,18 +42,18 @@ SpeechItems = AsyncGenerator[StreamItem, None]
 
 
 @dataclass(frozen=True, slots=True)
-class CachePlace:
+class CacheSlot:
     """Where the answer to a request belongs in the cache.
 
     Attributes:
         model_hashes: of the models that the key speaks of: other ones must not fill its place.
-        wanted: the request with the content that the key speaks of, which alone may fill its place.
+        tts_request: the request with the content that the key speaks of, which alone may fill its place.
     """
 
     key: str
     media_type: str
     model_hashes: tuple[str, ...]
-    wanted: SynthesisRequest
+    tts_request: SynthesisRequest
 
 
 class Answers:
@@ -65,7 +65,7 @@ class Answers:
         self._files: SingleFlight[tuple[CachedAudio, bool]] = SingleFlight()
         self._streams: SharedStreams[StreamItem] = SharedStreams()
 
-    async def place(self, wanted: SynthesisRequest, media_type: str, use_cache: bool | None) -> CachePlace | None:
+    async def place(self, tts_request: SynthesisRequest, media_type: str, use_cache: bool | None) -> CacheSlot | None:
         """Where the answer belongs; None where it is not cached.
 
         Args:
@@ -74,20 +74,20 @@ class Answers:
         Raises:
             SovitsError: the reference cannot be read.
         """
-        if self._service.results is None or not (wanted.seed is not None if use_cache is None else use_cache):
+        if self._service.results is None or not (tts_request.seed is not None if use_cache is None else use_cache):
             return None
-        wanted = await self._service.resolve(wanted)
-        found = await self._service.fingerprint(wanted)
+        tts_request = await self._service.resolve(tts_request)
+        found = await self._service.fingerprint(tts_request)
         key = cache_key(
-            wanted,
+            tts_request,
             media_type=media_type,
             reference_hashes=found.reference_hashes,
             weights_hashes=found.model_hashes,
             timbre_hash=found.timbre_hash,
         )
-        return CachePlace(key, media_type, found.model_hashes, wanted)
+        return CacheSlot(key, media_type, found.model_hashes, tts_request)
 
-    async def look_up(self, place: CachePlace | None) -> CachedAudio | None:
+    async def look_up(self, place: CacheSlot | None) -> CachedAudio | None:
         """The finished answer, where it is kept."""
         if place is None or self._service.results is None:
             return None
@@ -96,9 +96,9 @@ class Answers:
 
     async def whole(
         self,
-        wanted: SynthesisRequest,
+        tts_request: SynthesisRequest,
         media_type: str,
-        place: CachePlace | None,
+        place: CacheSlot | None,
         deadline: Deadline,
         timings: RequestTimings,
     ) -> tuple[CachedAudio, CacheState]:
@@ -107,11 +107,11 @@ class Answers:
         Shared work has the longest deadline that the settings allow, and everyone who waits for it their own.
         """
         if place is None:
-            return await self._make(wanted, media_type, deadline, timings), "bypass"
+            return await self._make(tts_request, media_type, deadline, timings), "bypass"
 
         async def make_and_keep() -> CachedAudio:
-            audio = await self._make(replace(wanted, timeout_s=None), media_type, None, timings)
-            await self._keep(place, wanted, audio)
+            audio = await self._make(replace(tts_request, timeout_s=None), media_type, None, timings)
+            await self._keep(place, tts_request, audio)
             return audio
 
         async def make_once() -> tuple[CachedAudio, bool]:
@@ -124,12 +124,12 @@ class Answers:
         return audio, "hit" if shared or of_replica else "miss"
 
     def stream(
-        self, wanted: SynthesisRequest, media_type: str, place: CachePlace | None, deadline: Deadline
+        self, tts_request: SynthesisRequest, media_type: str, place: CacheSlot | None, deadline: Deadline
     ) -> tuple[SpeechItems, CacheState]:
         """The head, then the chunks as they are made; to be closed, which ends the work of its last reader."""
         if place is None:
-            return self._chunks(wanted, None, media_type, deadline), "bypass"
-        unhurried = replace(wanted, timeout_s=None)
+            return self._chunks(tts_request, None, media_type, deadline), "bypass"
+        unhurried = replace(tts_request, timeout_s=None)
         reader, shared = self._streams.open(place.key, lambda: self._chunks(unhurried, place, media_type, None))
         return _read(reader, deadline), "hit" if shared else "miss"
 
@@ -148,11 +148,11 @@ class Answers:
         return await objects.url(key, ttl_s)
 
     async def _make(
-        self, wanted: SynthesisRequest, media_type: str, deadline: Deadline | None, timings: RequestTimings
+        self, tts_request: SynthesisRequest, media_type: str, deadline: Deadline | None, timings: RequestTimings
     ) -> CachedAudio:
         started_s = time.perf_counter()
-        synthesis = await self._service.synthesize(wanted, deadline)
-        self._note_first_audio(wanted, timings)
+        synthesis = await self._service.synthesize(tts_request, deadline)
+        self._note_first_audio(tts_request, timings)
         async with contextlib.aclosing(synthesis.chunks) as chunks:
             told = [chunk async for chunk in chunks]
         pieces = [chunk.samples for chunk in told]
@@ -166,10 +166,10 @@ class Answers:
         return audio
 
     async def _chunks(
-        self, wanted: SynthesisRequest, place: CachePlace | None, media_type: str, deadline: Deadline | None
+        self, tts_request: SynthesisRequest, place: CacheSlot | None, media_type: str, deadline: Deadline | None
     ) -> AsyncGenerator[StreamItem, None]:
         started_s = time.perf_counter()
-        synthesis = await self._service.synthesize(wanted, deadline)
+        synthesis = await self._service.synthesize(tts_request, deadline)
         head = StreamHead(synthesis.sample_rate_hz, synthesis.seed, synthesis.dropped_characters, synthesis.warnings)
         kept: list[AudioChunk] = []  # for the cache alone
         samples = 0
@@ -185,18 +185,18 @@ class Answers:
             # Before the stream ends, so that whoever asks after the last byte finds it.
             pieces = [chunk.samples for chunk in kept]
             audio = await asyncio.to_thread(_encode, pieces, head, media_type)
-            await self._keep(place, wanted, _with_words(audio, kept))
+            await self._keep(place, tts_request, _with_words(audio, kept))
 
-    async def _keep(self, place: CachePlace, wanted: SynthesisRequest, audio: CachedAudio) -> None:
+    async def _keep(self, place: CacheSlot, tts_request: SynthesisRequest, audio: CachedAudio) -> None:
         if self._service.results is None:
             return
         # The weights may have been switched since the key was made.
-        if (await self._service.fingerprint(wanted)).model_hashes == place.model_hashes:
+        if (await self._service.fingerprint(tts_request)).model_hashes == place.model_hashes:
             await self._service.results.put(place.key, audio)
 
-    def _note_first_audio(self, wanted: SynthesisRequest, timings: RequestTimings) -> None:
+    def _note_first_audio(self, tts_request: SynthesisRequest, timings: RequestTimings) -> None:
         elapsed_s = timings.mark("first_audio")
-        self._metrics.first_audio_seconds.labels(streaming_mode=str(wanted.streaming_mode)).observe(elapsed_s)
+        self._metrics.first_audio_seconds.labels(streaming_mode=str(tts_request.streaming_mode)).observe(elapsed_s)
 
     def _note_speech(self, audio_s: float, elapsed_s: float) -> None:
         self._metrics.audio_seconds.inc(audio_s)

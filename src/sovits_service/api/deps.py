@@ -129,7 +129,7 @@ async def named_voice(service: SpeechService, voice_id: object) -> Voice | None:
     return voice
 
 
-async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client goes away.
 
     Args:

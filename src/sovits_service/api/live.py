@@ -94,7 +94,7 @@ class LiveSpeech:
 
     Args:
         client: whose it is, as `authorize` returned it; the first turn has been counted.
-        wanted: everything but the text.
+        tts_request: everything but the text.
         encoder: makes one for each turn, by the rate of its samples.
         emit: tells the client; it may take its time, and ends the session by raising.
         max_wait_s: how long text may wait for the end of its sentence.
@@ -104,14 +104,16 @@ class LiveSpeech:
         self,
         context: ApiContext,
         client: str,
-        wanted: SynthesisRequest,
+        tts_request: SynthesisRequest,
         encoder: Callable[[int], StreamEncoder],
         emit: Emit,
         max_wait_s: float,
     ) -> None:
         self._context = context
         self._client = client
-        self._wanted = replace(wanted, owner=context.access.owner(client), streaming_mode=wanted.streaming_mode or 1)
+        self._tts_request = replace(
+            tts_request, owner=context.access.owner(client), streaming_mode=tts_request.streaming_mode or 1
+        )
         self._encoder = encoder
         self._emit = emit
         self._max_wait_s = max_wait_s
@@ -258,11 +260,11 @@ class LiveSpeech:
                 self._unsaid -= len(item.text)
 
     async def _say(self, turn: _Turn, piece: Piece, generation: int) -> None:
-        wanted = replace(self._wanted, text=piece.text)
-        deadline = Deadline(wanted.timeout_s or self._context.settings.timeout_s)
+        tts_request = replace(self._tts_request, text=piece.text)
+        deadline = Deadline(tts_request.timeout_s or self._context.settings.timeout_s)
         start_s = 0.0
         with await self._context.access.synthesis_slot(self._client):
-            items, _ = self._context.answers.stream(wanted, "", None, deadline)
+            items, _ = self._context.answers.stream(tts_request, "", None, deadline)
             async with contextlib.aclosing(items):
                 async for item in items:
                     if isinstance(item, StreamHead):
@@ -270,18 +272,18 @@ class LiveSpeech:
                         start_s = turn.samples / turn.rate_hz
                     else:
                         await self._encode(turn, item, generation)
-                        if wanted.timestamps != "none" and item.is_fragment_end:
+                        if tts_request.timestamps != "none" and item.is_fragment_end:
                             words = tuple(_moved(word, piece.start, start_s) for word in item.words)
                             await self._events.put((generation, Words(words)))
 
     async def _begin(self, turn: _Turn, piece: Piece, head: StreamHead, generation: int) -> None:
         if turn.encoder is None or turn.rate_hz != head.sample_rate_hz:
-            # A weights switch in the middle of a turn may change the rate: the stream begins anew then.
+            # A weights switch in the middle of a turn may change the rate: the stream restarts then.
             turn.encoder = await asyncio.to_thread(self._encoder, head.sample_rate_hz)
             turn.rate_hz = head.sample_rate_hz
             opening = turn.encoder.start()
         else:
-            silence = np.zeros(int(self._wanted.pause_s * turn.rate_hz), dtype=np.float32)
+            silence = np.zeros(int(self._tts_request.pause_s * turn.rate_hz), dtype=np.float32)
             opening = await asyncio.to_thread(turn.encoder.encode, silence)
             turn.samples += len(silence)
         start = SegmentStart(

@@ -32,7 +32,7 @@ class Asked:
     """
 
     fields: TtsFields
-    wanted: SynthesisRequest
+    tts_request: SynthesisRequest
     warnings: tuple[str, ...]
 
 
@@ -61,13 +61,13 @@ async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, a
         raw,
         version=service.version,
         voice=await named_voice(service, raw.get("voice_id")),
-        said=await _what_was_said(service, raw, client),
+        said=await _upload_transcript(service, raw, client),
         has_default_reference=service.default_reference is not None,
         accept=accept,
     )
     check_limits(fields, settings)
-    wanted = to_synthesis_request(fields, timeout_s=settings.timeout_s)
-    return Asked(fields, wanted, emotion_warnings(raw, fields))
+    tts_request = to_synthesis_request(fields, timeout_s=settings.timeout_s)
+    return Asked(fields, tts_request, emotion_warnings(raw, fields))
 
 
 async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: tuple[str, ...] = ()) -> Response:
@@ -95,16 +95,18 @@ async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: t
         warnings=(*warnings, *asked.warnings),
         subtitles=fields.subtitles,
     )
-    if asked.wanted.timestamps != "none" and asked.wanted.streaming_mode and fields.response != "url":
+    if asked.tts_request.timestamps != "none" and asked.tts_request.streaming_mode and fields.response != "url":
         if fields.subtitles:
             raise InvalidRequestError(
                 "subtitles are of a whole answer: leave streaming_mode out, or ask for timestamps"
             )
         delivery = replace(delivery, content_type="text/event-stream", shape_chunk=SpeechEvents, use_cache=False)
-    return promised(delivery, asked.wanted) if unread else await speak(request, asked.wanted, delivery, client)
+    return (
+        promised(delivery, asked.tts_request) if unread else await speak(request, asked.tts_request, delivery, client)
+    )
 
 
-async def _what_was_said(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
+async def _upload_transcript(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
     """The transcript that came with an upload, for a request that names the upload and no transcript."""
     name = raw.get("ref_audio_path")
     if (

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from sovits_service.api.answers import CacheState, SpeechItems, StreamHead
-from sovits_service.api.deps import ApiContext, context_of, until_gone
+from sovits_service.api.deps import ApiContext, context_of, until_disconnect
 from sovits_service.api.links import own_address
 from sovits_service.api.middleware import RequestTimings, timings_of
 from sovits_service.api.stored import asks_for_part, file_response
@@ -60,12 +60,12 @@ class Delivery:
     shape_chunk: Callable[[StreamEncoder], ShapeChunk] | None = None
 
 
-async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
+async def speak(request: Request, tts_request: SynthesisRequest, delivery: Delivery, client: str) -> Response:
     """Answers a speech request. Its first chunk exists, and is encoded, when this returns. HEAD synthesises nothing.
 
     Args:
         request: whose body has been read.
-        wanted: what to say; its streaming mode decides between a whole file and a stream.
+        tts_request: what to say; its streaming mode decides between a whole file and a stream.
         client: whose request it is, for the bound on concurrent syntheses.
 
     Raises:
@@ -76,61 +76,61 @@ async def speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, 
     if delivery.as_link:
         _require_links(request, delivery)
     try:
-        return await _speak(request, wanted, delivery, client)
+        return await _speak(request, tts_request, delivery, client)
     except DeadlineExceededError:
-        raise DeadlineExceededError(_late(wanted, context.settings)) from None
+        raise DeadlineExceededError(_late(tts_request, context.settings)) from None
 
 
-async def _speak(request: Request, wanted: SynthesisRequest, delivery: Delivery, client: str) -> Response:
+async def _speak(request: Request, tts_request: SynthesisRequest, delivery: Delivery, client: str) -> Response:
     context = context_of(request)
     timings = timings_of(request)
     answers = context.answers
-    wanted = replace(wanted, owner=context.access.owner(client))
-    deadline = Deadline(wanted.timeout_s or context.settings.timeout_s, spent_s=timings.elapsed_s)
-    place = await deadline.wait(answers.place(wanted, delivery.media_type, delivery.use_cache))
+    tts_request = replace(tts_request, owner=context.access.owner(client))
+    deadline = Deadline(tts_request.timeout_s or context.settings.timeout_s, spent_s=timings.elapsed_s)
+    place = await deadline.wait(answers.place(tts_request, delivery.media_type, delivery.use_cache))
     kept = await deadline.wait(answers.look_up(place))
     if place is not None:
-        wanted = place.wanted
+        tts_request = place.tts_request
     if kept is not None:
         timings.mark("cache")
-        return await _hand_over(request, kept, delivery, "hit", wanted, is_kept=True)
+        return await _hand_over(request, kept, delivery, "hit", tts_request, is_kept=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(await context.access.synthesis_slot(client))
         if request.method == "HEAD":
-            await context.service.check(wanted, deadline)
-            return promised(delivery, wanted)
-        is_timed = wanted.timestamps != "none"
+            await context.service.check(tts_request, deadline)
+            return promised(delivery, tts_request)
+        is_timed = tts_request.timestamps != "none"
         wants_part = place is not None and asks_for_part(request) and not is_timed
-        if wanted.streaming_mode == 0 or delivery.as_link or wants_part:
-            making = answers.whole(wanted, delivery.media_type, place, deadline, timings)
-            audio, state = await until_gone(request.receive, making)
+        if tts_request.streaming_mode == 0 or delivery.as_link or wants_part:
+            making = answers.whole(tts_request, delivery.media_type, place, deadline, timings)
+            audio, state = await until_disconnect(request.receive, making)
             kept = await answers.look_up(place) if wants_part else None
-            return await _hand_over(request, kept or audio, delivery, state, wanted, is_kept=kept is not None)
-        items, state = answers.stream(wanted, delivery.media_type, place, deadline)
-        beginning = _begin(context, wanted, delivery, items, timings)
-        stream = await until_gone(request.receive, beginning)
+            return await _hand_over(request, kept or audio, delivery, state, tts_request, is_kept=kept is not None)
+        items, state = answers.stream(tts_request, delivery.media_type, place, deadline)
+        beginning = _begin(context, tts_request, delivery, items, timings)
+        stream = await until_disconnect(request.receive, beginning)
         stream.headers["X-Cache"] = state
         stream.callback(stack.pop_all().close)
         return stream
 
 
-def promised(delivery: Delivery, wanted: SynthesisRequest) -> Response:
+def promised(delivery: Delivery, tts_request: SynthesisRequest) -> Response:
     """What HEAD answers where the speech is not there yet."""
     media_type = content_type(delivery.media_type)
-    if delivery.as_link or wanted.timestamps != "none":
+    if delivery.as_link or tts_request.timestamps != "none":
         media_type = "application/json"
     response = Response(media_type=media_type)
     del response.headers["content-length"]  # nobody knows
     return response
 
 
-def _late(wanted: SynthesisRequest, settings: ServiceSettings) -> str:
-    if wanted.timeout_s is not None and wanted.timeout_s < settings.timeout_s:
+def _late(tts_request: SynthesisRequest, settings: ServiceSettings) -> str:
+    if tts_request.timeout_s is not None and tts_request.timeout_s < settings.timeout_s:
         return (
-            f"the speech was not ready within the request's timeout_s of {wanted.timeout_s:g} s; "
+            f"the speech was not ready within the request's timeout_s of {tts_request.timeout_s:g} s; "
             f"allow more, up to {settings.timeout_s:g} s"
         )
-    what = "text" if wanted.source is None else "recording"
+    what = "text" if tts_request.source is None else "recording"
     return f"the speech was not ready within {settings.timeout_s:g} s; send a shorter {what}, or stream it"
 
 
@@ -149,7 +149,7 @@ async def _hand_over(
     audio: CachedAudio,
     delivery: Delivery,
     state: CacheState,
-    wanted: SynthesisRequest,
+    tts_request: SynthesisRequest,
     *,
     is_kept: bool,
 ) -> Response:
@@ -161,9 +161,9 @@ async def _hand_over(
             url = (delivery.link_base or own_address(request, context.settings)) + url
     warnings = (*delivery.warnings, *audio.warnings)
     head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, warnings)
-    if wanted.timestamps != "none":
-        shaped = delivery.shape(audio, wanted) if delivery.shape else None
-        content = shaped or timed_answer(audio, wanted, delivery.subtitles, url)
+    if tts_request.timestamps != "none":
+        shaped = delivery.shape(audio, tts_request) if delivery.shape else None
+        content = shaped or timed_answer(audio, tts_request, delivery.subtitles, url)
         return JSONResponse(content, headers={**_headers(head, timings_of(request)), "X-Cache": state})
     if delivery.as_link:
         body = {
@@ -186,7 +186,7 @@ async def _hand_over(
 
 async def _begin(
     context: ApiContext,
-    wanted: SynthesisRequest,
+    tts_request: SynthesisRequest,
     delivery: Delivery,
     items: SpeechItems,
     timings: RequestTimings,
@@ -202,7 +202,7 @@ async def _begin(
         await items.aclose()
         raise
     elapsed_s = timings.mark("first_audio")
-    context.metrics.first_audio_seconds.labels(streaming_mode=str(wanted.streaming_mode)).observe(elapsed_s)
+    context.metrics.first_audio_seconds.labels(streaming_mode=str(tts_request.streaming_mode)).observe(elapsed_s)
     return SpeechStream(
         (first, is_last),
         body,
@@ -273,9 +273,9 @@ class SpeechStream(Response):
         with self._callbacks:
             async with contextlib.aclosing(self._body_stream):
                 try:
-                    await until_gone(receive, self._send_all(send))
+                    await until_disconnect(receive, self._send_all(send))
                 except ClientDisconnect:
-                    if not self._is_complete:  # else it left with all it wanted
+                    if not self._is_complete:  # else it left with all it tts_request
                         raise
 
     async def _send_all(self, send: Send) -> None:

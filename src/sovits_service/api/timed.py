@@ -27,7 +27,7 @@ def word_fields(word: TimedText) -> dict[str, Any]:
     }
 
 
-def timed_answer(audio: CachedAudio, wanted: SynthesisRequest, subtitles: str, url: str = "") -> dict[str, Any]:
+def timed_answer(audio: CachedAudio, tts_request: SynthesisRequest, subtitles: str, url: str = "") -> dict[str, Any]:
     """The JSON answer of `/tts`.
 
     Args:
@@ -42,7 +42,7 @@ def timed_answer(audio: CachedAudio, wanted: SynthesisRequest, subtitles: str, u
         "sample_rate": audio.sample_rate_hz,
         "duration_s": audio.duration_s,
         "seed": audio.seed,
-        "timestamps": wanted.timestamps,
+        "timestamps": tts_request.timestamps,
         "aligned": bool(audio.words),
         "words": [word_fields(word) for word in audio.words],
         **said,

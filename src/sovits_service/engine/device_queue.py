@@ -199,4 +199,4 @@ def open_queue(device: torch.device) -> DeviceQueue:
 def set_up_cuda() -> None:
     """Process-wide choices of torch for CUDA: float32 is float32, and attention needs no new plan for each shape."""
     torch.backends.cudnn.allow_tf32 = False  # on by default for convolutions
-    torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for each shape on Hopper and later
+    torch.backends.cuda.enable_cudnn_sdp(False)  # makes new plans for each shape on Hopper and later

@@ -165,7 +165,7 @@ class Lane:
             job.send(error)
 
     def reset(self, error: Exception) -> int:
-        """End every job with an error and begin anew, whatever state an exception left; returns how many jobs."""
+        """End every job with an error and start over, whatever state an exception left; returns how many jobs."""
         jobs = self._scheduler.jobs
         self._scheduler = Scheduler(self._runner.slots.count)
         self._speech.clear()

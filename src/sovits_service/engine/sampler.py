@@ -77,7 +77,7 @@ def sample(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw one token for each row by inversion of the distribution function.
 
-    One number a draw, from the sequence's own generator, gives the same tokens alone and in company.
+    One number a draw, from the sequence's own generator, gives the same tokens whatever the batch holds.
 
     Args:
         logits, seen: as in `penalise`.

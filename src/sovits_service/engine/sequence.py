@@ -148,7 +148,7 @@ class Job:
         return self.next_to_start < len(self.segments) and self.next_to_start - self.consumed < window
 
     def start_next(self) -> Sequence:
-        """The next segment's sequence, with a generator of its own: the same draws alone and in company."""
+        """The next segment's sequence, with a generator of its own: the same draws whatever the batch holds."""
         index = self.next_to_start
         self.next_to_start += 1
         rng = np.random.default_rng([self.options.seed, index])

@@ -117,7 +117,7 @@ class VitsWaveDecoder:
     """Streams the waveform of v1 to v2ProPlus.
 
     Each time there are new tokens the prior and the flow, which are cheap, run over all tokens so far; the generator,
-    which is dear, runs over the new frames alone, with the context that makes them equal to the whole.
+    which is expensive, runs over the new frames alone, with the context that makes them equal to the whole.
 
     Args:
         window_frames: that the generator takes at a time, context included. Longer windows have less context between

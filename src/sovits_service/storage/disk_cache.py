@@ -21,7 +21,7 @@ T = TypeVar("T")
 # In the file's name: a version with another format has a file of its own, and leaves this one to whoever uses it.
 _FORMAT = 2
 _BUSY_TIMEOUT_S = 2.0
-# The value has a table of its own: SQLite writes a row anew when a field changes, and `used` changes at every hit.
+# The value has a table of its own: SQLite rewrites a row when a field changes, and `used` changes at every hit.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY, id INTEGER NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL

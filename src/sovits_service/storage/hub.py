@@ -131,7 +131,7 @@ def _fetch(client: httpx.Client, file: _RemoteFile, target: Path, retry_wait_s: 
                 time.sleep(retry_wait_s * 2 ** (failures - 1))
     if part.stat().st_size != file.size or not _has_checksum(part, file):
         part.unlink()
-        raise DownloadError(f"the server sent a damaged {file.path}; run the same command again to fetch it anew")
+        raise DownloadError(f"the server sent a damaged {file.path}; run the same command again to download it again")
     os.replace(part, target)
 
 

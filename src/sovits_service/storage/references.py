@@ -122,7 +122,7 @@ class ReferenceStore:
     def add(
         self, data: bytes, suffix: str = ".wav", *, owner: str = "", details: UploadDetails | None = None
     ) -> StoredUpload:
-        """Keeps a clip under the hash of its content; the same content again starts its life anew.
+        """Keeps a clip under the hash of its content; the same content again restarts its lifetime.
 
         Args:
             data: the file's bytes, already checked.

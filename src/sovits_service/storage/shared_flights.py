@@ -13,7 +13,7 @@ from sovits_service.storage.redis_link import RedisLink
 
 T = TypeVar("T")
 
-_LEASE_MS = 10_000  # work of a process that died is begun anew by another after so long
+_LEASE_MS = 10_000  # work of a process that died is taken over by another after so long
 _RENEW_S = 3.0
 _LOOK_S = 0.05
 

@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class LexiconFile:
-    """The dictionary as the file has it: read at once, and anew by `refresh` when the file has changed.
+    """The dictionary as the file has it: read at once, and again by `refresh` when the file has changed.
 
     Args:
         path: need not exist; where it does not, the package's file of this name counts.

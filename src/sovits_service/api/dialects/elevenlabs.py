@@ -118,8 +118,8 @@ async def convert(request: Request) -> Response:
         warnings=(*warnings, *asked.warnings),
         content_type=chosen.content_type,
     )
-    wanted = replace(asked.wanted, streaming_mode=asked.wanted.streaming_mode or 1)
-    return await speak(request, wanted, delivery, client)
+    tts_request = replace(asked.tts_request, streaming_mode=asked.tts_request.streaming_mode or 1)
+    return await speak(request, tts_request, delivery, client)
 
 
 @router.post("/v1/text-to-speech/{voice_id}/with-timestamps")
@@ -133,7 +133,7 @@ async def convert_with_timestamps(request: Request) -> Response:
     require_ready(context.service)
     voice, warnings = await find_voice(context, request.path_params["voice_id"])
     asked = await understand(context, {**speech_fields(raw, voice), "timestamps": "char"}, client)
-    lines = TimedLines(asked.wanted.text, is_stream="/stream/" in request.url.path)
+    lines = TimedLines(asked.tts_request.text, is_stream="/stream/" in request.url.path)
     delivery = Delivery(
         "wav",
         use_cache=False,
@@ -142,8 +142,8 @@ async def convert_with_timestamps(request: Request) -> Response:
         content_type="application/json",
         shape_chunk=lambda _: lines,
     )
-    wanted = replace(asked.wanted, streaming_mode=asked.wanted.streaming_mode or 1)
-    return await speak(request, wanted, delivery, client)
+    tts_request = replace(asked.tts_request, streaming_mode=asked.tts_request.streaming_mode or 1)
+    return await speak(request, tts_request, delivery, client)
 
 
 class TimedLines:

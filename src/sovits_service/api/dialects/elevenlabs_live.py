@@ -131,7 +131,7 @@ class _Session:
             elif isinstance(event, Failure):
                 await self._tell(context_id, message=str(event.error), error=type(event.error).__name__)
 
-        speech = LiveSpeech(self._context, client, asked.wanted, chosen.encoder, emit, _LONGEST_WAIT_S)
+        speech = LiveSpeech(self._context, client, asked.tts_request, chosen.encoder, emit, _LONGEST_WAIT_S)
         self._speeches[context_id] = speech
         self._tasks.create_task(self._speak(context_id, speech))
         return speech

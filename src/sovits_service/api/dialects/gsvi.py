@@ -152,7 +152,7 @@ async def _link(request: Request, raw: Mapping[str, Any], fields: Mapping[str, A
         link_base=_address(raw.get("dl_url")),
         warnings=asked.warnings,
     )
-    response = await speak(request, asked.wanted, delivery, client)
+    response = await speak(request, asked.tts_request, delivery, client)
     headers = {name: response.headers[name] for name in ("x-seed", "x-warnings") if name in response.headers}
     return JSONResponse({"msg": _MADE, "audio_url": json.loads(bytes(response.body))["url"]}, headers=headers)
 

@@ -96,8 +96,8 @@ async def create_speech(request: Request) -> Response:
         delivery = Delivery(
             said.fields.media_type, use_cache=said.fields.cache, warnings=warnings, subtitles=said.fields.subtitles
         )
-        return await speak(request, said.wanted, delivery, client)
-    if said.wanted.timestamps != "none" and (not is_sse or said.fields.subtitles):
+        return await speak(request, said.tts_request, delivery, client)
+    if said.tts_request.timestamps != "none" and (not is_sse or said.fields.subtitles):
         raise InvalidRequestError("timestamps and subtitles do not go into this stream; ask for response_format wav")
     encoder = _pcm_encoder if is_pcm else stream_encoder
 
@@ -110,10 +110,10 @@ async def create_speech(request: Request) -> Response:
         encoder=events if is_sse else encoder,
         warnings=warnings,
         content_type="text/event-stream" if is_sse else "",
-        shape_chunk=_with_words if is_sse and said.wanted.timestamps != "none" else None,
+        shape_chunk=_with_words if is_sse and said.tts_request.timestamps != "none" else None,
     )
-    wanted = replace(said.wanted, streaming_mode=said.wanted.streaming_mode or 1)
-    return await speak(request, wanted, delivery, client)
+    tts_request = replace(said.tts_request, streaming_mode=said.tts_request.streaming_mode or 1)
+    return await speak(request, tts_request, delivery, client)
 
 
 def _pcm_encoder(media_type: str, sample_rate_hz: int) -> StreamEncoder:

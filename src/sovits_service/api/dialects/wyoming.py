@@ -189,7 +189,7 @@ class _Connection:
             if is_streamed:
                 await self._send("synthesize-stopped", {})
 
-        speech = LiveSpeech(context, self._client, understood.wanted, encoder, emit, _LONGEST_WAIT_S)
+        speech = LiveSpeech(context, self._client, understood.tts_request, encoder, emit, _LONGEST_WAIT_S)
         self._speaking = asyncio.create_task(speak())
         self._speaking.add_done_callback(self._on_spoken)
         return speech

@@ -70,7 +70,7 @@ async def _start(context: ApiContext, socket: Socket) -> tuple[LiveSpeech, Asked
 
     media_type = asked.fields.media_type
     speech = LiveSpeech(
-        context, client, asked.wanted, lambda rate_hz: stream_encoder(media_type, rate_hz), emit, max_wait_s
+        context, client, asked.tts_request, lambda rate_hz: stream_encoder(media_type, rate_hz), emit, max_wait_s
     )
     return speech, asked
 

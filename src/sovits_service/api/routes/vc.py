@@ -45,7 +45,7 @@ async def convert(request: Request) -> Response:
         required=("text_lang",) if raw.get("text") else (),
     )
     check_limits(fields, context.settings)
-    wanted = replace(
+    tts_request = replace(
         to_synthesis_request(fields, timeout_s=context.settings.timeout_s),
         source=source,
         streaming_mode=_CHUNKS if fields.streaming_mode else 0,
@@ -58,7 +58,7 @@ async def convert(request: Request) -> Response:
         as_link=fields.response == "url",
         warnings=emotion_warnings(raw, fields),
     )
-    return await speak(request, wanted, delivery, client)
+    return await speak(request, tts_request, delivery, client)
 
 
 async def _receive(request: Request, client: str) -> tuple[Mapping[str, Any], ReferenceAudio]:

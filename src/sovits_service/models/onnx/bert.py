@@ -17,7 +17,7 @@ from sovits_service.models.onnx.gpt import GraphPrecision
 from sovits_service.models.onnx.sessions import open_session
 
 CONFIG, GRAPH = "config.json", "bert.onnx"
-FORMAT = 1  # of the graph: another number, and kept ones are built anew
+FORMAT = 1  # of the graph: another number, and kept ones are built again
 
 
 def write_graph(model: Bert, precision: GraphPrecision, folder: Path) -> None:

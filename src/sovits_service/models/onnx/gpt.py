@@ -22,7 +22,7 @@ from sovits_service.types import FloatArray
 GraphPrecision = Literal["float32", "int8"]
 
 CONFIG, DECODE, PREFILL, PROOF = "config.json", "decode.onnx", "prefill.onnx", "proof.onnx"
-FORMAT = 3  # of the graphs: another number, and kept ones are built anew
+FORMAT = 3  # of the graphs: another number, and kept ones are built again
 _CPU = torch.device("cpu")
 _HIDDEN = -1e30  # added to the score of a key that a query may not look at
 _PROOF_TOKENS = 4

@@ -24,7 +24,7 @@ WEIGHTS = "weights.bin"
 _NORM_EPSILON = 1e-5
 # From this width on, that of the published models, a prefill in float32 takes as long as thirty steps, and blocks of 32
 # spend much of a step on scales: both are rounded more coarsely there. Smaller models are fast enough as they are. With
-# blocks of 128 a row gets other bits alone than in company.
+# blocks of 128 a row's bits depend on the batch.
 _WIDE, _WIDE_BLOCK = 512, 64
 
 State = Mapping[str, FloatArray]

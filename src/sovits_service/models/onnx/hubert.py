@@ -13,7 +13,7 @@ from sovits_service.models.hubert import Hubert
 from sovits_service.models.onnx.sessions import open_session
 
 GRAPH, WEIGHTS = "hubert.onnx", "weights.bin"
-FORMAT = 1  # of the graph: another number, and kept ones are built anew
+FORMAT = 1  # of the graph: another number, and kept ones are built again
 
 
 def write_graph(model: Hubert, folder: Path) -> None:

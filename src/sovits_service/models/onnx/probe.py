@@ -10,7 +10,7 @@ from sovits_service.models.onnx.quantize import LARGEST
 from sovits_service.models.onnx.sessions import open_session
 
 GRAPH = "products.onnx"
-FORMAT = 1  # of the graph: another number, and a kept one is built anew
+FORMAT = 1  # of the graph: another number, and a kept one is built again
 _ROWS, _INPUTS, _OUTPUTS = 6, 64, 32
 
 

@@ -1,7 +1,7 @@
 """The diffusion transformer of v3 and v4 (F5-TTS, Chen et al. 2024): a noisy mel and conditions in, its velocity out.
 
 What does not change over the steps of a sampling is computed once: `condition` for the utterance, `modulations` for all
-steps together. Padding in a batch is kept from the frames beside it, so a window gets the same alone and in company.
+steps together. Padding in a batch is kept from the frames beside it, so a window's result does not depend on the batch.
 """
 
 from __future__ import annotations
