@@ -13,6 +13,7 @@ CLIENTS := .venv/clients
 HELM := .venv/helm
 RAY := .venv/ray
 RAY_SPEC := ray[serve]>=2.60,<3
+BROWSER := .venv/.browser
 AUDITOR := .venv/audit/bin/pip-audit
 ADVISORIES := https://pypi.org/pypi/pip/json
 # command or file:package, of what tests talk to or build with; tests of one that cannot be had are skipped
@@ -32,13 +33,25 @@ ATEN_CPU_CAPABILITY=default TESTS_WITHOUT_ONEDNN=1 OMP_NUM_THREADS=1
 endef
 export PROCESSORS
 
-.PHONY: help serve test test-matrix check audit bench gpu constraints clean
+# Installs the Debian packages of $(1), entries as in PROGRAMS, that are not there; a failure is said and no more.
+define install
+@missing=""; for entry in $(1); do \
+	PATH="$$PATH:/usr/sbin" command -v "$${entry%%:*}" > /dev/null || test -e "$${entry%%:*}" || missing="$$missing $${entry##*:}"; done; \
+if [ -n "$$missing" ]; then \
+	echo "installing$$missing" >&2; \
+	(apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing) || \
+		echo "not installed, and the tests that need them are skipped:$$missing" >&2; \
+fi
+endef
+
+.PHONY: help serve test test-clients test-ray test-browser test-matrix check audit bench gpu constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
 	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
 	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
 	@echo "make test-ray   replicas of Ray Serve that are killed, in an environment of their own"
+	@echo "make test-browser   the page at / in Chromium"
 	@echo "make check   format, lint, layers, types, the Helm chart"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
@@ -62,6 +75,10 @@ test-clients: $(INSTALLED) $(CLIENTS)/.installed
 # Ray: some 350 MB beside the environment of the service, in one that sees that.
 test-ray: $(INSTALLED) $(RAY)/.installed
 	$(TEST_ENV) $(RAY)/bin/python -m pytest -s tests/ray/heavy.py
+
+# The page at /, in a real Chromium.
+test-browser: $(INSTALLED) $(BROWSER)
+	$(TEST_ENV) $(BIN)/pytest tests/browser/page.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -124,11 +141,10 @@ $(RAY)/.installed: pyproject.toml constraints.txt Makefile | .venv/bin/pip
 	@touch $@
 
 $(DEBIAN): Makefile | .venv/bin/pip
-	@missing=""; for entry in $(PROGRAMS); do \
-		PATH="$$PATH:/usr/sbin" command -v "$${entry%%:*}" > /dev/null || test -e "$${entry%%:*}" || missing="$$missing $${entry##*:}"; done; \
-	if [ -n "$$missing" ]; then \
-		echo "installing$$missing" >&2; \
-		(apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing) || \
-			echo "not installed, and the tests that need them are skipped:$$missing" >&2; \
-	fi
+	$(call install,$(PROGRAMS))
+	@touch $@
+
+$(BROWSER): pyproject.toml constraints.txt Makefile | $(INSTALLED)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(call install,chromium:chromium)
 	@touch $@

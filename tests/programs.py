@@ -13,6 +13,7 @@ PACKAGES = {
     "faad": "faad",
     "redis-server": "redis-server",
     "clamd": "clamav-daemon",
+    "chromium": "chromium",
     "cmake": "cmake",
     "g++": "g++",
     "/usr/include/nlohmann/json.hpp": "nlohmann-json3-dev",

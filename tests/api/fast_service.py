@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,7 +34,15 @@ from sovits_service.storage.shared_flights import SharedFlights
 from sovits_service.storage.shared_limits import SharedLimits
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
-from sovits_service.types import AudioChunk, ModelVersion, ReferenceAudio, SplitMethod, SynthesisRequest, Voice
+from sovits_service.types import (
+    AudioChunk,
+    ModelVersion,
+    ReferenceAudio,
+    SplitMethod,
+    SynthesisRequest,
+    TimedText,
+    Voice,
+)
 
 RATE_HZ = 32_000
 _FAILURES = {
@@ -94,6 +103,17 @@ def heard(samples: npt.NDArray[np.floating], count: int) -> list[float]:
     return pitches
 
 
+def _words_that_end(pieces: Sequence[str], index: int) -> tuple[TimedText, ...]:
+    """The words of a text that end with one of its pieces."""
+    end = sum(len(piece) for piece in pieces[: index + 1])
+    start = end - len(pieces[index])
+    return tuple(
+        TimedText(word[0], *word.span(), word.start() * CHARACTER_S, word.end() * CHARACTER_S, 1.0)
+        for word in re.finditer(r"\w+", "".join(pieces))
+        if start < word.end() <= end
+    )
+
+
 class _Chunks:
     """Chunks of which the first exists already; waiting for them spends the deadline."""
 
@@ -132,6 +152,7 @@ class FastService:
         places: syntheses that may run at once; one more is refused.
         pace_s: what a chunk takes.
         keeps_requests: remember what was asked.
+        tells_words: whether a request with `timestamps`, of which each word is a fragment, gets the times of its words.
     """
 
     version: ModelVersion = "v2"
@@ -149,6 +170,7 @@ class FastService:
     places: int = 1_000
     pace_s: float = 0.0
     keeps_requests: bool = True
+    tells_words: bool = True
     started: int = 0
     closed: int = 0
     most_running: int = 0
@@ -252,7 +274,10 @@ class FastService:
                 if piece == "\N{BOMB}":
                     raise SynthesisError("the model's output is not finite; try again, or with another seed")
                 is_last = index == len(pieces) - 1
-                yield AudioChunk(tone(voice, piece), RATE_HZ, is_last, is_last)
+                words = _words_that_end(pieces, index) if request.timestamps != "none" else ()
+                is_end = is_last or bool(words)
+                told = words if self.tells_words else ()
+                yield AudioChunk(tone(voice, piece), RATE_HZ, is_end, is_last, words=told)
             if self.last_gate is not None:
                 await self.last_gate.wait()
             finished = True

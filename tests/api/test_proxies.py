@@ -33,9 +33,7 @@ async def test_a_prefix_may_be_taken_away_or_not(client: httpx.AsyncClient, say:
 async def test_the_documentation_and_links_know_the_prefix(
     client: httpx.AsyncClient, service: FastService, say: Say, tmp_path: Path
 ) -> None:
-    for path in ("/speech", "/speech/"):
-        page = await client.get(path, headers={"Accept": "text/html"}, follow_redirects=True)
-        assert (page.status_code, page.url.path) == (200, "/speech/docs")
+    assert (await client.get("/speech/docs")).status_code == 200
     assert (await client.get("/speech/docs/assets/swagger-ui.css")).status_code == 200
     assert (await client.get("/speech/openapi.json")).json()["servers"] == [{"url": "/speech"}]
     service.objects = LocalObjects(tmp_path)

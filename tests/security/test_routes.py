@@ -52,7 +52,7 @@ ROUTES: dict[Call, str] = {
     ("PUT", "/voices/{voice_id}"): "upload",
     ("DELETE", "/voices/{voice_id}"): "upload",
     ("GET", "/speakers"): "synth",
-    ("GET", "/"): "synth",  # with a text in it, as api.py has it; without one it leads to the documentation
+    ("GET", "/"): "synth",  # with a text in it, as api.py has it; without one it is the page
     ("POST", "/"): "synth",
     ("GET", "/control"): "admin",
     ("POST", "/control"): "admin",
@@ -65,6 +65,11 @@ ROUTES: dict[Call, str] = {
     ("GET", "/set_refer_audio"): "admin",
     ("GET", "/health"): _PUBLIC,
     ("GET", "/ready"): _PUBLIC,
+    ("GET", "/page/page.css"): _PUBLIC,
+    ("GET", "/page/page.js"): _PUBLIC,
+    ("GET", "/page/sound.js"): _PUBLIC,
+    ("GET", "/page/strings.js"): _PUBLIC,
+    ("GET", "/page/words.js"): _PUBLIC,
     ("GET", "/docs"): _PUBLIC,
     ("GET", "/docs/assets"): _PUBLIC,
     ("GET", "/openapi.json"): _PUBLIC,

@@ -12,7 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from sovits_service.api.access import AccessControl
@@ -20,6 +20,7 @@ from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, gsvi, openai, sillytavern
 from sovits_service.api.errors import install_error_handlers
+from sovits_service.api.front_page import add_page_files, front_page, wants_front_page
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
 from sovits_service.api.routes import live, objects, ops, read, tts, vc, voices
@@ -97,7 +98,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
         _answer_head(app, router)
-    _add_docs(app)
+    _add_pages(app)
     install_error_handlers(app, [*app.routes, *(route for router in routers for route in router.routes)], metrics)
     app.add_middleware(
         CORSMiddleware,
@@ -136,8 +137,9 @@ def _read_counters(service: SpeechService) -> dict[str, float]:
     return counters
 
 
-def _add_docs(app: FastAPI) -> None:
-    """The interactive documentation, with every file of it served from here."""
+def _add_pages(app: FastAPI) -> None:
+    """The page at `/` and the interactive documentation, with every file of them served from here."""
+    add_page_files(app.router)
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
 
     async def docs() -> HTMLResponse:
@@ -150,7 +152,9 @@ def _add_docs(app: FastAPI) -> None:
             swagger_ui_parameters={"validatorUrl": None},
         )
 
-    async def root(request: Request) -> RedirectResponse:
+    async def root(request: Request) -> Response:
+        if wants_front_page(request):
+            return front_page(request)
         if request.method == "POST" or "text" in request.query_params:  # a request of a dialect that is switched off
             raise InvalidRequestError(
                 "speech is at /tts: send text, text_lang and voice_id or ref_audio_path there; /docs has all fields"

@@ -11,10 +11,11 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from sovits_service.api.deps import context_of, drop_body, read_fields, require_ready
 from sovits_service.api.dialects.sillytavern import with_its_voice
+from sovits_service.api.front_page import front_page, wants_front_page
 from sovits_service.api.say import query_fields, say
 from sovits_service.errors import InvalidRequestError
 from sovits_service.storage.references import UploadDetails
@@ -37,9 +38,9 @@ _SUCCESS = {"code": 0, "message": "Success"}
 
 @router.get("/")
 async def speak_by_query(request: Request) -> Response:
-    """Says a text; without one, a browser gets the documentation."""
-    if not request.query_params and "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse(f"{request.scope['root_path']}/docs")
+    """Says a text; without one, a browser gets the page to try it on."""
+    if wants_front_page(request):
+        return front_page(request)
     client = await context_of(request).access.authorize(request, "synth")
     await drop_body(request)
     return await _say(request, query_fields(request, "inp_refs"), client)
