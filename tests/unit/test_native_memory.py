@@ -15,6 +15,7 @@ def resident_mb():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
 def take(size):
     block = libc.malloc(size)
     ctypes.memset(block, 1, size)
@@ -31,11 +32,14 @@ def run(code: str, **variables: str) -> list[str]:
     return result.stdout.split()
 
 
-# The block above keeps the heap from shrinking; freed blocks of 24 MB make glibc's own bound rise to their size.
+# The block above keeps the heap from shrinking; small blocks fill the holes below the large one before they come to lie
+# above it. Freed blocks of 24 MB make glibc's own bound rise to their size.
 HOLD = """
 libc.free(take(24 * 2**20))
 before = resident_mb()
 large, above = take(20 * 2**20), take(1000)
+while above < large < libc.sbrk(0):
+    above = take(1000)
 libc.free(large)
 print(resident_mb() - before)
 """
