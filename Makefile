@@ -44,15 +44,17 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-.PHONY: help serve test test-clients test-ray test-browser test-matrix check audit bench gpu constraints clean
+.PHONY: help serve test test-clients test-ray test-browser test-matrix coverage wheel check audit bench gpu constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
+	@echo "make coverage   the same tests with branch coverage of src/, which takes about half as long again"
 	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
 	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
 	@echo "make test-ray   replicas of Ray Serve that are killed, in an environment of their own"
 	@echo "make test-browser   the page at / in Chromium"
 	@echo "make check   format, lint, layers, types, the Helm chart"
+	@echo "make wheel   a wheel in dist/, tried in an empty environment"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
 	@echo "make gpu     what a CUDA card makes of the engine, in eight minutes (PARTS=abcdefg; TINY=1 on a CPU)"
@@ -62,6 +64,15 @@ serve: $(INSTALLED)
 
 test: $(INSTALLED) $(DEBIAN)
 	$(TEST_ENV) $(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20
+
+coverage: $(INSTALLED) $(DEBIAN)
+	$(TEST_ENV) $(BIN)/pytest -q -n $(JOBS) --dist worksteal --cov --cov-report=term-missing:skip-covered
+
+# A wheel in dist/, tried in an empty environment and an empty folder.
+wheel: $(INSTALLED)
+	rm -f dist/*.whl
+	$(BIN)/python -m hatchling build -t wheel
+	PYTHON=$(PYTHON) bash tools/try_wheel.sh dist/*.whl
 
 test-matrix: $(INSTALLED)
 	@failed=0; while read -r processor; do echo "== $$processor"; \
@@ -109,7 +120,7 @@ constraints: $(INSTALLED)
 	$(BIN)/python tools/make_constraints.py > constraints.txt.tmp && mv constraints.txt.tmp constraints.txt
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 .venv/bin/pip:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
