@@ -415,8 +415,8 @@ class ServiceSettings(BaseSettings):
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
         timeout_s: longest time that a request may wait for its speech, from its arrival on.
         stall_s: longest time that the client of a stream may read nothing of it.
-        deterministic: on CUDA each step spans all slots, so that a seed gives the same speech however many speak; off
-            spares work while few do.
+        deterministic: on CUDA steps and prefills have fixed shapes, so that a seed gives the same speech however many
+            speak; off spares work while few do.
         threads: of each operator on the CPU, in each of the stages that compute side by side; 0 takes OMP_NUM_THREADS,
             or half the cores that the process may use (affinity, cgroup), and all for waves that are made alone.
         stuck_s: how long one step of the engine or one piece of its work may take before `/health` answers 503.

@@ -98,6 +98,24 @@ class Event:
         self._cuda.log.append("read")
 
 
+class Launches(TorchDispatchMode):
+    """The operators that the host asks for, those within a replay left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names, self._shapes = [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        self._shapes.append([tuple(value.shape) for value in args if isinstance(value, torch.Tensor)])
+        return func(*args, **(kwargs or {}))
+
+    def read_rows(self) -> set[int]:
+        """Rows of what was copied to the host: (B, 3) of each step."""
+        shapes = [shapes[0] for name, shapes in zip(self.names, self._shapes, strict=True) if name == "aten::copy_"]
+        return {shape[0] for shape in shapes if shape[1:] == (3,)}
+
+
 class RecordedCuda:
     """Stands for `torch.cuda` in a `CudaQueue`.
 

@@ -13,7 +13,7 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
 
 from .conftest import CPU, collect, joined, options, segment, voice
-from .recorded_cuda import RecordedCuda
+from .recorded_cuda import Launches, RecordedCuda
 
 CAPACITY = 600  # graphs for 256, 512 and 600
 
@@ -28,7 +28,7 @@ def new_sequence(seed, slot, *, max_new_tokens=300):
 def prefill(runner, sequence, prompt_length=20):
     prompt = torch.arange(prompt_length) % 60
     length = len(sequence.segment.phoneme_ids) + len(sequence.job.prompt_segment.phoneme_ids)
-    runner.prefill(sequence, torch.zeros(length, 1024), prompt)
+    runner.prefill([runner.admit(sequence, torch.zeros(length, 1024), prompt)])
 
 
 def spoken(runner):
@@ -134,24 +134,6 @@ def test_the_next_step_is_launched_before_the_last_one_is_read(gpt):
     assert sequence.launched == 21
 
 
-class Launches(torch.utils._python_dispatch.TorchDispatchMode):
-    """The operators that the host asks for, those within a replay left out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names, self._shapes = [], []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func.name())
-        self._shapes.append([tuple(value.shape) for value in args if isinstance(value, torch.Tensor)])
-        return func(*args, **(kwargs or {}))
-
-    def read_rows(self) -> set[int]:
-        """Rows of what was copied to the host: (B, 3) of each step."""
-        shapes = [shapes[0] for name, shapes in zip(self.names, self._shapes, strict=True) if name == "aten::copy_"]
-        return {shape[0] for shape in shapes if shape[1:] == (3,)}
-
-
 def test_a_step_is_one_launch_and_one_copy(gpt, monkeypatch):
     from . import recorded_cuda
 
@@ -212,7 +194,7 @@ def test_only_the_row_that_is_not_finite_breaks(gpt, use_graphs):
     good, bad = new_sequence(1, 0, max_new_tokens=30), new_sequence(2, 1, max_new_tokens=30)
     prefill(runner, good)
     length = len(bad.segment.phoneme_ids) * 2
-    runner.prefill(bad, torch.full((length, 1024), torch.nan), torch.arange(20))
+    runner.prefill([runner.admit(bad, torch.full((length, 1024), torch.nan), torch.arange(20))])
     broken = [s for _ in range(5) for s in runner.step([s for s in (good, bad) if s.slot is not None], 2).broken]
     assert broken == [bad] * len(broken)
     assert broken

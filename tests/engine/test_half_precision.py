@@ -98,7 +98,7 @@ def half_cfm_pipeline():
 
 
 def new_job(loop, **kwargs):
-    return Job([segment(1)], segment(2), [voice(1)], options(**kwargs), float("inf"), 8, loop)
+    return Job([segment(1)], segment(2), [voice(1)], options(**kwargs), 8, loop)
 
 
 def run_all(runner, features, prompts, decoder, **kwargs):
@@ -110,7 +110,7 @@ def run_all(runner, features, prompts, decoder, **kwargs):
     assert prompt.prompt_tokens.device == CUDA
     assert prompt.style_embedding.dtype == torch.float16
     bert = features.features([job.prompt_segment, sequence.segment])
-    runner.prefill(sequence, bert, prompts.prompt_tokens(prompt, job.prompt_segment))
+    runner.prefill([runner.admit(sequence, bert, prompts.prompt_tokens(prompt, job.prompt_segment))])
     for _ in range(20):
         assert runner.step([sequence], 2).broken == []
     stream = decoder.open(sequence, prompt)

@@ -77,25 +77,27 @@ class DecodeState:
         """The sequence in a slot goes on no more."""
         self.is_active[slot].fill_(False)
 
-    def advance(self, logits: torch.Tensor, rows: slice) -> torch.Tensor:
+    def advance(self, logits: torch.Tensor, rows: slice, only: torch.Tensor | None = None) -> torch.Tensor:
         """Draw a token for each row, and remember it for those that are active.
 
         Args:
             logits: (B, vocab), the end token last.
+            only: (B,) bool, which of the active rows go on now; None: all of them.
 
         Returns:
             (B, 3) int64: the token, whether the sequence is over, whether all logits were finite.
         """
         is_active, drawn, seen = self.is_active[rows], self.drawn[rows], self.seen[rows]
+        advances = is_active.clone() if only is None else is_active & only
         self._sampling.may_end[rows] = drawn >= MIN_NEW_TOKENS
         uniforms = self.uniforms[rows].gather(1, drawn.clamp(max=MAX_NEW_TOKENS - 1)[:, None])[:, 0]
         tokens, is_over = sample(logits, seen, self._sampling[rows], uniforms)
         is_finite = torch.isfinite(logits).all(1)
-        self.last_token[rows] = torch.where(is_active, tokens, self.last_token[rows])
-        seen.scatter_(1, tokens[:, None], seen.gather(1, tokens[:, None]) | is_active[:, None])
-        drawn += is_active
-        self.positions[:, rows] += is_active
-        is_active &= is_finite & ~is_over & (drawn < self.limit[rows])
+        self.last_token[rows] = torch.where(advances, tokens, self.last_token[rows])
+        seen.scatter_(1, tokens[:, None], seen.gather(1, tokens[:, None]) | advances[:, None])
+        drawn += advances
+        self.positions[:, rows] += advances
+        is_active &= (is_finite & ~is_over & (drawn < self.limit[rows])) | ~advances
         return torch.stack([tokens, is_over.long(), is_finite.long()], dim=1)
 
 

@@ -30,7 +30,6 @@ from sovits_service.types import AudioChunk, FloatArray, PhonemeTimes, VoiceProm
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 _PREFILLS_PER_STEP = 4
-_PREFILLS_BESIDE_RUNNING = 1  # a prefill takes as long as several steps, and those who run already wait for it
 
 
 @dataclass(slots=True)
@@ -272,18 +271,26 @@ class Lane:
 
     def _prefill(self) -> bool:
         """Take prepared segments into free slots; returns whether there were any."""
-        admitted = self._scheduler.admit(_PREFILLS_BESIDE_RUNNING if self._scheduler.running else _PREFILLS_PER_STEP)
-        for sequence in admitted:
+        # A pass takes as long as several steps, and those who run already wait for it, however many share it.
+        limit = self._runner.prefill_rows if self._scheduler.running else _PREFILLS_PER_STEP
+        sequences = self._scheduler.admit(limit)
+        admitted = []
+        for sequence in sequences:
             if sequence.slot is not None:  # its job may have failed with an earlier segment
                 with self._failing([sequence.job]):
                     job, bert = sequence.job, sequence.bert
                     assert job.voice_prompt is not None
                     assert bert is not None
                     prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
-                    self._runner.prefill(sequence, bert, prompt_tokens)
+                    admitted.append(self._runner.admit(sequence, bert, prompt_tokens))
                     if not job.options.has_times:
                         sequence.bert = None
-        return bool(admitted)
+        for batch in self._runner.batches(admitted):
+            live = [item for item in batch if item.sequence.slot is not None]
+            if live:
+                with self._failing([item.sequence.job for item in live]):
+                    self._runner.prefill(live)
+        return bool(sequences)
 
     def _would_delay_first_chunk(self, stages: StageSet) -> bool:
         """Whether further tokens would take the only core from waves that a listener waits in silence for."""

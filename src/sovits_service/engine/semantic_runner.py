@@ -17,9 +17,24 @@ from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS, D
 from sovits_service.engine.device_queue import DeviceQueue, open_queue
 from sovits_service.engine.sequence import Sequence
 from sovits_service.errors import InvalidRequestError
+from sovits_service.models.gpt import Prefix, TorchSlots
 from sovits_service.models.semantic_model import SemanticModel
 
 _BOUND_STEP = 64
+_PREFILL_ROWS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admitted:
+    """A sequence that has its slot, and is to be prefilled."""
+
+    sequence: Sequence
+    prefix: Prefix
+
+    @property
+    def slot(self) -> int:
+        assert self.sequence.slot is not None
+        return self.sequence.slot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +70,15 @@ class SemanticRunner:
 
     Args:
         queue: of the model's device; None opens one.
-        is_deterministic: where steps are captured, each spans all slots, so that its shapes, and with them each row's
-            result, do not depend on how many sequences run; else the next power of two, which costs less.
+        is_deterministic: where steps are captured, each spans all slots, and each prefill as many rows of a few
+            lengths, so that their shapes, and with them each row's result, do not depend on how many sequences run;
+            else steps span the next power of two, and prefills what there is, which costs less.
         use_graphs: off runs the step as it is where it could be captured, too.
+        prefill_rows: sequences that are prefilled in one pass at most; None takes 4 on CUDA, and 1 on a CPU, where a
+            row of a padded pass differs in its last bits from the row alone, and takes longer.
+
+    Attributes:
+        prefill_rows: as above.
     """
 
     def __init__(
@@ -69,12 +90,16 @@ class SemanticRunner:
         queue: DeviceQueue | None = None,
         is_deterministic: bool = True,
         use_graphs: bool = True,
+        prefill_rows: int | None = None,
     ) -> None:
         self.slots = model.open_slots(slots, capacity_tokens)
         self.device = self.slots.device
         self.queue = queue or open_queue(self.device)
         self._bounds = graph_bounds(capacity_tokens) if self.queue.captures else []
         self._row_sizes = graph_rows(slots, is_fixed=is_deterministic) if self.queue.captures else []
+        self._is_deterministic = is_deterministic
+        self.prefill_rows = prefill_rows or (_PREFILL_ROWS if self.queue.captures else 1)
+        self._batching = self.slots if self.prefill_rows > 1 and isinstance(self.slots, TorchSlots) else None
         self._launches: deque[_Launch] = deque()
         with self.queue.launching():
             self._state = DecodeState(slots, model.config.semantic_vocab, self.device)
@@ -87,8 +112,8 @@ class SemanticRunner:
         return self.slots.capacity_tokens
 
     @torch.inference_mode()
-    def prefill(self, sequence: Sequence, bert: torch.Tensor, prompt_tokens: torch.Tensor) -> None:
-        """Take a sequence into its slot; its first token comes with the next steps'.
+    def admit(self, sequence: Sequence, bert: torch.Tensor, prompt_tokens: torch.Tensor) -> Admitted:
+        """Take a sequence into its slot; it is prefilled before the next step.
 
         Args:
             bert: (T_text, 1024) features of all phonemes, the prompt's first.
@@ -106,13 +131,52 @@ class SemanticRunner:
         uniforms = sequence.rng.random(sequence.max_new_tokens, dtype=np.float32)
         with self.queue.launching():
             prompt_tokens = prompt_tokens.to(self.device)
-            bert = bert.to(self.device, self.slots.dtype)
-            ids, numbers = self.queue.upload(phoneme_ids), self.queue.upload(uniforms)
+            prefix = Prefix(self.queue.upload(phoneme_ids), bert.to(self.device, self.slots.dtype), prompt_tokens)
+            numbers = self.queue.upload(uniforms)
             self._state.admit(slot, job.options.sampling, numbers, prompt_tokens, sequence.prefix_length)
-            logits = self.slots.prefill(ids, bert, prompt_tokens, slot)
-            drawn = self._state.advance(logits[None], slice(slot, slot + 1))
-            self._launches.append(_Launch([(sequence, 0)], self.queue.fetch(drawn), (bert, prompt_tokens)))
-        sequence.launched = 1
+        return Admitted(sequence, prefix)
+
+    def batches(self, admitted: Row[Admitted]) -> list[list[Admitted]]:
+        """What of them is prefilled in one pass."""
+        batches: dict[int, list[Admitted]] = {}
+        for index, item in enumerate(admitted):
+            # A pass of fixed shape is of one length: what else is in it makes no difference to a sequence.
+            key = index if self._batching is None else self._padded(item) if self._is_deterministic else 0
+            batches.setdefault(key, []).append(item)
+        return [
+            batch[start : start + self.prefill_rows]
+            for batch in batches.values()
+            for start in range(0, len(batch), self.prefill_rows)
+        ]
+
+    @torch.inference_mode()
+    def prefill(self, batch: Row[Admitted]) -> None:
+        """Run the prefixes of sequences that `batches` put together; the first tokens come with the next steps'."""
+        inputs = [tensor for item in batch for tensor in item.prefix]
+        with self.queue.launching():
+            if self._batching is not None and (len(batch) > 1 or self._is_deterministic):
+                rows, drawn = [item.slot for item in batch], self._prefill_padded(self._batching, batch)
+            else:
+                (item,) = batch
+                logits = self.slots.prefill(*item.prefix, item.slot)
+                rows, drawn = [0], self._state.advance(logits[None], slice(item.slot, item.slot + 1))
+            sequences = [item.sequence for item in batch]
+            self._launches.append(_Launch(list(zip(sequences, rows, strict=True)), self.queue.fetch(drawn), inputs))
+        for sequence in sequences:
+            sequence.launched = 1
+
+    def _prefill_padded(self, slots: TorchSlots, batch: Row[Admitted]) -> torch.Tensor:
+        """One pass, then a draw that spans all slots, as that of a step: its shapes are the same for any batch."""
+        rows = self.prefill_rows if self._is_deterministic else len(batch)
+        length = max(self._padded(item) for item in batch)
+        where = self.queue.upload(np.array([item.slot for item in batch], dtype=np.int64))
+        logits = slots.prefill_batch([item.prefix for item in batch], where, rows, length)
+        spread = logits.new_zeros(slots.count, logits.shape[1]).index_copy_(0, where, logits[: len(batch)])
+        is_new = torch.zeros(slots.count, dtype=torch.bool, device=self.device).index_fill_(0, where, True)
+        return self._state.advance(spread, slice(0, slots.count), only=is_new)
+
+    def _padded(self, item: Admitted) -> int:
+        return min(_BOUND_STEP * -(-item.prefix.length // _BOUND_STEP), self.capacity_tokens)
 
     @torch.inference_mode()
     def step(self, sequences: Row[Sequence], rows: int) -> Drawn:

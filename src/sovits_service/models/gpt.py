@@ -66,6 +66,24 @@ class Head(NamedTuple):
     number: int
 
 
+class Prefix(NamedTuple):
+    """What a sequence begins with.
+
+    Attributes:
+        phoneme_ids: (T_text,) int64, the prompt's phonemes before the text's.
+        bert: (T_text, 1024) features.
+        prompt_tokens: (T_prompt,) int64 tokens of the reference, or none.
+    """
+
+    phoneme_ids: torch.Tensor
+    bert: torch.Tensor
+    prompt_tokens: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        return self.phoneme_ids.shape[0] + self.prompt_tokens.shape[0]
+
+
 class TokenEmbedding(nn.Module):
     """An embedding table under the name that checkpoints use."""
 
@@ -281,6 +299,35 @@ class TextToSemantic(nn.Module):
         logits: torch.Tensor = self.ar_predict_layer(x[0, -1])
         return logits
 
+    def prefill_batch(
+        self, prefixes: Sequence[Prefix], cache: KvCache, slots: torch.Tensor, rows: int, length: int
+    ) -> torch.Tensor:
+        """`prefill` for several sequences in one pass, padded at the right; nothing waits for the device.
+
+        A sequence's result depends on the shape of the batch in its last bits, and on nothing else of the batch.
+
+        Args:
+            slots: (B,) int64, where each prefix goes. Entries behind it, up to `length`, hold nothing of meaning.
+            rows: of the batch, at least B.
+            length: entries of a row, at least those of the longest prefix.
+
+        Returns:
+            (rows, semantic_vocab) logits of each first token; rows beyond B hold nothing of meaning.
+        """
+        x = self.bert_proj.weight.new_zeros(rows, length, self.config.width)
+        mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril().repeat(rows, 1, 1, 1)
+        for row, (phoneme_ids, bert, prompt_tokens) in enumerate(prefixes):
+            text_length, end = phoneme_ids.shape[0], prefixes[row].length
+            x[row, :text_length] = self.embed_text(phoneme_ids[None], bert[None])[0]
+            x[row, text_length:end] = self.embed_semantic(prompt_tokens[None])[0]
+            mask[row, :, :text_length, :text_length].fill_(True)
+        for index, layer in enumerate(self.h):
+            x, keys, values = layer(x, mask)
+            cache.write_prefixes(index, slots, keys[: len(prefixes)], values[: len(prefixes)])
+        ends = [prefix.length for prefix in prefixes] + [1] * (rows - len(prefixes))
+        logits: torch.Tensor = self.ar_predict_layer(torch.stack([x[row, end - 1] for row, end in enumerate(ends)]))
+        return logits
+
     def decode_step(
         self,
         tokens: torch.Tensor,
@@ -324,6 +371,10 @@ class TorchSlots:
         self, phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor, slot: int
     ) -> torch.Tensor:
         return self._model.prefill(phoneme_ids, bert, prompt_tokens, self.cache, slot)
+
+    def prefill_batch(self, prefixes: Sequence[Prefix], slots: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+        """See `TextToSemantic.prefill_batch`."""
+        return self._model.prefill_batch(prefixes, self.cache, slots, rows, length)
 
     def decode_step(
         self, tokens: torch.Tensor, token_positions: torch.Tensor, cache_positions: torch.Tensor, bound: int

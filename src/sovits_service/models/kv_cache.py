@@ -46,6 +46,12 @@ class KvCache:
         self.keys[layer, slot, :, :length] = keys
         self.values[layer, slot, :, :length] = values
 
+    def write_prefixes(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """`write_prefix` in each of the `slots`, (B,) int64; keys and values are (B, heads, T, head_dim)."""
+        length = keys.shape[2]
+        self.keys[layer, :, :, :length].index_copy_(0, slots, keys)
+        self.values[layer, :, :, :length].index_copy_(0, slots, values)
+
     def append(
         self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bound: int
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,192 @@
+"""Sequences that are admitted together are prefilled in one pass on CUDA: what each says is what it says alone."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+
+from sovits_service.engine.device_queue import CudaQueue, HostQueue
+from sovits_service.engine.lane import Lane
+from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.sequence import Job
+from sovits_service.engine.text_features import TextFeatures
+from sovits_service.engine.wave_decoder import VitsWaveDecoder
+from sovits_service.errors import InvalidRequestError
+from sovits_service.models.gpt import Prefix
+from tests.tiny_sizes import VITS
+
+from .conftest import CPU, collect, joined, options, segment, voice
+from .recorded_cuda import Launches, RecordedCuda
+from .test_engine import speak
+
+CAPACITY = 400
+LENGTHS = (12, 30, 21, 9, 90)  # phonemes of each text: three with the same padding, one of another, one far longer
+
+
+def on_cuda(gpt, slots=6, **kwargs):
+    return SemanticRunner(gpt, slots, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()), **kwargs)
+
+
+def new_sequence(index, slot, *, max_new_tokens=40):
+    text = segment(index, LENGTHS[index])
+    sequence = Job([text], segment(9), [voice(1)], options(index, max_new_tokens=max_new_tokens), 8, None).start_next()
+    sequence.slot = slot
+    return sequence
+
+
+def admit(runner, sequence, *, value=None):
+    """With features of its own; `value` in their place."""
+    length = len(sequence.segment.phoneme_ids) + len(sequence.job.prompt_segment.phoneme_ids)
+    generator = torch.Generator().manual_seed(sequence.job.options.seed)
+    bert = torch.randn(length, 1024, generator=generator) if value is None else torch.full((length, 1024), value)
+    return runner.admit(sequence, bert, torch.arange(10 + 3 * sequence.job.options.seed) % 60)
+
+
+def spoken(runner, sequences):
+    batches = runner.batches([admit(runner, sequence) for sequence in sequences])
+    for batch in batches:
+        runner.prefill(batch)
+    running = list(sequences)
+    while running:
+        runner.step(running, 1 + max(sequence.slot for sequence in running))
+        running = [sequence for sequence in running if not sequence.is_finished]
+    return [len(batch) for batch in batches]
+
+
+@pytest.mark.parametrize("is_deterministic", [True, False])
+def test_each_says_what_it_says_alone(gpt, is_deterministic):
+    together = [new_sequence(index, 5 - index) for index in range(5)]
+    runner = on_cuda(gpt, is_deterministic=is_deterministic)
+    sizes = spoken(runner, together)
+    assert max(sizes) > 1, "nothing was batched"
+    for index, sequence in enumerate(together):
+        alone = new_sequence(index, 0)
+        spoken(on_cuda(gpt, is_deterministic=is_deterministic), [alone])
+        plain = new_sequence(index, 0)
+        spoken(SemanticRunner(gpt, 1, CAPACITY, queue=HostQueue(CPU)), [plain])
+        assert sequence.tokens == alone.tokens == plain.tokens
+
+
+def test_a_pass_of_fixed_shape_leaves_the_same_bits_whatever_is_in_it(gpt):
+    """What `deterministic` promises; of a padded pass of any other shape it does not hold, on a CPU as on a GPU."""
+    runner, alone = on_cuda(gpt), on_cuda(gpt)
+    together = [new_sequence(index, 5 - index) for index in range(3)]
+    (batch, *others) = runner.batches([admit(runner, sequence) for sequence in together])
+    assert len(batch) == 3
+    assert not others
+    runner.prefill(batch)
+    for index, sequence in enumerate(together):
+        single = new_sequence(index, 0)
+        alone.prefill([admit(alone, single)])
+        length = single.prefix_length
+        for cached in ("keys", "values"):
+            expected = getattr(alone.slots.cache, cached)[:, 0, :, :length]
+            assert torch.equal(getattr(runner.slots.cache, cached)[:, sequence.slot, :, :length], expected)
+
+
+def test_logits_of_a_padded_pass_are_those_of_one_by_one(gpt):
+    slots = gpt.open_slots(4, CAPACITY)
+    generator = torch.Generator().manual_seed(0)
+    prefixes = [
+        Prefix(
+            torch.randint(0, gpt.config.phoneme_vocab, (n_text,), generator=generator),
+            torch.randn(n_text, 1024, generator=generator),
+            torch.randint(0, 60, (n_prompt,), generator=generator),
+        )
+        for n_text, n_prompt in ((5, 7), (40, 30), (3, 0))
+    ]
+    with torch.inference_mode():
+        together = slots.prefill_batch(prefixes, torch.tensor([2, 0, 3]), 4, 96)
+        alone = torch.stack([slots.prefill(*prefix, 1) for prefix in prefixes])
+    assert together.shape == (4, gpt.config.semantic_vocab)
+    assert torch.isfinite(together).all()
+    torch.testing.assert_close(together[:3], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_four_take_little_more_launches_than_one_and_nobody_waits_for_the_device(gpt):
+    def launches(count):
+        runner = on_cuda(gpt)
+        (batch,) = runner.batches([admit(runner, new_sequence(index, index)) for index in range(count)])
+        runner.queue._api.log.clear()
+        with Launches() as launched:
+            runner.prefill(batch)
+        assert runner.queue._api.log == ["copied"], "one copy to the host, which is not waited for"
+        assert "aten::_local_scalar_dense" not in launched.names
+        return len(launched.names)
+
+    assert launches(3) < 1.5 * launches(1)
+
+
+def test_a_prefix_that_is_not_finite_breaks_nothing_else(gpt):
+    runner = on_cuda(gpt)
+    good, bad = new_sequence(0, 0), new_sequence(2, 1)
+    (batch,) = runner.batches([admit(runner, good), admit(runner, bad, value=torch.nan)])
+    runner.prefill(batch)
+    broken = runner.step([good, bad], 2).broken
+    assert broken == [bad]
+    runner.clear(1)
+    bad.slot = None
+    while not good.is_finished:
+        assert not runner.step([good], 1).broken
+    alone = new_sequence(0, 3)
+    spoken(on_cuda(gpt), [alone])
+    assert good.tokens == alone.tokens
+
+
+def test_those_who_run_already_are_not_disturbed(gpt):
+    """The draw of a batch spans the slots of others too."""
+    alone = new_sequence(0, 0)
+    spoken(on_cuda(gpt), [alone])
+    runner = on_cuda(gpt)
+    first = new_sequence(0, 0)
+    runner.prefill([admit(runner, first)])
+    for _ in range(15):
+        runner.step([first], 1)
+    joining = [new_sequence(1, 1), new_sequence(2, 2)]
+    for batch in runner.batches([admit(runner, sequence) for sequence in joining]):
+        runner.prefill(batch)
+    while running := [sequence for sequence in (first, *joining) if not sequence.is_finished]:
+        runner.step(running, 3)
+    assert first.tokens == alone.tokens
+
+
+def test_on_a_cpu_each_is_prefilled_by_itself(gpt):
+    """A row of a padded pass differs in its last bits from the row alone there."""
+    runner = SemanticRunner(gpt, 6, CAPACITY, queue=HostQueue(CPU), is_deterministic=False)
+    assert runner.prefill_rows == 1
+    batches = runner.batches([admit(runner, new_sequence(index, index)) for index in range(5)])
+    assert [len(batch) for batch in batches] == [1] * 5
+
+
+async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_fails_alone(
+    engine, gpt, vits, hubert, monkeypatch
+):
+    lane = Lane(
+        SemanticRunner(gpt, 6, 200, queue=CudaQueue(CPU, RecordedCuda())),
+        TextFeatures(None, CPU, torch.float32),
+        PromptEncoder(vits, hubert, None),
+        VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40),
+        engine.counters,
+    )
+
+    def said(seed, length=12):
+        texts = [segment(seed, length), segment(seed + 50, length)]
+        return collect(speak(engine, lane, texts, voice(1), options(seed), prompt=segment(3)))
+
+    alone = [joined(await said(seed)) for seed in range(3)]
+    sizes, prefill = [], SemanticRunner.prefill
+    monkeypatch.setattr(SemanticRunner, "prefill", lambda self, batch: sizes.append(len(batch)) or prefill(self, batch))
+    # Nothing is prefilled until all of them wait for it.
+    admit_some = lane._scheduler.admit
+    monkeypatch.setattr(
+        lane._scheduler,
+        "admit",
+        lambda limit: admit_some(limit) if sum(s.is_prepared for s in lane._scheduler._begun) >= 4 or sizes else [],
+    )
+    *together, failed = await asyncio.gather(*(said(seed) for seed in range(3)), said(7, 190), return_exceptions=True)
+    assert isinstance(failed, InvalidRequestError)
+    assert max(sizes) > 1
+    for expected, chunks in zip(alone, together, strict=True):
+        assert np.array_equal(joined(chunks), expected)
