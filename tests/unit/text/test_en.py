@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sovits_service.text.en.g2p import tokenize
-from sovits_service.text.en.homographs import homographs, read_homographs
+from sovits_service.text.en.homographs import homographs
 from sovits_service.text.en.letters_to_sounds import letters_to_sounds
-from sovits_service.text.en.normalize import normalize
 from sovits_service.text.en.reader import EnglishReader
 from sovits_service.text.en.tables import DATA, SortedTable, load_table, modern_words
 from sovits_service.text.en.word_splitter import split_word
@@ -25,7 +21,6 @@ from tests.unit.text.golden_rows import is_read_better, readings
 from tests.unit.text.hard_rows import hard_rows
 
 KNOWN_FAILURES: frozenset[str] = frozenset()
-HOMOGRAPHS = Path(__file__).parent / "homographs_en.tsv"
 READER = EnglishReader()
 
 
@@ -62,21 +57,6 @@ def test_hard_rows_are_many_and_nearly_all_pass() -> None:
     rows = hard_rows("en")
     assert len(rows) >= 150
     assert len(KNOWN_FAILURES) <= 0.03 * len(rows)
-
-
-def homograph_rows() -> list[tuple[str, str, list[str]]]:
-    with HOMOGRAPHS.open(encoding="utf-8", newline="") as file:
-        lines = [
-            line for line in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if not line[0].startswith("#")
-        ]
-    return [(sentence, word, said.split(" | ")) for sentence, word, said in lines]
-
-
-@pytest.mark.parametrize(("sentence", "word", "expected"), homograph_rows(), ids=lambda value: str(value)[:50])
-def test_homograph_is_told_by_its_sentence(sentence: str, word: str, expected: list[str]) -> None:
-    tokens = [token.text for token in tokenize(normalize(Spoken.of(sentence))[0])]
-    chosen = read_homographs(tokens)
-    assert [" ".join(chosen[i]) for i in sorted(chosen) if tokens[i].lower() == word] == expected
 
 
 @pytest.mark.parametrize(

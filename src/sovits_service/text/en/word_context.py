@@ -24,7 +24,7 @@ DETERMINERS = words_of("the a an my your his its our their this these those ever
 SINGULAR = words_of("this that")
 # "to" after these leans on a noun: always, or where the tagger saw one.
 TO_A_THING = words_of(
-    "due thanks attributed "
+    "due thanks attributed light mild low small "
     "access according contribute contributed contributes contributing relative attention addition response "
     "opposed"
 )
@@ -33,6 +33,26 @@ TO_EITHER = words_of(
     "devoted entitled limited subject similar equal linked and back"
 )
 STARTS_AN_ORDER = words_of("upgrade object convert transfer rebel export import")
+# What follows these words tells their part of speech, whatever stands before: `applied to graduate school`.
+NOUN_BEFORE = {
+    "contract": words_of("worker workers killer law price"),
+    "desert": words_of("island islands sand sands storm sun"),
+    "export": words_of("market markets controls duties"),
+    "graduate": words_of("school schools student students program programs degree degrees studies course courses"),
+    "import": words_of("duty duties tax taxes tariff tariffs controls"),
+    "present": words_of("day value"),
+    "record": words_of("high highs low lows label labels store stores company player players levels numbers profits"),
+}
+VERB_BEFORE = {
+    "conduct": words_of("electricity heat business interviews research experiments studies surveys"),
+    "contract": words_of("malaria diseases infections pneumonia"),
+    "produce": words_of("milk oil energy electricity results excellent"),
+}
+AFTER_A_VERB = words_of("everything anything something nothing everyone as early late more less well when whenever if")
+NO_VERB_AFTER = words_of("by with without of from under for about during into")
+GIVING = words_of("send sends sent give gives gave given bring brought show showed offer offered get got")
+CAUSATIVES = words_of("had have made make makes let lets help helped helps hear heard see saw watch watched")
+AUXILIARIES = words_of("do does did don't doesn't didn't can could will would should may might must")
 OBJECTS = words_of("it me him them us you himself herself themselves yourself myself ourselves itself")
 SUBJECTS = words_of("i you we they who")
 ONE = words_of("he she it")
@@ -69,6 +89,20 @@ class Place:
     def is_verb(self) -> bool:
         return tag_in_context(self).startswith("V")
 
+    def tag_of(self, offset: int) -> str:
+        j = self.i + offset
+        return self.tags[j] if 0 <= j < len(self.tags) else ""
+
+    def is_asked(self) -> bool:
+        """Behind the subject of a question: `Where did your parents live`."""
+        for j in range(self.i - 1, max(-1, self.i - 7), -1):
+            if self.words[j] in AUXILIARIES:
+                asks = j == 0 or self.words[j - 1] in STARTS or any(tag.startswith("W") for tag in self.tags[:j])
+                return asks and j < self.i - 1
+            if self.tags[j].startswith("V") or not self.words[j][:1].isalpha():
+                return False
+        return False
+
 
 def tag_in_context(place: Place) -> str:
     """The tagger's tag, but where the words beside leave no doubt: it was trained on news, not on what people say."""
@@ -77,7 +111,11 @@ def tag_in_context(place: Place) -> str:
     verb = tag if tag.startswith("V") else "VB"
     before, after = place.word(-1), place.word(1)
     word = place.words[place.i]
-    if after in BE and before not in MODALS:
+    if after in NOUN_BEFORE.get(word, ()) or before in NO_VERB_AFTER or _is_object(place):
+        return noun
+    if _follows_its_subject(place) or (after in VERB_BEFORE.get(word, ()) and before not in DETERMINERS):
+        return verb
+    if after in BE and before not in MODALS | SUBJECTS:
         return noun
     if (
         place.starts()
@@ -116,3 +154,39 @@ def tag_in_context(place: Place) -> str:
     if after == "of" and tag.startswith("V") and before not in MODALS:
         return noun
     return tag
+
+
+def _is_object(place: Place) -> bool:
+    """`He sells produce`, `Send me updates`, `human rights abuses`: no verb."""
+    if place.before(OBJECTS) and place.word(-2) in GIVING:
+        return True
+    if place.tag_of(-1) == "NNS" and place.words[place.i].endswith("s") and not place.words[place.i].endswith("ss"):
+        return True
+    verb = place.word(-1)
+    does_more = verb in MODALS | HAVE | BE | CAUSATIVES | words_of("go goes come comes dare need needs")
+    return place.word(-2) in SUBJECTS | ONE and place.tag_of(-1).startswith("V") and not does_more
+
+
+def _follows_its_subject(place: Place) -> bool:
+    """`Cameras record everything`, `Brazil exports more coffee`, `Did the store record it`, `had him record it`."""
+    before, after = place.tag_of(-1), place.word(1)
+    word = place.words[place.i]
+    if place.before(OBJECTS) and place.word(-2) in CAUSATIVES:
+        return True
+    if (
+        place.i == 1
+        and before.startswith("N")
+        and place.word(-1).endswith("s")
+        and after in ("and", "or", "everything")
+    ):
+        return True
+    if place.is_asked() and before.startswith("N") and not place.tag_of(1).startswith(("N", "V")):
+        return True
+    if before.startswith("N") and place.word(-2) == "and" and after.endswith("ly"):
+        return True
+    if place.word(-1) in ("some", "many", "most", "others", "few") and place.tag_of(1) in ("DT", "PRP$"):
+        return True
+    says = after in AFTER_A_VERB and place.word(2) != "than"
+    if word.endswith("s") and not word.endswith("ss"):
+        return before in ("NN", "NNP") and says
+    return before in ("NNS", "NNPS") and (says or after in OBJECTS)
