@@ -81,6 +81,24 @@ def test_demo_speech_is_aligned_as_its_tokens_say(model: SemanticModel) -> None:
     assert again.confidence > 0.7
 
 
+@pytest.mark.parametrize("heads", [[(1, 0)], [(1, 0), (1, 1), (1, 2)]])
+def test_times_are_those_of_a_pass_over_all_tokens(model: SemanticModel, heads: list[tuple[int, int]]) -> None:
+    frontend = Frontend()
+    for spoken in STORED[:4]:
+        said = utterance(spoken, frontend)
+        assert said.prompt is not None
+        ids = torch.tensor(said.prompt.phoneme_ids + said.segment.phoneme_ids)
+        tokens = torch.cat([said.prompt_tokens, torch.tensor(said.tokens)])
+        # A head of another layer along has every layer compute every token.
+        beside = [*(Head(*head) for head in heads), Head(3, 0)]
+        *whole, _ = model.text_attention(ids, said.bert, tokens, beside)
+        expected = align(np.mean(whole, axis=0)[len(said.prompt_tokens) :, len(said.prompt.phoneme_ids) :])
+        found = Aligner(model, pause_ids("v2"), heads).align(said)
+        assert found is not None
+        assert found.path.tolist() == expected.path.tolist()
+        assert found.confidence == pytest.approx(expected.confidence, abs=1e-4)
+
+
 def test_swallowed_words_have_no_tokens_and_said_twice_costs() -> None:
     frontend, aligner = Frontend(), Aligner(demo_gpt(), pause_ids("v2"))
     spoken = STORED[0]

@@ -105,17 +105,16 @@ class Aligner:
             heads = self._heads
         if not heads:
             return None
-        attention = np.mean(list(self._attention(utterance, heads)), axis=0)
-        rows, columns = utterance.prompt_tokens.shape[0], _prompt_phonemes(utterance)
-        own = attention[rows:]
+        own = np.mean(list(self._attention(utterance, heads, first=len(utterance.prompt_tokens))), axis=0)
+        columns = _prompt_phonemes(utterance)
         return align(own[:, columns:], own[:, :columns].sum(axis=1))
 
-    def _attention(self, utterance: Utterance, heads: Row[Head]) -> Iterator[FloatArray]:
-        """For each head (T_prompt + T, T_prompt_text + P)."""
+    def _attention(self, utterance: Utterance, heads: Row[Head], first: int = 0) -> Iterator[FloatArray]:
+        """For each head (T_prompt + T - first, T_prompt_text + P)."""
         prompt_ids = utterance.prompt.phoneme_ids if utterance.prompt else ()
         ids = torch.tensor(prompt_ids + utterance.segment.phoneme_ids, dtype=torch.int64)
         tokens = torch.cat([utterance.prompt_tokens.cpu(), torch.tensor(list(utterance.tokens), dtype=torch.int64)])
-        return self._model.text_attention(ids, utterance.bert, tokens, heads)
+        return self._model.text_attention(ids, utterance.bert, tokens, heads, first)
 
     def _choose(self, utterance: Utterance) -> None:
         """Find the heads by an utterance, where it can tell."""

@@ -25,8 +25,9 @@ class Alignment:
         confidence: of the whole, in [0, 1].
         cost: (T,) float32, nats: -log of what the token's attention to the text has around the path. It jumps where
             tokens say what is not next: words twice, or another text.
-        attention: (T, P) float32, the mean over the heads of a token's attention to the fragment's phonemes.
-        prompt_attention: (T,) float32, of its attention to what the reference says.
+        attention: (T, P) float32, the mean over the heads of what share of a token's attention to text goes to the
+            fragment's phonemes.
+        prompt_attention: (T,) float32, what share of it goes to what the reference says: the rest.
     """
 
     path: IntArray
@@ -76,28 +77,22 @@ def monotonic_path(log_shares: FloatArray) -> IntArray:
         (T,) column of each row.
     """
     tokens, phonemes = log_shares.shape
-    columns = np.arange(phonemes)
-    ramp = _SKIP_COST * columns
-    came_from = np.zeros((tokens, phonemes), np.int64)
-    best = log_shares[0] - ramp
+    # Column c is kept with c skips added: then a path from any column further left has lost the same on its way, and a
+    # running maximum over the row finds the best of them.
+    best = np.empty((tokens, phonemes))
+    from_left = np.full((tokens, phonemes), -np.inf)
+    best[0] = log_shares[0]
     for row in range(1, tokens):
-        # What a column further left has, less the cost of the way: one running maximum over the row.
-        lifted = best + ramp
-        highest = np.maximum.accumulate(lifted)
-        where = np.maximum.accumulate(np.where(lifted == highest, columns, 0))
-        reached = best.copy()
-        source = columns.copy()
-        if phonemes > 1:
-            from_left = highest[:-1] - ramp[1:] + _SKIP_COST
-            is_better = from_left > reached[1:]
-            reached[1:][is_better] = from_left[is_better]
-            source[1:][is_better] = where[:-1][is_better]
-        came_from[row] = source
-        best = reached + log_shares[row]
-    path = np.zeros(tokens, np.int64)
-    path[-1] = int(np.argmax(best + ramp))  # phonemes after the end were skipped; the constant of all is left out
+        np.maximum.accumulate(best[row - 1, :-1], out=from_left[row, 1:])
+        from_left[row] += _SKIP_COST
+        np.maximum(best[row - 1], from_left[row], out=best[row])
+        best[row] += log_shares[row]
+    path = np.empty(tokens, np.int64)
+    column = path[-1] = int(np.argmax(best[-1]))  # phonemes after the end were skipped
     for row in range(tokens - 1, 0, -1):
-        path[row - 1] = came_from[row, path[row]]
+        if from_left[row, column] > best[row - 1, column]:
+            column -= 1 + int(np.argmax(best[row - 1, :column][::-1]))
+        path[row - 1] = column
     return path
 
 

@@ -262,19 +262,29 @@ class TextToSemantic(nn.Module):
 
     @torch.inference_mode()
     def text_attention(
-        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, tokens: torch.Tensor, heads: Sequence[Head]
+        self,
+        phoneme_ids: torch.Tensor,
+        bert: torch.Tensor,
+        tokens: torch.Tensor,
+        heads: Sequence[Head],
+        first: int = 0,
     ) -> Iterator[FloatArray]:
         device, dtype = self.ar_predict_layer.weight.device, self.ar_predict_layer.weight.dtype
         text = self.embed_text(phoneme_ids[None].to(device), bert[None].to(device, dtype))
         x = torch.cat([text, self.embed_semantic(tokens[None].to(device))], dim=1)
         mask = prefix_mask(phoneme_ids.shape[0], tokens.shape[0], device)
+        rows = wanted_rows(phoneme_ids.shape[0], tokens.shape[0], first).to(device)
+        deepest = max(head.layer for head in heads)
         for index, layer in enumerate(self.h):
             q, k, v = layer.self_attn.project(x)
             for head in heads:
                 if head.layer == index:
-                    yield attention_to_text(q[0, head.number], k[0, head.number], phoneme_ids.shape[0])
-            if all(head.layer <= index for head in heads):
+                    queries, keys = q[0, head.number], k[0, head.number]
+                    yield attention_to_text(queries[len(queries) - len(tokens) + first :], keys[: len(phoneme_ids)])
+            if index == deepest:
                 return
+            if index == deepest - 1 and len({head.layer for head in heads}) == 1:  # the others are not looked at again
+                x, q, mask = x[:, rows], q[:, :, rows], mask[rows]
             x = layer.finish(x, layer.self_attn.attend(q, k, v, mask))
 
     def prefill(
@@ -393,17 +403,21 @@ def prefix_mask(text_length: int, token_length: int, device: torch.device) -> to
     return mask
 
 
-def attention_to_text(queries: torch.Tensor, keys: torch.Tensor, text_length: int) -> FloatArray:
-    """How much of each token's attention goes to each phoneme, in one head.
+def wanted_rows(text_length: int, token_length: int, first: int) -> torch.Tensor:
+    """(T_text + T_tokens - first,) int64: the places of the text, and of the tokens from `first` on."""
+    return torch.cat([torch.arange(text_length), torch.arange(text_length + first, text_length + token_length)])
+
+
+def attention_to_text(queries: torch.Tensor, keys: torch.Tensor) -> FloatArray:
+    """How the attention that tokens pay to the text is shared out over its phonemes, in one head.
 
     Args:
-        queries, keys: (T, head_dim) of text and tokens, the text first.
+        queries: (T_tokens, head_dim).
+        keys: (T_text, head_dim).
 
     Returns:
-        (T_tokens, T_text) float32; a row adds up to 1 with what goes to the token itself and those before it.
+        (T_tokens, T_text) float32; a row adds up to 1. What goes to other tokens is left out, so that it is not needed.
     """
-    scores = (queries[text_length:] @ keys.T).float() / math.sqrt(queries.shape[1])
-    is_later = torch.ones(scores.shape, dtype=torch.bool, device=scores.device).triu(text_length + 1)
-    attention = scores.masked_fill_(is_later, -math.inf).softmax(dim=1)[:, :text_length]
-    array: FloatArray = attention.cpu().numpy()
+    scores = (queries @ keys.T).float() / math.sqrt(queries.shape[1])
+    array: FloatArray = scores.softmax(dim=1).cpu().numpy()
     return array

@@ -84,19 +84,27 @@ class SemanticModel(Protocol):
     def precision(self) -> Precision: ...
 
     def text_attention(
-        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, tokens: torch.Tensor, heads: Sequence[Head]
+        self,
+        phoneme_ids: torch.Tensor,
+        bert: torch.Tensor,
+        tokens: torch.Tensor,
+        heads: Sequence[Head],
+        first: int = 0,
     ) -> Iterator[FloatArray]:
         """Read a finished sequence again, in one pass up to the deepest of these heads.
+
+        Heads of one layer cost least: of tokens before `first`, the layer below it computes keys and values alone.
 
         Args:
             phoneme_ids: (T_text,) int64, the prompt's phonemes before the text's.
             bert: (T_text, 1024) features.
             tokens: (T_tokens,) int64, the prompt's before those of the speech.
             heads: in the order of their layers.
+            first: the first token whose attention is wanted.
 
         Yields:
-            For each head (T_tokens, T_text) float32: how much of a token's attention goes to each phoneme. The row of a
-            token is that of the query which has the token as its input.
+            For each head (T_tokens - first, T_text) float32: how the attention that a token pays to the text is shared
+            out over its phonemes; a row adds up to 1. It is that of the query which has the token as its input.
         """
         ...
 

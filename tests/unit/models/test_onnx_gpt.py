@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from sovits_service.models.checkpoint_models import load_gpt
-from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.gpt import GptConfig, Head, TextToSemantic
 from sovits_service.models.onnx import gpt as onnx_gpt
 from sovits_service.models.onnx import probe
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt, rows_are_independent, write_graphs
@@ -248,3 +249,35 @@ def test_graphs_of_another_format_are_built_anew(
     monkeypatch.setattr(onnx_gpt, "FORMAT", onnx_gpt.FORMAT + 1)
     load("onnx", "float32")
     assert len(list((tmp_path / "graphs").glob("gpt-*"))) == 2
+
+
+def attention(model: SemanticModel, heads: list[Head], first: int) -> dict[Head, FloatArray]:
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, SIZES.phoneme_vocab, (9,), generator=draw)
+    tokens = torch.randint(0, 1024, (20,), generator=draw)
+    found = model.text_attention(ids, torch.randn(9, 1024, generator=draw), tokens, heads, first)
+    return dict(zip(heads, found, strict=True))
+
+
+def test_attention_of_some_tokens_in_one_layer_is_that_of_a_whole_pass(
+    model: OnnxGpt, reference: TextToSemantic
+) -> None:
+    heads = [Head(layer, number) for layer in range(SIZES.layers) for number in range(SIZES.heads)]
+    whole = attention(reference, heads, 0)
+    assert all(weights.shape == (20, 9) and np.allclose(weights.sum(axis=1), 1) for weights in whole.values())
+    bound = {"float32": 1e-5, "int8": 0.01}[model.precision]
+    for layer, first in ((0, 0), (0, 13), (1, 13), (2, 7), (2, 0)):
+        of_layer = [head for head in heads if head.layer == layer]
+        for narrow in (attention(reference, of_layer, first), attention(model, of_layer, first)):
+            for head in of_layer:
+                np.testing.assert_allclose(narrow[head], whole[head][first:], atol=bound)
+    everywhere = attention(model, heads, 13)
+    assert all(np.allclose(everywhere[head], whole[head][13:], atol=bound) for head in heads)
+
+
+def test_attention_is_the_same_where_the_folder_of_the_graphs_is_gone(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["float32"], tmp_path / "graphs")
+    model, kept = OnnxGpt(tmp_path / "graphs", "float32", 1), OnnxGpt(folders["float32"], "float32", 1)
+    shutil.rmtree(tmp_path / "graphs")
+    found, expected = (attention(gpt, [Head(1, 2)], 5)[Head(1, 2)] for gpt in (model, kept))
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from sovits_service.models.gpt import GptConfig, Head, TextToSemantic, attention_to_text, prefix_mask
+from sovits_service.models.gpt import GptConfig, Head, TextToSemantic, attention_to_text, prefix_mask, wanted_rows
 from sovits_service.models.kv_cache import KvCache
 from sovits_service.models.onnx.quantize import BLOCK
 from sovits_service.models.onnx.sessions import SESSION_ERRORS, open_session
@@ -22,7 +23,8 @@ from sovits_service.types import FloatArray
 GraphPrecision = Literal["float32", "int8"]
 
 CONFIG, DECODE, PREFILL, PROOF = "config.json", "decode.onnx", "prefill.onnx", "proof.onnx"
-FORMAT = 3  # of the graphs: another number, and kept ones are built again
+ATTENTION = "attention.onnx"
+FORMAT = 4  # of the graphs: another number, and kept ones are built again
 _CPU = torch.device("cpu")
 _HIDDEN = -1e30  # added to the score of a key that a query may not look at
 _PROOF_TOKENS = 4
@@ -75,37 +77,45 @@ class OnnxGpt:
         self.decoder = open_session(folder / DECODE, threads)
         self.prefiller = open_session(folder / PREFILL, threads)
         self._folder, self._threads = folder, threads
-        self._beginning: tuple[int, onnxruntime.InferenceSession] | None = None
+        self._attention: tuple[int, onnxruntime.InferenceSession | None] | None = None
 
     @torch.inference_mode()
     def text_attention(
-        self, phoneme_ids: torch.Tensor, bert: torch.Tensor, tokens: torch.Tensor, heads: Sequence[Head]
+        self,
+        phoneme_ids: torch.Tensor,
+        bert: torch.Tensor,
+        tokens: torch.Tensor,
+        heads: Sequence[Head],
+        first: int = 0,
     ) -> Iterator[FloatArray]:
-        # A prefill that takes the spoken tokens for a prompt, as far as these outputs.
         layers = sorted({head.layer for head in heads})
-        session = self._session_up_to(max(layers))
-        is_whole = session is self.prefiller
-        names = [f"{part}_{layer}" for layer in layers for part in ("queries", "keys" if is_whole else "k_in")]
-        found = iter(session.run(names, prefill_inputs(phoneme_ids, bert, tokens)))
-        for layer, queries, keys in zip(layers, found, found, strict=True):
-            queries = torch.from_numpy(queries).view(queries.shape[0], self.config.heads, -1)
-            keys = torch.from_numpy(keys)
-            keys = keys[0] if is_whole else keys.view(queries.shape).transpose(0, 1)
+        session = self._attention_session(layers[0]) if len(layers) == 1 else None
+        n_text, n_tokens = len(phoneme_ids), len(tokens) - first
+        inputs = prefill_inputs(phoneme_ids, bert, tokens)  # the spoken tokens in place of a prompt's
+        if session is None:
+            found = self.prefiller.run([f"{part}_{i}" for i in layers for part in ("queries", "keys")], inputs)
+            found[1::2] = [keys[0].swapaxes(0, 1) for keys in found[1::2]]
+        else:
+            inputs["rows"] = wanted_rows(n_text, len(tokens), first).numpy()
+            found = session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})
+        for layer, queries, keys in zip(layers, found[::2], found[1::2], strict=True):
+            of_tokens = torch.from_numpy(queries[len(queries) - n_tokens :].reshape(n_tokens, self.config.heads, -1))
+            of_text = torch.from_numpy(keys[:n_text].reshape(n_text, self.config.heads, -1))
             for head in heads:
                 if head.layer == layer:
-                    yield attention_to_text(queries[:, head.number], keys[head.number], phoneme_ids.shape[0])
+                    yield attention_to_text(of_tokens[:, head.number], of_text[:, head.number])
 
-    def _session_up_to(self, layer: int) -> onnxruntime.InferenceSession:
-        """The prefill as far as a layer's attention, with the weights of these layers alone."""
-        if self._beginning is None or self._beginning[0] != layer:
+    def _attention_session(self, layer: int) -> onnxruntime.InferenceSession | None:
+        """The queries and keys of a layer, with the weights of it and of those below alone; None where it has gone."""
+        if self._attention is None or self._attention[0] != layer:
             from sovits_service.models.onnx.beginning import open_beginning
 
-            try:
-                session = open_beginning(self._folder / PREFILL, layer, self._threads)
-            except SESSION_ERRORS + (OSError,):  # noqa: RUF005 - mypy takes no star here
-                session = self.prefiller  # the folder may be gone; the whole prefill says the same, later
-            self._beginning = layer, session
-        return self._beginning[1]
+            session = None
+            # Where the folder is gone, the whole prefill says the same, later.
+            with contextlib.suppress(OSError, *SESSION_ERRORS):
+                session = open_beginning(self._folder / ATTENTION, layer, self._threads)
+            self._attention = layer, session
+        return self._attention[1]
 
     def open_slots(self, slots: int, capacity_tokens: int) -> OnnxSlots:
         return OnnxSlots(self.config, self.decoder, self.prefiller, slots, capacity_tokens)

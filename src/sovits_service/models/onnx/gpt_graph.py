@@ -7,7 +7,7 @@ together, do not and are not used. The output layer stays in float32: it is smal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sovits_service.models.gpt import BERT_WIDTH, GptConfig, sine_positions
-from sovits_service.models.onnx.gpt import DECODE, PREFILL, PROOF, can_quantize
+from sovits_service.models.onnx.gpt import ATTENTION, DECODE, PREFILL, PROOF, can_quantize
 from sovits_service.models.onnx.graph import CONTRIB, FLOAT, INT32, INT64, GraphBuilder, Precision, Product, WeightsFile
 from sovits_service.models.onnx.quantize import BLOCK
 from sovits_service.types import FloatArray
@@ -31,7 +31,8 @@ State = Mapping[str, FloatArray]
 
 
 def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Path, *, has_exact_products: bool) -> None:
-    """Write the graphs and their weights into a folder: prefill, decode, and a decode of one layer for the proof.
+    """Write the graphs and their weights into a folder: prefill, decode, attention, and a decode of one layer for the
+    proof.
 
     Args:
         state: float32 weights under the checkpoint's keys.
@@ -42,6 +43,7 @@ def write_gpt(state: State, config: GptConfig, precision: Precision, folder: Pat
     try:
         GptGraph(state, config, decode, GraphBuilder(weights)).decode().save(folder / DECODE)
         GptGraph(state, config, prefill, GraphBuilder(weights)).prefill(has_queries=True).save(folder / PREFILL)
+        GptGraph(state, config, prefill, GraphBuilder(weights)).attention().save(folder / ATTENTION)
         one_layer = replace(config, layers=1)
         GptGraph(state, one_layer, decode, GraphBuilder(weights)).decode().save(folder / PROOF)
     finally:
@@ -59,7 +61,7 @@ def _products(config: GptConfig, precision: Precision, has_exact_products: bool)
 
 
 class GptGraph:
-    """The parts that the two graphs share."""
+    """The parts that the graphs share."""
 
     def __init__(self, state: State, config: GptConfig, product: Product, graph: GraphBuilder) -> None:
         self._state = state
@@ -108,14 +110,7 @@ class GptGraph:
         `queries_N` (T, width), for who wants to know where a head looks.
         """
         graph, config = self._graph, self._config
-        ids, prompt = graph.input("phoneme_ids", INT64, ["T_text"]), graph.input("prompt_tokens", INT64, ["T_prompt"])
-        bert = graph.input("bert", FLOAT, ["T_text", BERT_WIDTH])
-        mask = self._mask(ids, prompt)
-        text = graph.op("Add", [self._embedding("ar_text", ids), self._linear(bert, "bert_proj")])
-        text = graph.op("Add", [text, self._positions("ar_text", self._range(ids))])
-        x = graph.op("Concat", [text, self._embed("ar_audio", prompt, self._range(prompt))], axis=0)
-        flat = graph.constant("flat", np.array([-1, config.width]))
-        whole = graph.constant("whole", np.array([1, -1, config.width]))
+        _, x, mask = self._sequence()
         shape: list[int | str] = [1, config.heads, "T", config.width // config.heads]
         for index in range(config.layers):
             parts = [f"queries_{index}", *(f"{name}_in_{index}" for name in ("k", "v"))]
@@ -125,17 +120,62 @@ class GptGraph:
             outputs = [f"{name}_{index}" for name in ("keys", "values")]
             for name in outputs:
                 graph.output(name, FLOAT, shape)
-            mixed = graph.op(
-                "MultiHeadAttention",
-                [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", mask],
-                [f"mixed_{index}", *outputs],
-                domain=CONTRIB,
-                num_heads=config.heads,
-            )
-            x = self._finish(x, graph.op("Reshape", [mixed, flat]), index)
+            x = self._finish(x, self._attend(parts, mask, [f"mixed_{index}", *outputs]), index)
         last = graph.constant("last", np.array([-1]))
         self._predict(graph.op("Gather", [x, last], axis=0))
         return graph
+
+    def attention(self) -> GraphBuilder:
+        """What heads of one layer look at: whoever runs it takes the outputs of that layer and leaves out the rest.
+
+        Inputs: those of `prefill`, with all tokens of a sequence as `prompt_tokens`; `rows` (R,) int64, the places of
+        the text and of the tokens that are asked for. Outputs: `queries_N` (R - T_text, width) of these tokens and
+        `keys_N` (T_text, width) of the text. Other tokens have no queries in the layer below, and nothing in layer N.
+        """
+        graph, config = self._graph, self._config
+        n_text, x, mask = self._sequence()
+        rows = graph.input("rows", INT64, ["R"])
+        near, near_mask = graph.op("Gather", [x, rows], axis=0), graph.op("Gather", [mask, rows], axis=2)
+        zero, end = graph.constant("starts", np.array([0])), graph.constant("ends", np.array([2**62]))
+        for index in range(config.layers):
+            of_text, of_tokens = graph.op("Slice", [near, zero, n_text]), graph.op("Slice", [near, n_text, end])
+            for name, part in (
+                (f"queries_{index}", self._part(of_tokens, index, 0)),
+                (f"keys_{index}", self._part(of_text, index, 1)),
+            ):
+                graph.output(graph.op("Identity", [part], name), FLOAT, ["rows_" + name, config.width])
+            queries, *seen = (self._part(x, index, number) for number in range(3))
+            of_near = graph.op("Gather", [x, rows], axis=0)
+            near = self._finish(of_near, self._attend([self._part(of_near, index, 0), *seen], near_mask), index)
+            x = self._finish(x, self._attend([queries, *seen], mask), index)
+        return graph
+
+    def _sequence(self) -> tuple[str, str, str]:
+        """The inputs of text and tokens: how many phonemes (1,), the entries (T, width) of layer 0, and the mask."""
+        graph = self._graph
+        ids, prompt = graph.input("phoneme_ids", INT64, ["T_text"]), graph.input("prompt_tokens", INT64, ["T_prompt"])
+        bert = graph.input("bert", FLOAT, ["T_text", BERT_WIDTH])
+        mask = self._mask(ids, prompt)
+        text = graph.op("Add", [self._embedding("ar_text", ids), self._linear(bert, "bert_proj")])
+        text = graph.op("Add", [text, self._positions("ar_text", self._range(ids))])
+        x = graph.op("Concat", [text, self._embed("ar_audio", prompt, self._range(prompt))], axis=0)
+        return graph.op("Shape", [ids]), x, mask
+
+    def _attend(self, parts: Sequence[str], mask: str, outputs: Sequence[str] | None = None) -> str:
+        """Queries, keys and values (T, width) to the mixed values (T, width)."""
+        graph, width = self._graph, self._config.width
+        whole, flat = graph.constant("whole", np.array([1, -1, width])), graph.constant("flat", np.array([-1, width]))
+        inputs = [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", mask]
+        heads = self._config.heads
+        mixed = graph.op("MultiHeadAttention", inputs, outputs, domain=CONTRIB, num_heads=heads)
+        return graph.op("Reshape", [mixed, flat])
+
+    def _part(self, x: str, index: int, number: int) -> str:
+        """Queries (0), keys (1) or values (2) alone."""
+        name, width = f"h.layers.{index}.self_attn.in_proj", self._config.width
+        own = slice(number * width, (number + 1) * width)
+        weight, bias = self._state[f"{name}_weight"][own], self._state[f"{name}_bias"][own]
+        return self._graph.linear(x, f"{name}.{number}", weight, bias, self._product)
 
     def _lengths(self) -> tuple[str, str]:
         """The inputs `lengths` and `bound`."""
