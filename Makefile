@@ -12,6 +12,7 @@ DEBIAN := .venv/.debian
 CLIENTS := .venv/clients
 HELM := .venv/helm
 RAY := .venv/ray
+SITE := .venv/docs
 RAY_SPEC := ray[serve]>=2.60,<3
 BROWSER := .venv/.browser
 AUDITOR := .venv/audit/bin/pip-audit
@@ -44,7 +45,7 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-.PHONY: help serve test test-clients test-ray test-browser test-matrix coverage wheel check audit bench gpu constraints clean
+.PHONY: help serve test test-clients test-ray test-browser test-matrix coverage wheel check docs audit bench gpu constraints clean
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
@@ -53,7 +54,8 @@ help:
 	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
 	@echo "make test-ray   replicas of Ray Serve that are killed, in an environment of their own"
 	@echo "make test-browser   the page at / in Chromium"
-	@echo "make check   format, lint, layers, types, the Helm chart"
+	@echo "make check   format, lint, layers and their picture, types, the Helm chart"
+	@echo "make docs    the documentation as a site in build/site, with every link checked"
 	@echo "make wheel   a wheel in dist/, tried in an empty environment"
 	@echo "make audit   known vulnerabilities of the pinned packages (pip-audit; needs the internet)"
 	@echo "make bench   measure full-size models, print and save the figures"
@@ -95,9 +97,15 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python tools/architecture.py --check
 	$(BIN)/mypy
 	@if $(MAKE) --no-print-directory $(HELM)/.installed; then $(BIN)/pytest -q tests/helm/chart.py; else \
 		echo "NOT CHECKED: the Helm chart, since helm and the schemas of Kubernetes cannot be installed here" >&2; fi
+
+# Material's makers announce its successor at each start, which NO_MKDOCS_2_WARNING leaves out.
+docs: $(SITE)/.installed
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 # Asks a service of the internet about every pinned package; says so where it cannot be reached.
 audit: $(INSTALLED)
@@ -142,6 +150,11 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt Makefile | .venv/bin/pip
 $(HELM)/.installed: tests/helm/requirements.txt | .venv/bin/pip
 	$(PYTHON) -m venv $(HELM)
 	$(HELM)/bin/pip install -q --disable-pip-version-check --only-binary :all: -r tests/helm/requirements.txt
+	@touch $@
+
+$(SITE)/.installed: docs/requirements.txt | .venv/bin/pip
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/pip install -q --disable-pip-version-check -r docs/requirements.txt
 	@touch $@
 
 $(RAY)/.installed: pyproject.toml constraints.txt Makefile | .venv/bin/pip

@@ -21,6 +21,7 @@ from tests.unit.storage.test_hub import REPOSITORY_FILES
 SHIPPED_URL = "http://127.0.0.1:9880"
 HTTP_API = "docs/http-api.md"
 CLIENTS = "docs/clients.md"
+TUTORIAL = "docs/own-voice.md"
 
 
 def blocks(name: str, language: str = "bash") -> list[str]:
@@ -65,6 +66,14 @@ def test_an_example_does_what_it_says(block: str, server: Served) -> None:
         assert result.stdout.strip()
 
 
+def test_the_tutorial_leads_to_a_voice(server: Served) -> None:
+    require_program("curl")
+    result = run("\n".join(blocks(TUTORIAL)), server)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for output in ("me.wav", "me.mp3"):
+        assert samples_of(server.folder / output) > 8_000, output
+
+
 def samples_of(file: Path) -> int:
     with av.open(file) as sound:
         return sum(frame.samples for frame in sound.decode(audio=0))
@@ -89,7 +98,7 @@ def test_the_answer_to_an_upload_is_the_one_that_is_shown(server: Served) -> Non
 
 def test_the_transcript_in_the_readme_is_the_one_of_the_voice() -> None:
     said = yaml.safe_load((ROOT / "voices/male_narrator.yaml").read_text(encoding="utf-8"))["prompt_text"]
-    for name in ("README.md", "README.zh-CN.md", HTTP_API, CLIENTS):
+    for name in ("README.md", "README.zh-CN.md", HTTP_API, CLIENTS, TUTORIAL):
         assert said in (ROOT / name).read_text(encoding="utf-8"), name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import re
 import shutil
@@ -22,14 +23,16 @@ from tests.api.fast_service import FastService
 from tests.tiny_pack import write_pack
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("README*.md"), ROOT / "voices/README.md"])
+DOCUMENTS = sorted(
+    [*ROOT.glob("docs/*.md"), *ROOT.glob("README*.md"), ROOT / "CONTRIBUTING.md", ROOT / "voices/README.md"]
+)
 # Documents whose blocks of a language are run or read by a test: here, in tests/e2e or tests/helm.
 TESTED = {
     ("README.md", "bash"), ("README.zh-CN.md", "bash"), ("docs/http-api.md", "bash"), ("docs/http-api.md", "python"),
     ("docs/http-api.md", "json"), ("docs/http-api.md", "yaml"), ("docs/configuration.md", "bash"),
     ("docs/operations.md", "bash"), ("docs/operations.md", "yaml"), ("docs/text.md", "yaml"),
     ("docs/voices.md", "yaml"), ("docs/clients.md", "bash"), ("docs/clients.md", "python"), ("docs/export.md", "bash"),
-    ("docs/kubernetes.md", "bash"), ("docs/kubernetes.md", "yaml"),
+    ("docs/kubernetes.md", "bash"), ("docs/kubernetes.md", "yaml"), ("docs/own-voice.md", "bash"),
 }  # fmt: skip
 
 
@@ -148,3 +151,36 @@ def test_commands_flags_and_targets_that_are_named_exist() -> None:
             file = ROOT / (module[1] or module[0].replace(".", "/"))
             assert file.exists() or file.with_suffix(".py").exists(), module
         assert set(re.findall(r"docker compose .*?--profile (\w+)", text)) <= profiles
+
+
+def test_the_functions_of_the_request_lifecycle_are_where_it_says() -> None:
+    rows = re.findall(r"^\|[^|]*\| \[[^]]*\]\(\.\./([^)]*)\) \| (.*) \|$", read("docs/architecture.md"), re.MULTILINE)
+    assert len(rows) > 20
+    for file, functions in rows:
+        names = _defined(ast.parse(read(file)))
+        assert set(re.findall(r"`([^`]+)`", functions)) <= names, file
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    names = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            functions = [part for part in node.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))]
+            names |= {f"{node.name}.{function.name}" for function in functions}
+    return names
+
+
+def test_the_messages_in_troubleshooting_are_those_of_the_service() -> None:
+    texts = {
+        node.value
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    [section] = re.findall(r"^## It answers 400$(.*?)^## ", read("docs/troubleshooting.md"), re.MULTILINE | re.DOTALL)
+    messages = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert messages
+    for message in (*messages, "the service does not know the host name of this request"):
+        assert any(message in text for text in texts), message

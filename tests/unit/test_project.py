@@ -38,7 +38,7 @@ def test_commits_are_formatted_by_the_pinned_ruff() -> None:
     assert f"ruff=={rev.removeprefix('v')}" in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md", "docs/own-voice.md"])
 def test_every_file_that_is_named_exists(name: str) -> None:
     named = re.findall(
         r"`([\w.-]+(?:/[\w.-]+)*/[\w.-]+|[\w-]+\.(?:toml|txt|cff|md))`", (ROOT / name).read_text(encoding="utf-8")
