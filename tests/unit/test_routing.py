@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -9,14 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 from sovits_service.errors import SettingsError
-from sovits_service.ray_serve.messages import Affinity, Load, affinity_of, rank
+from sovits_service.ray_serve.balancer import Load, VoiceBalancer, rank
+from sovits_service.ray_serve.messages import Affinity, affinity_of
 from sovits_service.ray_serve.options import RayOptions, load_ray_options
 from sovits_service.ray_serve.scaling import ByQueuedSpeech
 from sovits_service.types import SynthesisRequest
 
 
-def load(name: str, wait_s: float = 0.0, voices: tuple[str, ...] = (), weights: tuple[str, ...] = ()) -> Load:
-    return Load(name, wait_s, voices, weights, encode_s=1.0, load_s=10.0)
+def load(name: str, wait_s: float = 0.0, *, has_voice: bool = False, has_weights: bool = True) -> Load:
+    return Load(name, wait_s, has_voice, has_weights, encode_s=1.0, load_s=10.0)
 
 
 AMY = Affinity("amy", "", 3.0)
@@ -24,9 +26,9 @@ AMY = Affinity("amy", "", 3.0)
 
 def test_a_warm_voice_is_worth_a_queue_as_long_as_encoding_it() -> None:
     others = [load("b"), load("c")]
-    assert rank(AMY, [load("a", 0.9, ("amy",)), *others])[0] == "a"
-    assert rank(AMY, [load("a", 1.1, ("amy",)), *others])[0] != "a"
-    assert rank(AMY, [load("a", 0.5, ("amy",)), load("b", 0.2, ("amy",))]) == ["b", "a"]
+    assert rank(AMY, [load("a", 0.9, has_voice=True), *others])[0] == "a"
+    assert rank(AMY, [load("a", 1.1, has_voice=True), *others])[0] != "a"
+    assert rank(AMY, [load("a", 0.5, has_voice=True), load("b", 0.2, has_voice=True)]) == ["b", "a"]
 
 
 def test_a_cold_voice_has_a_home_while_that_is_free() -> None:
@@ -45,7 +47,60 @@ def test_a_cold_voice_has_a_home_while_that_is_free() -> None:
 
 def test_weights_are_worth_more_than_a_prompt() -> None:
     bob = Affinity("bob", "bob.ckpt", 3.0)
-    assert rank(bob, [load("a", 2.0, (), ("bob.ckpt",)), load("b", 0.0, ("bob",))]) == ["a", "b"]
+    assert rank(bob, [load("a", 2.0), load("b", has_voice=True, has_weights=False)]) == ["a", "b"]
+
+
+def told(queued_s: float = 0.0, *voices: str) -> dict[str, object]:
+    return {"queued_s": queued_s, "factor": 0.5, "voices": list(voices), "weights": [], "encode_s": 1.0, "load_s": 10.0}
+
+
+def test_a_voice_stays_where_it_is_until_that_replica_has_more_to_do_than_encoding_takes() -> None:
+    balancer = VoiceBalancer()
+    balancer.update({"a": told(5.0, "amy"), "b": told(), "c": told()})
+    assert balancer.order(AMY)[0] == "a"
+    balancer.update({"a": told(60.0, "amy"), "b": told(), "c": told()})
+    assert balancer.order(AMY)[0] != "a"
+
+
+def test_what_was_sent_counts_before_a_replica_tells_of_it() -> None:
+    balancer = VoiceBalancer()
+    balancer.update({"a": told(), "b": told(0.1)})
+    home = balancer.order(AMY)[0]
+    for number in range(3):
+        balancer.sent(AMY, "b", str(number))
+    assert (home, balancer.order(AMY)[0]) == (home, "b"), "its prompt is there now"
+    for number in range(3, 20):
+        balancer.sent(AMY, "b", str(number))
+    assert balancer.order(AMY)[0] == "a"
+    for number in range(20):
+        balancer.ended("b", str(number))
+    balancer.update({"a": told(), "b": told(0.2, "amy")})
+    assert balancer.order(AMY)[0] == "b"
+
+
+def test_a_replica_that_is_gone_is_asked_no_more_and_its_voices_are_cold() -> None:
+    balancer = VoiceBalancer()
+    balancer.update({name: told(0.0, "amy") if name == "b" else told() for name in "abc"})
+    balancer.sent(AMY, "b", "1")
+    balancer.forget("b")
+    balancer.ended("b", "1")
+    assert sorted(balancer.order(AMY)) == ["a", "c"]
+    balancer.update({"c": told()})
+    assert balancer.order(AMY) == ["c"]
+
+
+def test_of_many_replicas_the_warm_and_the_home_are_among_those_compared() -> None:
+    names = [f"r{number}" for number in range(500)]
+    balancer = VoiceBalancer(random.Random(1))
+    balancer.update({name: told(0.0, "amy") if name == "r250" else told() for name in names})
+    assert balancer.order(AMY)[0] == "r250"
+    assert len(balancer.order(AMY)) <= 33
+    bob = Affinity("bob", "", 3.0)
+    assert len({balancer.order(bob)[0] for _ in range(20)}) == 1, "a voice that is warm nowhere has one home"
+    balancer.update({name: told(0.0, "amy") if name == "r250" else told() for name in names[:251]})
+    assert balancer.order(AMY)[0] == "r250"
+    balancer.update({name: told(0.0, "bob") if name == "r250" else told() for name in names})
+    assert (balancer.order(bob)[0], balancer.order(AMY)[0] == "r250") == ("r250", False), "it told of another voice"
 
 
 def test_one_voice_has_one_name_whatever_is_said() -> None:

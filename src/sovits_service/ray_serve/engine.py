@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sovits_service.errors import SovitsError, SynthesisError
+from sovits_service.ray_serve.load import ReplicaLoad
 from sovits_service.ray_serve.messages import Affinity, EngineStatus, Spoken
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.types import AudioChunk, SynthesisRequest
@@ -16,8 +15,6 @@ from sovits_service.types import AudioChunk, SynthesisRequest
 if TYPE_CHECKING:
     from sovits_service.service import SpeechService
 
-_WARM_VOICES = 128  # as many prompts as an encoder remembers
-_USUAL_ENCODE_S, _USUAL_LOAD_S, _USUAL_FACTOR = 1.0, 10.0, 0.3
 ASKED = frozenset(
     {
         "add_reference",
@@ -47,11 +44,7 @@ class SpeechEngine:
         bound_native_memory()
         configure_logging(settings.log_level, settings.log_format)
         self._settings = settings
-        self._left_s: dict[object, float] = {}  # seconds of speech that are still to be made
-        self._voices: OrderedDict[str, str] = OrderedDict()  # voice -> its weights
-        self._weights_hash = ""
-        self._busy_since_s: float | None = None
-        self._busy_s = 0.0
+        self._load = ReplicaLoad()
         self._service: SpeechService = build_service(tts, settings)
         await self._service.start()
 
@@ -64,7 +57,7 @@ class SpeechEngine:
             left_s: how long the request may still wait.
         """
         place = object()
-        self._begin(place, affinity.speech_s)
+        self._load.begin(place, affinity.speech_s)
         try:
             service = self._service
             resolved = await service.resolve(request)
@@ -72,7 +65,7 @@ class SpeechEngine:
             synthesis = await service.synthesize(resolved, service.deadline(max(left_s, 0.001)))
             async with contextlib.aclosing(synthesis.chunks) as chunks:
                 is_same = found == await service.fingerprint(resolved)
-                self._note(affinity, found.model_hashes[0])
+                self._load.note_voice(affinity, found.model_hashes[0])
                 yield Spoken(
                     synthesis.sample_rate_hz,
                     synthesis.seed,
@@ -81,12 +74,12 @@ class SpeechEngine:
                     found if is_same else None,
                 )
                 async for chunk in chunks:
-                    self._left_s[place] = max(0.0, self._left_s[place] - len(chunk.samples) / chunk.sample_rate_hz)
+                    self._load.made(place, len(chunk.samples) / chunk.sample_rate_hz)
                     yield chunk
         except SovitsError as error:
             yield error
         finally:
-            self._end(place)
+            self._load.end(place)
 
     async def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """What a method of the service returns, or the SovitsError that it raises."""
@@ -108,7 +101,7 @@ class SpeechEngine:
     async def status(self) -> EngineStatus:
         """For every ingress, each second."""
         service = self._service
-        stats = {**service.stats(), "queued_speech_seconds": self.queued_speech_s}
+        stats = {**service.stats(), "queued_speech_seconds": self._load.queued_speech_s}
         return EngineStatus(
             service.version,
             service.computation,
@@ -118,30 +111,13 @@ class SpeechEngine:
             service.periodic_failures,
         )
 
-    @property
-    def queued_speech_s(self) -> float:
-        """Seconds of speech that are asked for and not made yet."""
-        return sum(self._left_s.values())
-
     def record_routing_stats(self) -> Mapping[str, Any]:
         """For the routers: what is warm, and how long a new request would wait."""
-        stats = self._service.stats()
-        encoded = stats["prompts_encoded_total"]
-        busy_s = self._busy_s + (time.monotonic() - self._busy_since_s if self._busy_since_s is not None else 0.0)
-        audio_s = stats["audio_seconds_total"]
-        factor = busy_s / audio_s if audio_s > 1.0 and busy_s > 1.0 else _USUAL_FACTOR
-        return {
-            "voices": list(self._voices),
-            "weights": sorted(set(self._voices.values()) - {""}),
-            "wait_s": self.queued_speech_s * factor,
-            "factor": factor,
-            "encode_s": stats["prompt_encode_seconds_total"] / encoded if encoded else _USUAL_ENCODE_S,
-            "load_s": _USUAL_LOAD_S,
-        }
+        return self._load.routing_stats(self._service.stats())
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """For the policy that decides how many replicas there are."""
-        return {"queued_speech_s": self.queued_speech_s}
+        return {"queued_speech_s": self._load.queued_speech_s}
 
     async def check_health(self) -> None:
         """Raise where the engine's loop has died or hangs: Serve replaces the replica then."""
@@ -153,24 +129,3 @@ class SpeechEngine:
         service = getattr(self, "_service", None)
         if service is not None:
             await service.stop(self._settings.drain_s)
-
-    def _begin(self, place: object, speech_s: float) -> None:
-        if not self._left_s:
-            self._busy_since_s = time.monotonic()
-        self._left_s[place] = speech_s
-
-    def _end(self, place: object) -> None:
-        del self._left_s[place]
-        if not self._left_s and self._busy_since_s is not None:
-            self._busy_s += time.monotonic() - self._busy_since_s
-            self._busy_since_s = None
-
-    def _note(self, affinity: Affinity, weights_hash: str) -> None:
-        """A voice has spoken: its prompt is warm now. With other current weights, those of the earlier are cold."""
-        if not affinity.weights and weights_hash != self._weights_hash:
-            self._weights_hash = weights_hash
-            self._voices = OrderedDict((voice, name) for voice, name in self._voices.items() if name)
-        self._voices[affinity.voice] = affinity.weights
-        self._voices.move_to_end(affinity.voice)
-        if len(self._voices) > _WARM_VOICES:
-            self._voices.popitem(last=False)
