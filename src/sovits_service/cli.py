@@ -140,7 +140,7 @@ def _serve(args: argparse.Namespace) -> int:
     host, port = args.host or settings.host, settings.port if args.port is None else args.port
     settings = settings.model_copy(update={"host": host, "port": port})
 
-    if not settings.api_keys and not args.insecure and not _is_loopback(host):
+    if not settings.api_keys and not args.insecure and settings.is_public:
         print(
             f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it, "
             "or pass --insecure to say that it is meant so",
@@ -193,10 +193,6 @@ def _serve_on_ray(config: Path | None, tts: TtsSettings, settings: ServiceSettin
         raise MissingExtraError("serve --ray needs Ray: pip install 'sovits-service[ray]'") from None
     ray_app.run(tts, settings, options)
     return 0
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _say(args: argparse.Namespace) -> int:

@@ -169,6 +169,7 @@ class SpeechService:
         await self._periodic.stop()
         self._text_pool.shutdown(wait=False, cancel_futures=True)
         self._model_pool.shutdown(wait=False, cancel_futures=True)
+        await self._library.close()
         if self.results is not None:
             await self.results.close()
         if self._replicas is not None:

@@ -240,6 +240,8 @@ class UploadSettings(BaseModel):
         clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
             answer, uploads are refused.
         receive_s: how long a client may take to send one.
+        isolate: decode audio in processes of their own, which a crash or a limit ends in place of the service; `auto`
+            does where others reach the port: `host` is no loopback address, or there are `trusted_proxies`.
         from_urls: let requests name a reference by its https address; public addresses alone are fetched.
     """
 
@@ -250,6 +252,7 @@ class UploadSettings(BaseModel):
     access: Literal["key", "id"] = "key"
     clamd: str = ""
     receive_s: float = Field(default=60.0, gt=0)
+    isolate: Literal["auto"] | bool = "auto"
     from_urls: bool = False
 
 
@@ -530,6 +533,17 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, whose values arrive as arguments."""
         return env_settings, init_settings
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine reach the port by its address."""
+        return self.host not in ("localhost", "::1") and not self.host.startswith("127.")
+
+    @property
+    def isolates_uploads(self) -> bool:
+        """Whether audio is decoded in processes of their own."""
+        isolate = self.uploads.isolate
+        return self.is_public or bool(self.trusted_proxies) if isolate == "auto" else isolate
 
     @property
     def all_voices_roots(self) -> tuple[Path, ...]:

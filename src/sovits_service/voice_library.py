@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sovits_service.audio.encode import encode_whole
+from sovits_service.audio.isolate import IsolatedDecoder
 from sovits_service.audio.load import (
     MAX_REFERENCE_S,
     AudioLimits,
@@ -72,6 +73,7 @@ class VoiceLibrary:
         limits: what a clip may ask of the decoder.
         shared_references, shared_voices: where replicas share theirs through an object store; None keeps them here.
         quota_bytes: what one owner's uploads and voices may take together; None is no limit.
+        decoder: decodes in processes of their own; None decodes in this one.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class VoiceLibrary:
         shared_references: SharedReferences | None = None,
         shared_voices: SharedVoices | None = None,
         quota_bytes: int | None = None,
+        decoder: IsolatedDecoder | None = None,
     ) -> None:
         self.voices = voices
         self._references = references
@@ -89,6 +92,8 @@ class VoiceLibrary:
         self._shared_references = shared_references
         self._shared_voices = shared_voices
         self._quota_bytes = quota_bytes
+        self._decoder = decoder
+        self._decode_audio = decoder.decode if decoder is not None else decode_reference
         # One write of an owner at a time: the quota is checked and used up in one step.
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.default_reference: str | None = None
@@ -97,6 +102,12 @@ class VoiceLibrary:
         self._decoding = ThreadPoolExecutor(_DECODING_THREADS, "sovits-clips")
         self._lock = threading.Lock()
         self._decoded: OrderedDict[str, tuple[ReferenceAudio, tuple[str, ...]]] = OrderedDict()
+
+    async def close(self) -> None:
+        """Decode no more."""
+        self._decoding.shutdown(wait=False, cancel_futures=True)
+        if self._decoder is not None:
+            await asyncio.to_thread(self._decoder.close)
 
     async def set_default_reference(self, name: str, details: UploadDetails) -> None:
         """Set the clip of requests that name none. Raises InvalidRequestError, ReferenceAudioError."""
@@ -148,7 +159,7 @@ class VoiceLibrary:
             InvalidRequestError, ForbiddenError: there is no such file, or it is another owner's.
         """
         content = data if data is not None else (await self._read(name, owner)).data
-        return await run_in(self._decoding, lambda: decode_source(content, limits=self._limits))
+        return await run_in(self._decoding, lambda: decode_source(content, self._limits, self._decode_audio))
 
     async def upload_details(self, name: str, owner: str) -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
@@ -256,7 +267,7 @@ class VoiceLibrary:
 
     def _prepare(self, data: bytes, trim: bool) -> tuple[bytes, float, tuple[str, ...]]:
         """Any format to mono wav, its duration in seconds, and warnings."""
-        reference = decode_reference(data, limits=self._limits)
+        reference = self._decode_audio(data, self._limits)
         if trim:
             reference = trim_reference(reference)
         elif reference.duration_s > MAX_REFERENCE_S:
@@ -288,7 +299,7 @@ class VoiceLibrary:
             if known is not None:
                 self._decoded.move_to_end(clip.content_hash)
                 return known
-        reference = decode_reference(clip.data, limits=self._limits)
+        reference = self._decode_audio(clip.data, self._limits)
         loaded = (reference, validate_reference(reference))
         with self._lock:
             self._decoded[clip.content_hash] = loaded
@@ -327,8 +338,17 @@ def open_library(settings: ServiceSettings, objects: ObjectStore | None) -> Voic
         is_private=uploads.access == "key",
         max_clip_bytes=settings.max_upload_bytes,
     )
-    limits, quota_bytes = AudioLimits(max_bytes=settings.max_upload_bytes), uploads.quota_bytes or None
-    if objects is None or not settings.objects.share_voices:
-        return VoiceLibrary(voices, references, limits, quota_bytes=quota_bytes)
-    shared = SharedReferences(references, objects, ttl_s=ttl_s, max_local_bytes=settings.objects.local_bytes)
-    return VoiceLibrary(voices, references, limits, shared, SharedVoices(voices, roots[0], objects), quota_bytes)
+    shared_references = shared_voices = None
+    if objects is not None and settings.objects.share_voices:
+        local_bytes = settings.objects.local_bytes
+        shared_references = SharedReferences(references, objects, ttl_s=ttl_s, max_local_bytes=local_bytes)
+        shared_voices = SharedVoices(voices, roots[0], objects)
+    return VoiceLibrary(
+        voices,
+        references,
+        AudioLimits(max_bytes=settings.max_upload_bytes),
+        shared_references,
+        shared_voices,
+        quota_bytes=uploads.quota_bytes or None,
+        decoder=IsolatedDecoder() if settings.isolates_uploads else None,
+    )

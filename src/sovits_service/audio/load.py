@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class AudioLimits:
 
 
 DEFAULT_LIMITS = AudioLimits()
+Decode = Callable[[bytes, AudioLimits], ReferenceAudio]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class ReferenceQuality:
     silent_share: float
 
 
-def decode_reference(data: bytes | Path, *, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
+def decode_reference(data: bytes | Path, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
     """Decodes a clip whatever its name says, and stops where a limit is passed.
 
     Args:
@@ -99,17 +101,20 @@ def decode_reference(data: bytes | Path, *, limits: AudioLimits = DEFAULT_LIMITS
     return ReferenceAudio(samples, rate_hz, hashlib.sha256(content).hexdigest())
 
 
-def decode_source(data: bytes, *, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
+def decode_source(
+    data: bytes, limits: AudioLimits = DEFAULT_LIMITS, decode: Decode = decode_reference
+) -> ReferenceAudio:
     """Decodes a recording that is to be said in another voice, as `decode_reference` does a clip.
+
+    Args:
+        decode: what does it, here or in a process of its own.
 
     Raises:
         UploadTooLargeError, UnsupportedAudioError: as there.
         ReferenceAudioError: damaged, silent, or not 0.3 to 60 s.
     """
     length = f"{MIN_SOURCE_S:g} to {MAX_SOURCE_S:g} s"
-    source = decode_reference(
-        data, limits=replace(limits, max_duration_s=MAX_SOURCE_S, kind="recording", length=length)
-    )
+    source = decode(data, replace(limits, max_duration_s=MAX_SOURCE_S, kind="recording", length=length))
     if source.duration_s < MIN_SOURCE_S:
         raise ReferenceAudioError(f"the recording is {source.duration_s:.2f} s; it must be {length}")
     if measure_reference(source).speech_level_dbfs < -60:
