@@ -13,78 +13,24 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
-from benchmarks.gpu_models import MANIFESTS, Maker
-from sovits_service.deadline import Deadline
+from benchmarks.gpu_bench import PHONEMES, PROMPT_TOKENS, Bench, Speaking
+from benchmarks.gpu_models import MANIFESTS, Maker, resample
 from sovits_service.engine import decode_state
 from sovits_service.engine.device_queue import set_up_cuda
-from sovits_service.engine.engine import Engine
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
-from sovits_service.engine.sequence import Job, JobOptions, Sequence
-from sovits_service.errors import OverloadedError
+from sovits_service.engine.wave_decoder import VitsWaveDecoder
 from sovits_service.models.gpt import TextToSemantic
-from sovits_service.types import SamplingParams
+from sovits_service.types import FloatArray
 
-PHONEMES, PROMPT_TOKENS = 50, 75
 # No part of what the engine needs: a machine with a card may lack them.
 FOREIGN = {"av", "jieba", "soxr", "structlog", "fastapi", "onnxruntime", "pydantic", "soundfile", "anyio"}
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What all parts share.
-
-    Attributes:
-        batches, streams: how many sequences and listeners at a time.
-        tokens: of a sentence: 125 are 5 s.
-    """
-
-    maker: Maker
-    batches: tuple[int, ...]
-    streams: tuple[int, ...]
-    tokens: int
-    rounds: int
-
-    @property
-    def device(self) -> torch.device:
-        return self.maker.device
-
-    @property
-    def is_cuda(self) -> bool:
-        return self.device.type == "cuda"
-
-    def synchronize(self) -> None:
-        if self.is_cuda:
-            torch.cuda.synchronize(self.device)
-
-    def allocated_mb(self) -> float:
-        return torch.cuda.memory_allocated(self.device) / 2**20 if self.is_cuda else 0.0
-
-    def options(self, seed: int, mode: int = 0, tokens: int | None = None) -> JobOptions:
-        sampling = SamplingParams(max_new_tokens=tokens or self.tokens)
-        return JobOptions(sampling, seed=seed, streaming_mode=mode, cfm_steps=8)
-
-    def sequence(self, seed: int, slot: int, tokens: int) -> Sequence:
-        """A sequence in a slot, outside of an engine."""
-        loop = asyncio.new_event_loop()
-        loop.close()
-        maker = self.maker
-        job = Job([maker.segment(seed)], maker.segment(1000 + seed, 40), [], self.options(seed, tokens=tokens), 1, loop)
-        sequence = job.start_next()
-        sequence.slot = slot
-        return sequence
-
-    def prefill(self, runner: SemanticRunner, sequences: Iterable[Sequence]) -> None:
-        bert = torch.zeros(PHONEMES + 40, 1024, device=self.device, dtype=self.maker.dtype)
-        prompt_tokens = torch.arange(PROMPT_TOKENS, device=self.device) % 60
-        for batch in runner.batches([runner.admit(sequence, bert, prompt_tokens) for sequence in sequences]):
-            runner.prefill(batch)
 
 
 def part_a(bench: Bench) -> dict[str, Any]:
@@ -175,7 +121,30 @@ def part_c(bench: Bench) -> dict[str, Any]:
         "alone_as_together": alone == together,
         "differs_at": first,
         "alone_in_few_rows_too": alone == spoken(0, is_deterministic=False),
+        "wave_error_in_company": wave_error(bench),
     }
+
+
+def wave_error(bench: Bench) -> float:
+    """How far the waves of four streams that are made in batches are from those made alone, of full scale."""
+    vits = bench.maker.vits("v2")
+    prompts = PromptEncoder(vits, bench.maker.hubert(), None, resample=resample)
+    decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=4)
+    voices = [prompts.encode([bench.maker.voice(seed)]) for seed in range(4)]
+
+    def waves(together: int) -> list[FloatArray]:
+        streams = [decoder.open(bench.sequence(seed, seed, 1), voice) for seed, voice in enumerate(voices)]
+        for seed, stream in enumerate(streams):
+            stream.feed([(7 * index + seed) % 60 for index in range(bench.tokens)], is_final=True)
+        pieces: dict[int, list[FloatArray]] = {seed: [] for seed in range(4)}
+        for start in range(0, 4, together):
+            while waiting := [stream for stream in streams[start : start + together] if stream.has_work]:
+                for stream, piece in zip(waiting, decoder.advance(waiting), strict=True):
+                    pieces[stream.sequence.job.options.seed].append(piece)
+        return [np.concatenate(parts) for parts in pieces.values()]
+
+    pairs = zip(waves(1), waves(4), strict=True)
+    return round(max(float(np.abs(alone - together).max()) for alone, together in pairs), 6)
 
 
 def part_d(bench: Bench) -> dict[str, Any]:
@@ -219,9 +188,16 @@ def prefill_ms(bench: Bench, gpt: TextToSemantic, count: int) -> float:
 
 
 def part_e(bench: Bench) -> dict[str, Any]:
-    """First audio and audio per second, through the engine, by how many listen."""
+    """First audio and audio per second, through the engine, by how many listen: as shipped, and in free batches."""
+    return {
+        "deterministic": heard(bench, is_batching=False),
+        "batching": heard(bench, is_batching=True),
+    }
+
+
+def heard(bench: Bench, *, is_batching: bool) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    with Speaking(bench, slots=bench.streams[-1]) as speaking:
+    with Speaking(bench, slots=bench.streams[-1], is_batching=is_batching) as speaking:
         asyncio.run(speaking.say(0))
         for count in bench.streams:
             start_s = time.perf_counter()
@@ -259,84 +235,17 @@ def part_f(bench: Bench) -> dict[str, Any]:
 
 
 def part_g(bench: Bench) -> dict[str, Any]:
-    """v4 at 8 steps: seconds of audio per second, alone and for four."""
-    with Speaking(bench, slots=4, version="v4") as speaking:
-        asyncio.run(speaking.say(1, mode=0))
-        result = {}
-        for count in (1, 4):
-            start_s = time.perf_counter()
-            _, audio_s = asyncio.run(speaking.listen(count, mode=0))
-            result[f"audio_s_per_s_{count}"] = round(audio_s / (time.perf_counter() - start_s), 2)
+    """v4 at 8 steps: seconds of audio per second, alone, for four one by one, and for four in batches."""
+    result = {}
+    for is_batching, counts in ((False, (1, 4)), (True, (4,))):
+        with Speaking(bench, slots=4, version="v4", is_batching=is_batching) as speaking:
+            asyncio.run(speaking.say(1, mode=0))
+            for count in counts:
+                start_s = time.perf_counter()
+                _, audio_s = asyncio.run(speaking.listen(count, mode=0))
+                name = f"audio_s_per_s_{count}" + ("_batched" if is_batching else "")
+                result[name] = round(audio_s / (time.perf_counter() - start_s), 2)
     return result
-
-
-class Speaking:
-    """An engine with one lane, started."""
-
-    def __init__(self, bench: Bench, *, slots: int, version: Any = "v2Pro") -> None:
-        self._bench = bench
-        self.engine = Engine(max_jobs=1024)
-        self._lane: Lane = bench.maker.lane(bench.maker.gpt(), slots, self.engine.counters, version)
-
-    def __enter__(self) -> Speaking:
-        self.engine.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.engine.stop(5.0)
-        del self._lane
-
-    def _chunks(self, seed: int, voice: int, mode: int, tokens: int | None) -> AsyncIterator[Any]:
-        maker = self._bench.maker
-        options = self._bench.options(seed, mode, tokens)
-        segments = [maker.segment(seed), maker.segment(seed + 1)]
-        prompt, reference = maker.segment(7, 40), maker.voice(voice)
-        deadline = Deadline(60.0)
-        return self.engine.synthesize(self.engine.admit(), self._lane, segments, prompt, [reference], options, deadline)
-
-    async def say(self, seed: int, *, voice: int = 1, mode: int = 3, tokens: int | None = None) -> float:
-        """Seconds of audio in a whole answer."""
-        chunks = [chunk async for chunk in self._chunks(seed, voice, mode, tokens)]
-        return sum(len(chunk.samples) / chunk.sample_rate_hz for chunk in chunks)
-
-    async def listen(self, count: int, mode: int = 3) -> tuple[list[float], float]:
-        """Seconds until each of so many listeners hears something, and seconds of audio that all of them got."""
-
-        async def one(seed: int) -> tuple[float, float]:
-            start_s, first_s, audio_s = time.perf_counter(), 0.0, 0.0
-            async for chunk in self._chunks(seed, 1 + seed % 4, mode, None):
-                first_s = first_s or time.perf_counter() - start_s
-                audio_s += len(chunk.samples) / chunk.sample_rate_hz
-            return first_s, audio_s
-
-        done = await asyncio.gather(*(one(seed) for seed in range(count)))
-        return [first_s for first_s, _ in done], sum(audio_s for _, audio_s in done)
-
-    async def leave(self, count: int) -> None:
-        """Listeners that go away after their first chunk, 25 at a time."""
-
-        async def one(seed: int) -> None:
-            chunks = self._chunks(seed, 1, 3, None)
-            async for _ in chunks:
-                break
-            await chunks.aclose()  # type: ignore[attr-defined]
-
-        for start in range(0, count, 25):
-            await asyncio.gather(*(one(seed) for seed in range(start, min(start + 25, count))))
-
-    def say_without_memory(self) -> bool:
-        """Whether a new voice is refused, and not more than that, while another program holds the memory."""
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(self._bench.device)
-        held = torch.empty(max(0, free - 32 * 2**20), dtype=torch.uint8, device=self._bench.device)
-        try:
-            asyncio.run(self.say(3, voice=99))
-        except OverloadedError:
-            return True
-        finally:
-            del held
-            torch.cuda.empty_cache()
-        return False
 
 
 PARTS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {

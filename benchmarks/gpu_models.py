@@ -30,6 +30,7 @@ from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.types import FloatArray, LanguageRun, ModelVersion, ReferenceAudio, Segment
 from tests import tiny_sizes
 
+PREFILL_ROWS = 4  # as on CUDA, also where a CPU stands for it
 MANIFESTS = Path(__file__).parents[1] / "tests/data/golden/models"
 GPT = GptConfig(width=512, heads=16, layers=24, feed_forward=2048, phoneme_vocab=732, semantic_vocab=1025)
 
@@ -78,19 +79,30 @@ class Maker:
             model = ERes2NetV2()
         return self._filled(model, "speaker verification")
 
-    def lane(self, gpt: TextToSemantic, slots: int, counters: Counters, version: ModelVersion = "v2Pro") -> Lane:
-        """A lane with models of its own but for the GPT."""
+    def lane(
+        self,
+        gpt: TextToSemantic,
+        slots: int,
+        counters: Counters,
+        version: ModelVersion = "v2Pro",
+        *,
+        is_deterministic: bool = True,
+        max_batch: int = 1,
+    ) -> Lane:
+        """A lane with models of its own but for the GPT; `max_batch` windows of waves are made together."""
         decoder: Any
         if version == "v4":
             model, vocoder = self.cfm()
             encoder = PromptEncoder(model, self.hubert(), None, resample=resample)
-            decoder = CfmWaveDecoder(model, vocoder)
+            decoder = CfmWaveDecoder(model, vocoder, max_batch=max_batch)
         else:
             vits = self.vits(version)
             speaker = self.speaker() if vits.config.speaker_embedding_channels else None
             encoder = PromptEncoder(vits, self.hubert(), speaker, resample=resample)
-            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate)
-        runner = SemanticRunner(gpt, slots, self.capacity_tokens)
+            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=max_batch)
+        runner = SemanticRunner(
+            gpt, slots, self.capacity_tokens, is_deterministic=is_deterministic, prefill_rows=PREFILL_ROWS
+        )
         return Lane(runner, TextFeatures(None, self.device, self.dtype), encoder, decoder, counters)
 
     @property

@@ -23,7 +23,7 @@ from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
-from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder
+from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder, windows_together
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.models.checkpoint import Checkpoint, read_sovits
 from sovits_service.models.checkpoint_models import (
@@ -292,12 +292,14 @@ class ModelStore:
             if self._speaker is None:
                 self._speaker = load_speaker(self._tts.sv_path, device=self._device, dtype=self._dtype)
             speaker = self._speaker
-        decoder: WaveDecoder[Any]
-        if isinstance(vits, Vits):
-            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate)
-        else:
-            decoder = CfmWaveDecoder(vits, self._vocoder(vits.config.version), self._super_sampler(vits))
         prompts, settings = PromptEncoder(vits, hubert, speaker), self._settings
+        decoder: WaveDecoder[Any]
+        max_batch = windows_together(self._device, is_deterministic=settings.deterministic)
+        if isinstance(vits, Vits):
+            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=max_batch)
+        else:
+            vocoder, super_sampler = self._vocoder(vits.config.version), self._super_sampler(vits)
+            decoder = CfmWaveDecoder(vits, vocoder, super_sampler, max_batch=max_batch)
 
         def open_lane(slots: int, *, is_background: bool) -> Lane:
             runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)

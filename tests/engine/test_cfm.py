@@ -85,23 +85,29 @@ async def test_a_sentence_is_as_long_as_its_tokens_at_the_rate_of_the_vocoder(en
 
 
 async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(
-    engine, lane, synthesizer, monkeypatch, wait_for
+    engine, lane, synthesizer, vocoder, monkeypatch, wait_for
 ):
     alone = [joined(await collect(request(engine, lane, seed))) for seed in range(8)]
-    sizes = []
-    sample = type(synthesizer).sample
+    sizes, vocoded = [], []
+    sample, generate = type(synthesizer).sample, type(vocoder).forward
+
+    def noted(self, mel):
+        vocoded.append(mel.shape[0])
+        return generate(self, mel)
 
     def counted(self, features, *args):
         sizes.append(features.shape[0])
         return sample(self, features, *args)
 
     monkeypatch.setattr(type(synthesizer), "sample", counted)
+    monkeypatch.setattr(type(vocoder), "forward", noted)
     wait_for(8)
     together = await asyncio.gather(*(collect(request(engine, lane, seed)) for seed in range(8)))
     for one, many in zip(alone, together, strict=True):
         assert joined(many).shape == one.shape
         np.testing.assert_allclose(joined(many), one, atol=1e-3)
     assert max(sizes) > 1
+    assert max(vocoded) > 1, "mels of equal length go through the vocoder together"
 
 
 async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, synthesizer, monkeypatch):

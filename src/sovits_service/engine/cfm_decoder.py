@@ -14,7 +14,7 @@ from sovits_service.audio.join import cross_fade
 from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
 from sovits_service.engine.upper_octave import UpperOctave
-from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, text_ids
+from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, pad_stack, text_ids
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -85,8 +85,7 @@ class CfmWaveDecoder:
     without a seam. Windows of different sentences and requests share a batch where they take the same number of steps.
 
     Args:
-        max_batch: windows in a batch; None takes what the device gains from: 8 on CUDA, 1 on a CPU, where a batch takes
-            as long as its windows one by one, and all would wait for the last.
+        max_batch: windows in a batch, see `windows_together`.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class CfmWaveDecoder:
         vocoder: BigVgan | Hifigan,
         super_sampler: SuperSampler | None = None,
         *,
-        max_batch: int | None = None,
+        max_batch: int = 1,
     ) -> None:
         spec = model.flow_matching
         self.model = model
@@ -106,7 +105,7 @@ class CfmWaveDecoder:
         self._frames_per_token = model.config.ssl_stride * spec.frames_per_latent
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
-        self._max_batch = max_batch or (8 if self._device.type == "cuda" else 1)
+        self._max_batch = max_batch
 
     def open(self, sequence: Sequence, prompt: VoicePrompt) -> CfmStream:
         job = sequence.job
@@ -152,8 +151,11 @@ class CfmWaveDecoder:
     @torch.inference_mode()
     def advance(self, streams: Row[CfmStream]) -> list[FloatArray]:
         windows = [self._next_window(stream) for stream in streams]
-        mels = self._draw(windows)
-        return [self._speak(window, mel) for window, mel in zip(windows, mels, strict=True)]
+        mels = []
+        for window, drawn in zip(windows, self._draw(windows), strict=True):
+            mel = drawn[..., : window.end - window.start].to(window.stream.mel.dtype)
+            mels.append(torch.cat([window.stream.mel, mel], dim=2))
+        return [self._speak(*each) for each in zip(windows, mels, self._vocode(mels), strict=True)]
 
     @torch.inference_mode()
     def _reference_features(self, sequence: Sequence, prompt: VoicePrompt) -> Tensor:
@@ -206,9 +208,9 @@ class CfmWaveDecoder:
             _pad_front(self._noise(window), prompt) for window, prompt in zip(windows, prompt_lengths, strict=True)
         ]
         drawn = self.model.sample(
-            _pad_stack(features),
-            _pad_stack(prompts),
-            _pad_stack(noise),
+            pad_stack(features),
+            pad_stack(prompts),
+            pad_stack(noise),
             _steps(windows[0].stream),
             lengths,
             prompt_lengths,
@@ -222,17 +224,29 @@ class CfmWaveDecoder:
         noise = window.stream.noise.frames(window.start, window.stop)
         return torch.from_numpy(noise)[None].to(self._device)
 
-    def _speak(self, window: _Window, drawn: Tensor) -> FloatArray:
-        """Take a window's mel over, and the samples that it settles out of the vocoder."""
+    def _vocode(self, mels: Row[Tensor]) -> list[FloatArray]:
+        """Samples of each normalised mel, (1, n_mels, T); those of equal length in one pass."""
+        alike: dict[int, list[int]] = {}
+        for index, mel in enumerate(mels):
+            alike.setdefault(mel.shape[2], []).append(index)
+        waves: list[FloatArray] = [EMPTY] * len(mels)
+        for indices in alike.values():
+            batch = self.vocoder(denormalize_mel(torch.cat([mels[index] for index in indices])))
+            for index, wave in zip(indices, to_host(batch[:, 0].float()), strict=True):
+                waves[index] = wave
+        return waves
+
+    def _speak(self, window: _Window, mel: Tensor, wave: FloatArray) -> FloatArray:
+        """Take over a window's mel, with what the vocoder saw before it, and give the samples that it settles."""
         stream = window.stream
-        mel = drawn[..., : window.end - window.start]
         assert stream.features is not None
         new_features = stream.features[..., window.start : window.end]
+        new_mel = mel[..., stream.mel.shape[2] :]
         frames = stream.prompt_frames
         stream.prompt_features = torch.cat([stream.prompt_features, new_features], dim=2)[..., -frames:]
-        stream.prompt_mel = torch.cat([stream.prompt_mel, mel.to(stream.prompt_mel.dtype)], dim=2)[..., -frames:]
+        stream.prompt_mel = torch.cat([stream.prompt_mel, new_mel], dim=2)[..., -frames:]
         is_end = stream.is_final and window.is_last_of_feed
-        samples = self._vocode(stream, mel, is_end=is_end)
+        samples = self._settle(stream, mel, wave, is_end=is_end)
         stream.cursor = window.end
         if window.is_last_of_feed:
             stream.heard_tokens = int(window.end / self._frames_per_token * stream.sequence.job.options.speed)
@@ -240,19 +254,17 @@ class CfmWaveDecoder:
             stream.features, stream.fed = None, ()
         return stream.upper_octave.push(samples, is_end=is_end) if stream.upper_octave else samples
 
-    def _vocode(self, stream: CfmStream, mel: Tensor, *, is_end: bool) -> FloatArray:
+    def _settle(self, stream: CfmStream, mel: Tensor, wave: FloatArray, *, is_end: bool) -> FloatArray:
         """Samples of the frames before the joint, faded over from the last rendering of the joint before."""
         hop, context = self._spec.vocoder_hop_samples, self.vocoder.context_frames
-        whole = torch.cat([stream.mel, mel.to(stream.mel.dtype)], dim=2)
         said_frames = stream.mel.shape[2] - len(stream.tail) // hop
-        wave = to_host(self.vocoder(denormalize_mel(whole))[0, 0].float())
         samples: FloatArray = wave[said_frames * hop :].copy()
         if len(stream.tail):
             overlap = min(len(stream.tail), len(samples))
             samples[:overlap] = cross_fade(stream.tail[:overlap], samples[:overlap])
         held_back = 0 if is_end else min(JOINT_FRAMES, samples.shape[0] // hop)
         spoken, stream.tail = np.split(samples, [len(samples) - held_back * hop])
-        stream.mel = whole[..., max(0, whole.shape[2] - held_back - context) :]
+        stream.mel = mel[..., max(0, mel.shape[2] - held_back - context) :]
         return spoken
 
 
@@ -262,9 +274,3 @@ def _steps(stream: CfmStream) -> int:
 
 def _pad_front(tensor: Tensor, frames: int) -> Tensor:
     return torch.nn.functional.pad(tensor, (frames, 0))
-
-
-def _pad_stack(items: Row[Tensor]) -> Tensor:
-    """(1, C, T) each to (B, C, longest), zeros at the right."""
-    longest = max(item.shape[2] for item in items)
-    return torch.cat([torch.nn.functional.pad(item, (0, longest - item.shape[2])) for item in items])

@@ -86,7 +86,6 @@ class VitsStream:
         cursor: the first frame that has not been said.
         tail: samples after the cursor as the last rendering had them; the next one fades over from them.
         latents: (1, channels, frames) of the tokens fed last; None when all of them is said.
-        end: the frame that may be said now; beyond it more tokens would change the speech.
     """
 
     sequence: Sequence
@@ -99,7 +98,6 @@ class VitsStream:
     is_final: bool = False
     fed: Row[int] = ()
     cursor: int = 0
-    end: int = 0
     tail: FloatArray = field(default_factory=lambda: EMPTY)
     latents: torch.Tensor | None = None
 
@@ -113,6 +111,16 @@ class VitsStream:
         self.latents = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Frames `start` to `stop` of a stream; beyond `end` more tokens would change the speech."""
+
+    start: int
+    stop: int
+    end: int
+    is_last_of_feed: bool
+
+
 class VitsWaveDecoder:
     """Streams the waveform of v1 to v2ProPlus.
 
@@ -122,14 +130,16 @@ class VitsWaveDecoder:
     Args:
         window_frames: that the generator takes at a time, context included. Longer windows have less context between
             them, but take more memory, which is kept for the next.
+        max_batch: windows in a batch, see `windows_together`.
     """
 
-    def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 160) -> None:
+    def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 160, max_batch: int = 1) -> None:
         self.model = model
         self._rate_hz = sample_rate_hz
         self._window_frames = window_frames
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
+        self._max_batch = max_batch
 
     def open(self, sequence: Sequence, prompt: VoicePrompt) -> VitsStream:
         return VitsStream(
@@ -141,41 +151,50 @@ class VitsWaveDecoder:
         )
 
     def batch(self, streams: Row[VitsStream]) -> Row[VitsStream]:
-        return streams[:1]  # one after the other: the generator fills a device by itself, and nothing is padded
-
-    def advance(self, streams: Row[VitsStream]) -> list[FloatArray]:
-        return [self._advance(stream) for stream in streams]
+        """The most urgent stream, and those behind it whose next windows are as long: nothing is padded."""
+        if self._max_batch == 1:
+            return streams[:1]
+        length = self._generator_frames(streams[0])
+        return [stream for stream in streams if self._generator_frames(stream) == length][: self._max_batch]
 
     @torch.inference_mode()
-    def _advance(self, stream: VitsStream) -> FloatArray:
-        if stream.latents is None:
-            stream.latents = self._draw_latents(stream)
-            frames = stream.latents.shape[2]
-            held_back = 0 if stream.is_final else self._overlap_frames(stream)
-            stream.end = max(stream.cursor, frames - held_back)
-        start, frames = stream.cursor, stream.latents.shape[2]
-        is_last_window, stop = self._window(start, stream.end, frames)
-        samples = self._vocode(stream, start, stop)
+    def advance(self, streams: Row[VitsStream]) -> list[FloatArray]:
+        self._draw_latents([stream for stream in streams if stream.latents is None])
+        windows = [self._window(stream) for stream in streams]
+        waves = self._vocode(streams, windows)
+        return [self._speak(*each) for each in zip(streams, windows, waves, strict=True)]
+
+    def _speak(self, stream: VitsStream, window: _Window, samples: FloatArray) -> FloatArray:
+        """Take a window's samples over, and give those that are settled."""
         if len(stream.tail):
             overlap = min(len(stream.tail), len(samples))
             samples[:overlap] = cross_fade(stream.tail[:overlap], samples[:overlap])
             stream.tail = EMPTY
-        stream.cursor = stop
-        if is_last_window:
-            samples = self._finish_feed(stream, samples, start)
-        return samples
+        stream.cursor = window.stop
+        return self._finish_feed(stream, samples, window) if window.is_last_of_feed else samples
 
-    def _window(self, start: int, end: int, frames: int) -> tuple[bool, int]:
-        """Whether a window from `start` reaches `end` of the frames, and where it stops."""
-        context = self.model.vocode_context_frames
+    def _frames(self, stream: VitsStream) -> int:
+        """Latent frames of all tokens fed."""
+        return self.model.frame_count(len(stream.fed), stream.sequence.job.options.speed)
+
+    def _window(self, stream: VitsStream) -> _Window:
+        """The next window, the last of its feed where it reaches the end of what may be said."""
+        frames, start, context = self._frames(stream), stream.cursor, self.model.vocode_context_frames
+        end = max(start, frames - (0 if stream.is_final else self._overlap_frames(stream)))
         room = self._window_frames - min(start, context)
         if frames - start <= room or end - start <= room - context:
-            return True, frames
-        return False, start + max(1, room - context)
+            return _Window(start, frames, end, is_last_of_feed=True)
+        return _Window(start, start + max(1, room - context), end, is_last_of_feed=False)
 
-    def _finish_feed(self, stream: VitsStream, samples: FloatArray, start: int) -> FloatArray:
+    def _generator_frames(self, stream: VitsStream) -> int:
+        """How long a stream's next window is with its context."""
+        window = self._window(stream)
+        first, last = self.model.with_context(window.start, window.stop, self._frames(stream))
+        return last - first
+
+    def _finish_feed(self, stream: VitsStream, samples: FloatArray, window: _Window) -> FloatArray:
         """All frames of this feed are rendered: hold back what the next one may change."""
-        hop, end = self.model.hop_samples, stream.end
+        hop, start, end = self.model.hop_samples, window.start, window.end
         if not stream.is_final and end > start and stream.sequence.job.options.streaming_mode == 2:
             middle = (end - start) // 2
             end = start + quietest_frame(samples, hop, max(1, middle), end - start)
@@ -192,15 +211,60 @@ class VitsWaveDecoder:
         options = stream.sequence.job.options
         return max(1, round(options.overlap_tokens * self.model.frames_per_token / options.speed))
 
-    def _draw_latents(self, stream: VitsStream) -> torch.Tensor:
-        tokens = torch.tensor([stream.fed], dtype=torch.int64).to(self._device)
-        speed = stream.sequence.job.options.speed
-        prior = self.model.encode(tokens, stream.phoneme_ids, stream.style, speed=speed)
-        noise = torch.from_numpy(stream.noise.frames(0, prior.mean.shape[2]))[None]
-        return self.model.latents(prior, stream.style, noise.to(self._device, self._dtype), NOISE_SCALE)
+    def _draw_latents(self, streams: Row[VitsStream]) -> None:
+        """Latents of all tokens fed, of those with a text and those without one."""
+        for has_text in (True, False):
+            alike = [stream for stream in streams if (stream.phoneme_ids is not None) == has_text]
+            if alike:
+                self._draw_together(alike)
 
-    def _vocode(self, stream: VitsStream, start: int, stop: int) -> FloatArray:
-        assert stream.latents is not None
-        wave = self.model.vocode_window(stream.latents, stream.style, start, stop)[0, 0]
-        samples: FloatArray = to_host(wave.float())
-        return samples.copy()
+    def _draw_together(self, streams: Row[VitsStream]) -> None:
+        tokens = [torch.tensor([stream.fed], dtype=torch.int64) for stream in streams]
+        texts = [stream.phoneme_ids for stream in streams if stream.phoneme_ids is not None]
+        frames = [self._frames(stream) for stream in streams]
+        noise = [torch.from_numpy(stream.noise.frames(0, n)) for stream, n in zip(streams, frames, strict=True)]
+        style = torch.cat([stream.style for stream in streams])
+        is_padded = len(streams) > 1
+        prior = self.model.encode(
+            pad_stack(tokens).to(self._device),
+            pad_stack(texts) if texts else None,
+            style,
+            lengths=[item.shape[1] for item in tokens] if is_padded else None,
+            phoneme_lengths=[item.shape[1] for item in texts] if is_padded and texts else None,
+            speed=[stream.sequence.job.options.speed for stream in streams],
+        )
+        noise_batch = pad_stack([item[None] for item in noise]).to(self._device, self._dtype)
+        latents = self.model.latents(prior, style, noise_batch, NOISE_SCALE)
+        for row, (stream, n) in enumerate(zip(streams, frames, strict=True)):
+            stream.latents = latents[row : row + 1, :, :n]
+
+    def _vocode(self, streams: Row[VitsStream], windows: Row[_Window]) -> list[FloatArray]:
+        """The samples of each window; those of equal length in one pass."""
+        alike: dict[int, list[int]] = {}
+        for index, stream in enumerate(streams):
+            alike.setdefault(self._generator_frames(stream), []).append(index)
+        waves: list[FloatArray] = [EMPTY] * len(streams)
+        for indices in alike.values():
+            inputs = []
+            for index in indices:
+                stream, window = streams[index], windows[index]
+                assert stream.latents is not None
+                inputs.append((stream.latents, stream.style, window.start, window.stop))
+            for index, wave in zip(indices, self.model.vocode_windows(inputs), strict=True):
+                waves[index] = to_host(wave[0, 0].float()).copy()
+        return waves
+
+
+def windows_together(device: torch.device, *, is_deterministic: bool) -> int:
+    """How many windows of waves to make in a batch.
+
+    One where a wave must be the same to the last bit in any company, and on a CPU, where a batch takes as long as its
+    windows one by one, and all would wait for the last.
+    """
+    return 8 if device.type == "cuda" and not is_deterministic else 1
+
+
+def pad_stack(items: Row[torch.Tensor]) -> torch.Tensor:
+    """(1, ..., T) each to (B, ..., longest), zeros at the right."""
+    longest = max(item.shape[-1] for item in items)
+    return torch.cat([torch.nn.functional.pad(item, (0, longest - item.shape[-1])) for item in items])

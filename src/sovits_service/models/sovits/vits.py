@@ -14,7 +14,7 @@ from sovits_service.models.sovits.flow import Flow, WaveNet
 from sovits_service.models.sovits.hifigan import Hifigan, HifiganConfig
 from sovits_service.models.sovits.quantizer import Quantizer
 from sovits_service.models.sovits.style import StyleEncoder
-from sovits_service.models.sovits.text_encoder import Prior, TextEncoder
+from sovits_service.models.sovits.text_encoder import Prior, TextEncoder, frames_at_speed
 from sovits_service.models.sovits.weight_norm import add_weight_norm, remove_weight_norm
 
 # For each length of a convolution oneDNN builds code, and tables as long as the signal: for a window of the generator
@@ -214,14 +214,35 @@ class Vits(nn.Module):
 
     def vocode_window(self, latents: Tensor, style: Tensor, start: int, end: int) -> Tensor:
         """The samples of the frames `start` to `end` of the latents, equal to that part of the whole."""
-        context = self.vocode_context_frames
-        first = max(0, start - context)
-        frames = latents[..., first : end + context]
+        (window,) = self.vocode_windows([(latents, style, start, end)])
+        return window
+
+    def vocode_windows(self, windows: Sequence[tuple[Tensor, Tensor, int, int]]) -> list[Tensor]:
+        """`vocode_window` for several, which are equally long with their context, in one pass.
+
+        Args:
+            windows: latents, style, start and end of each.
+        """
+        spans = [self.with_context(start, end, latents.shape[-1]) for latents, _, start, end in windows]
+        frames = torch.cat([window[0][..., first:last] for window, (first, last) in zip(windows, spans, strict=True)])
         length = frames.shape[-1]
         if frames.device.type == "cpu":
             frames = F.pad(frames, (0, _window_frames(length) - length))
-        window: Tensor = self.dec(frames, style, length)
-        return window[..., (start - first) * self.hop_samples : (end - first) * self.hop_samples]
+        styles = [style.expand(latents.shape[0], -1, -1) for latents, style, _, _ in windows]
+        waves = self.dec(frames, torch.cat(styles), length).split([style.shape[0] for style in styles])
+        return [
+            wave[..., (start - first) * self.hop_samples : (end - first) * self.hop_samples]
+            for wave, (_, _, start, end), (first, _) in zip(waves, windows, spans, strict=True)
+        ]
+
+    def with_context(self, start: int, end: int, frames: int) -> tuple[int, int]:
+        """The first and last frame that a window of the latents is decoded with, of so many."""
+        context = self.vocode_context_frames
+        return max(0, start - context), min(frames, end + context)
+
+    def frame_count(self, tokens: int, speed: float) -> int:
+        """Latent frames of so many semantic tokens."""
+        return frames_at_speed(tokens * self.frames_per_token, speed)
 
     def extract_codes(self, ssl_features: Tensor) -> Tensor:
         """The semantic tokens of recorded speech.

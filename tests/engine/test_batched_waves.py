@@ -1,0 +1,172 @@
+"""Windows of several streams that are made in one pass, as on CUDA without `deterministic`: what each says alone."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+
+from sovits_service.engine.lane import Lane
+from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.sequence import Job
+from sovits_service.engine.text_features import TextFeatures
+from sovits_service.engine.wave_decoder import VitsWaveDecoder, windows_together
+from sovits_service.errors import SynthesisError
+from tests.tiny_sizes import VITS
+
+from .conftest import CPU, SLOTS, collect, joined, options, segment, voice
+from .test_engine import speak
+
+TOLERANCE = 1e-4  # of full scale, as that of the stored outputs
+
+
+@pytest.fixture
+def decoder(vits):
+    return VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40, max_batch=8)
+
+
+@pytest.fixture
+def lane(engine, gpt, vits, hubert, decoder):
+    return Lane(
+        SemanticRunner(gpt, SLOTS, 400),
+        TextFeatures(None, CPU, torch.float32),
+        PromptEncoder(vits, hubert, None),
+        decoder,
+        engine.counters,
+    )
+
+
+@pytest.fixture
+def prompts(vits, hubert):
+    encoder = PromptEncoder(vits, hubert, None)
+    return [encoder.encode([voice(number)]) for number in (1, 2)]
+
+
+def new_stream(decoder, prompts, seed, *, tokens, has_text=True, **kwargs):
+    """A stream that was fed so many tokens of its own."""
+    text = segment(seed, 8 + seed) if has_text else segment(seed, 0)
+    job = Job([text], None, [voice(1)], options(seed, **kwargs), 8, None)
+    stream = decoder.open(job.start_next(), prompts[seed % 2])
+    stream.feed(
+        np.random.default_rng(seed).integers(0, 60, tokens).tolist(), is_final=kwargs.get("streaming_mode") != 3
+    )
+    return stream
+
+
+@pytest.fixture
+def passes(vits, monkeypatch):
+    """How many windows went into each pass of the generator."""
+    sizes = []
+    generate = type(vits.dec).forward
+
+    def noted(self, frames, *args):
+        sizes.append(frames.shape[0])
+        return generate(self, frames, *args)
+
+    monkeypatch.setattr(type(vits.dec), "forward", noted)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"speed": 1.3}, {"streaming_mode": 3}, {"has_text": False}],
+    ids=["whole", "faster", "stream", "without text"],
+)
+def test_a_window_made_with_others_is_the_one_made_alone(decoder, prompts, passes, kwargs):
+    def streams():
+        return [new_stream(decoder, prompts, seed, tokens=70, **kwargs) for seed in range(4)]
+
+    alone = [[decoder.advance([stream])[0] for _ in range(3)] for stream in streams()]
+    passes.clear()
+    company = streams()
+    assert list(decoder.batch(company)) == company
+    together = [decoder.advance(company) for _ in range(3)]
+    assert passes == [4, 4, 4]
+    for turn in range(3):
+        for number in range(4):
+            assert len(alone[number][turn]), "nothing was said"
+            np.testing.assert_allclose(together[turn][number], alone[number][turn], atol=TOLERANCE)
+    assert not np.allclose(together[0][0], together[0][1], atol=0.01), "each has its own voice and text"
+
+
+def test_texts_speeds_and_lengths_of_all_kinds_may_advance_together(decoder, prompts):
+    plans = [
+        {"tokens": 20},
+        {"tokens": 31, "speed": 0.8},
+        {"tokens": 12, "has_text": False},
+        {"tokens": 70, "streaming_mode": 3},
+        {"tokens": 5},
+    ]
+
+    def streams():
+        return [new_stream(decoder, prompts, seed, **plan) for seed, plan in enumerate(plans)]
+
+    alone = [decoder.advance([stream])[0] for stream in streams()]
+    for one, many in zip(alone, decoder.advance(streams()), strict=True):
+        np.testing.assert_allclose(many, one, atol=TOLERANCE)
+
+
+def test_only_windows_of_equal_length_share_a_batch_wherever_they_are_in_their_streams(decoder, prompts, passes):
+    def streams():
+        return [new_stream(decoder, prompts, seed, tokens=tokens) for seed, tokens in enumerate((70, 90, 9, 70))]
+
+    alone = [[decoder.advance([stream])[0] for _ in range(2)] for stream in streams() if len(stream.fed) > 9]
+    first, other, shorter, third = streams()
+    assert list(decoder.batch([first, shorter, other, third])) == [first, other, third]
+    assert list(decoder.batch([shorter, first, other, third])) == [shorter]
+    decoder.advance([first])
+    passes.clear()
+    assert list(decoder.batch([first, other, third])) == [first, other, third]
+    # The second window of one, with context before it, and the first of the others.
+    together = decoder.advance([first, other, third])
+    assert passes == [3]
+    for one, many in zip((alone[0][1], alone[1][0], alone[2][0]), together, strict=True):
+        np.testing.assert_allclose(many, one, atol=TOLERANCE)
+
+
+def test_a_batch_is_bounded(vits, prompts):
+    decoder = VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40, max_batch=2)
+    streams = [new_stream(decoder, prompts, seed, tokens=70) for seed in range(4)]
+    assert list(decoder.batch(streams)) == streams[:2]
+
+
+def test_what_must_not_depend_on_its_company_is_made_alone():
+    assert windows_together(torch.device("cuda"), is_deterministic=True) == 1
+    assert windows_together(torch.device("cuda:1"), is_deterministic=False) > 1
+    assert windows_together(CPU, is_deterministic=False) == 1
+
+
+@pytest.mark.parametrize("mode", [0, 2, 3])
+async def test_requests_share_batches_and_each_hears_its_own(
+    engine, lane, make_lane, decoder, passes, monkeypatch, mode
+):
+    def said(on, seed):
+        return collect(speak(engine, on, [segment(seed)], voice(seed % 2), options(seed, streaming_mode=mode)))
+
+    plain = make_lane(engine)
+    alone = [joined(await said(plain, seed)) for seed in range(4)]
+    passes.clear()
+    choose = decoder.batch
+    # Nothing is made until all wait for it: who shares a batch does not depend on who is fast.
+    monkeypatch.setattr(decoder, "batch", lambda streams: choose(streams) if passes or len(streams) == 4 else [])
+    together = await asyncio.gather(*(said(lane, seed) for seed in range(4)))
+    assert max(passes) > 1
+    for one, many in zip(alone, together, strict=True):
+        np.testing.assert_allclose(joined(many), one, atol=TOLERANCE)
+
+
+async def test_a_window_that_is_not_finite_fails_its_own_request_alone(engine, lane, decoder, passes, monkeypatch):
+    advance, choose = type(decoder).advance, decoder.batch
+
+    def broken(self, streams):
+        pieces = advance(self, streams)
+        return [p * np.nan if s.sequence.job.options.seed == 1 else p for p, s in zip(pieces, streams, strict=True)]
+
+    monkeypatch.setattr(type(decoder), "advance", broken)
+    monkeypatch.setattr(decoder, "batch", lambda streams: choose(streams) if passes or len(streams) == 3 else [])
+    jobs = [speak(engine, lane, [segment(1)], voice(1), options(seed)) for seed in range(3)]
+    outcomes = await asyncio.gather(*map(collect, jobs), return_exceptions=True)
+    assert max(passes) == 3
+    assert isinstance(outcomes[1], SynthesisError)
+    assert all(len(joined(outcomes[seed])) for seed in (0, 2))
