@@ -30,14 +30,14 @@ COPY src src
 RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM python:${PYTHON}-slim-bookworm
-RUN useradd --uid 10001 --create-home app && mkdir -p /app/pretrained_models /app/uploads /app/cache && chown -R app /app
+RUN useradd --uid 10001 --create-home app && mkdir -p /app/pretrained_models /app/uploads /app/jobs /app/cache && chown -R app /app
 COPY --from=build /opt/venv /opt/venv
 COPY --chown=app configs /app/configs
 COPY --chown=app voices /app/voices
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 SOVITS_HOST=0.0.0.0 SOVITS_LOG_FORMAT=json
 USER app
 WORKDIR /app
-VOLUME ["/app/pretrained_models", "/app/uploads"]
+VOLUME ["/app/pretrained_models", "/app/uploads", "/app/jobs"]
 EXPOSE 9880
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s \
   CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('SOVITS_PORT', 9880)}/health\", timeout=4)"]

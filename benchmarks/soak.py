@@ -198,6 +198,7 @@ def serving(config: Path | None, folder: Path) -> Iterator[tuple[str, int, float
         port = listener.getsockname()[1]
     write_clips(folder)
     environment = os.environ | {"SOVITS_REFERENCE_ROOTS": str(folder), "SOVITS_CACHE__BACKEND": "off"}
+    environment |= {"SOVITS_JOBS__DIR": str(folder / "jobs")}
     environment |= {"SOVITS_LOG_LEVEL": "warning", "SOVITS_RATE_LIMIT": ""}
     command = [sys.executable, "-m", "sovits_service", "serve", "-p", str(port)]
     command += ["-c", str(config.resolve())] if config is not None else []

@@ -1,4 +1,4 @@
-"""The command line: serve, say, convert, read, voices, download, check, export. Heavy imports stand in the commands."""
+"""The command line: one function for each command, with its heavy imports."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import asyncio
 import importlib.metadata
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sovits_service import book
 from sovits_service.errors import InvalidRequestError, MissingExtraError, SettingsError, SovitsError
 from sovits_service.native_memory import bound_native_memory
+from sovits_service.offline import load_settings, require_voices, running_service
 
 if TYPE_CHECKING:
     from sovits_service.batch import BatchLine
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sovits_service.settings import ServiceSettings, TtsSettings
     from sovits_service.types import TimedText
 
-_COMMANDS = ("serve", "say", "convert", "read", "voices", "download", "check", "export")
+_COMMANDS = ("serve", "say", "book", "convert", "read", "voices", "download", "check", "export")
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -89,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
     say.set_defaults(run=_say)
 
+    book.add_command(commands, [model, service])
+
     convert = commands.add_parser("convert", parents=[model, service], help="say a recording in another voice")
     convert.add_argument("recording", type=Path, metavar="IN", help="an audio file of up to 60 s")
     convert.add_argument("--voice", default="female_calm", help="voice template (default: female_calm)")
@@ -135,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(args: argparse.Namespace) -> int:
     bound_native_memory()
-    tts, settings = _load_settings(args)
+    tts, settings = load_settings(args)
     tts.require_files()
     host, port = args.host or settings.host, settings.port if args.port is None else args.port
     settings = settings.model_copy(update={"host": host, "port": port})
@@ -157,6 +160,7 @@ def _serve(args: argparse.Namespace) -> int:
     configure_logging(settings.log_level, settings.log_format)
     tracer = open_tracer(settings.traces_endpoint)
     with listen(host, port) as listener:
+        from sovits_service.jobs.jobs import Jobs
         from sovits_service.service import build_service
 
         restart = False
@@ -167,7 +171,8 @@ def _serve(args: argparse.Namespace) -> int:
             server.begin_drain()
 
         service = build_service(tts, settings)
-        server = DrainingServer(create_app(service, settings, on_control, tracer), service, settings)
+        jobs = Jobs(service, settings.jobs) if settings.jobs.enabled else None
+        server = DrainingServer(create_app(service, settings, on_control, tracer, jobs), service, settings)
         bound_host, bound_port = listener.getsockname()[:2]
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host
         print(
@@ -213,27 +218,17 @@ def _say(args: argparse.Namespace) -> int:
 
     if media_type not in MEDIA_TYPES:
         raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
-    tts, settings = _load_settings(args)
+    tts, settings = load_settings(args)
     tts.require_files()
-    _require_voices({line.voice or args.voice for line in lines} or {args.voice}, settings)
+    require_voices({line.voice or args.voice for line in lines} or {args.voice}, settings)
     return asyncio.run(_say_file(args, tts, settings, lines) if lines or args.file else _say_text(args, tts, settings))
-
-
-def _require_voices(tts_request: set[str], settings: ServiceSettings) -> None:
-    """Raise an InvalidRequestError for a voice that is not there, before a model is loaded for it."""
-    from sovits_service.config_file import nearest
-    from sovits_service.storage.stores import open_voices
-
-    known = [voice.voice_id for voice in open_voices(settings).list()]
-    for voice_id in sorted(tts_request.difference(known)):
-        raise InvalidRequestError(f"there is no voice {voice_id!r}{nearest(voice_id, known)}")
 
 
 async def _say_text(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings) -> int:
     from sovits_service.storage.files import write_atomic
 
     out = args.out or Path("out.wav")
-    async with _running_service(tts, settings) as service:
+    async with running_service(tts, settings) as service:
         cues: list[TimedText] = []
         media_type = out.suffix.removeprefix(".")
         data, duration_s = await _speak(service, args, settings, media_type, args.text, cues=cues)
@@ -253,7 +248,7 @@ async def _say_file(
     from sovits_service.batch import speak_lines
 
     out_dir = args.out_dir or Path("wavs")
-    async with _running_service(tts, settings) as service:
+    async with running_service(tts, settings) as service:
 
         async def speak(line: BatchLine) -> bytes:
             data, _ = await _speak(service, args, settings, args.format, line.text, line.lang, line.voice)
@@ -264,20 +259,6 @@ async def _say_file(
         print(f"error: {name}: {reason}", file=sys.stderr)
     print(f"{out_dir}: {result.made} made, {result.kept} were there, {len(result.failed)} failed")
     return _EXIT_FAILED if result.failed else 0
-
-
-@asynccontextmanager
-async def _running_service(tts: TtsSettings, settings: ServiceSettings) -> AsyncIterator[SpeechService]:
-    from sovits_service.service import build_service
-    from sovits_service.telemetry import configure_logging
-
-    configure_logging("warning", settings.log_format)
-    service = build_service(tts, settings)
-    await service.start()
-    try:
-        yield service
-    finally:
-        await service.stop(0)
 
 
 async def _speak(
@@ -317,9 +298,9 @@ def _convert(args: argparse.Namespace) -> int:
     media_type = args.out.suffix.removeprefix(".")
     if media_type not in MEDIA_TYPES:
         raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
-    tts, settings = _load_settings(args)
+    tts, settings = load_settings(args)
     tts.require_files()
-    _require_voices({args.voice}, settings)
+    require_voices({args.voice}, settings)
     return asyncio.run(_convert_file(args, tts, settings, media_type))
 
 
@@ -332,7 +313,7 @@ async def _convert_file(args: argparse.Namespace, tts: TtsSettings, settings: Se
     from sovits_service.types import SynthesisRequest
 
     data = read_clip(args.recording, settings.max_upload_bytes).data
-    async with _running_service(tts, settings) as service:
+    async with running_service(tts, settings) as service:
         voice = await service.get_voice(args.voice)
         request = SynthesisRequest(
             text=args.text,
@@ -361,7 +342,7 @@ def _read(args: argparse.Namespace) -> int:
 
     if args.split not in SPLIT_METHODS:
         raise InvalidRequestError(f"there is no split method {args.split!r}; it can be {', '.join(SPLIT_METHODS)}")
-    tts, settings = _load_settings(args)
+    tts, settings = load_settings(args)
     symbols: Literal["v1", "v2"] = "v1" if tts.version == "v1" else "v2"
     frontend = Frontend(lexicon=LexiconFile(settings.lexicon_path).lexicon, g2pw_dir=tts.g2pw_dir)
     segments = frontend.segments(args.text, args.lang, symbols, args.split, read_emoji=args.emoji)
@@ -410,7 +391,7 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    tts, settings = _load_settings(args)
+    tts, settings = load_settings(args)
     from sovits_service.diagnostics import convert_weights, examine
 
     findings = examine(tts, settings)
@@ -428,17 +409,11 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    tts, settings = _load_settings(args)
+    tts, settings = load_settings(args)
     tts.require_files()
-    _require_voices(set(args.voice), settings)
+    require_voices(set(args.voice), settings)
     from sovits_service.export import export_model
 
     written = export_model(tts, settings, args.dir, voices=args.voice, is_fused=args.fused, overwrite=args.overwrite)
     print(f"{args.dir}: {len(written)} files; README.md tells what they are")
     return 0
-
-
-def _load_settings(args: argparse.Namespace) -> tuple[TtsSettings, ServiceSettings]:
-    from sovits_service.settings import load_service_settings, load_tts_settings
-
-    return load_tts_settings(args.config, args.section), load_service_settings(args.service_config)

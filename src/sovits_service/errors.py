@@ -37,6 +37,18 @@ class UnknownModelError(SovitsError):
     """No model has this name."""
 
 
+class UnknownJobError(SovitsError):
+    """No job has this id, or it is another key's."""
+
+
+class UnfinishedJobError(SovitsError):
+    """A job's audio is asked for before it is there."""
+
+
+class NotSupportedError(SovitsError):
+    """Something that this way of running the service does not have."""
+
+
 class UnsupportedAudioError(SovitsError):
     """An upload whose content is in no audio format that is accepted."""
 

@@ -343,15 +343,31 @@ class ObjectSettings(BaseModel):
 
 
 class JobSettings(BaseModel):
-    """Work that nobody waits for, which stands still while somebody waits for speech.
+    """Long texts, which are spoken while nobody waits for speech.
 
     Attributes:
+        enabled: whether `/jobs` takes any.
+        dir: of their database, fragments and files; one process at a time has it.
         slots: sequences that are decoded together, beside the `max_running` of requests.
+        at_once: fragments in work at the same time.
+        max_jobs: that one key may have, ended ones included; without keys all together.
+        max_characters: of the text of a job.
+        max_file_bytes: of an uploaded file.
+        max_bytes: of the files of all jobs.
+        ttl_s: how long a job is kept after its end.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    enabled: bool = True
+    dir: Path = Path("jobs")
     slots: int = Field(default=4, ge=1)
+    at_once: int = Field(default=2, ge=1, le=64)
+    max_jobs: int = Field(default=100, ge=1)
+    max_characters: int = Field(default=2_000_000, ge=1)
+    max_file_bytes: int = Field(default=50 * 2**20, ge=1024)
+    max_bytes: int = Field(default=8 * 2**30, ge=2**20)
+    ttl_s: float = Field(default=7 * 24 * 3600.0, gt=0)
 
 
 class WyomingSettings(BaseModel):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,3 +18,11 @@ async def run_in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     """The result of `work`, done in a thread of `pool`; work whose caller has gone before it began is not begun."""
     context = contextvars.copy_context()  # the request's id, for the log
     return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(work))
+
+
+def lower_priority(niceness: int) -> None:
+    """Has this thread step back, from where the process stands, where there are too few cores."""
+    if niceness and hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):  # a system without priorities of threads
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)

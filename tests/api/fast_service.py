@@ -246,7 +246,9 @@ class FastService:
             if text.startswith(word):
                 raise error
 
-    async def synthesize(self, request: SynthesisRequest, deadline: Deadline | None = None) -> Synthesis:
+    async def synthesize(
+        self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
+    ) -> Synthesis:
         deadline = deadline or Deadline(request.timeout_s or 300.0)
         self._admit()
         if self.keeps_requests:
@@ -277,7 +279,9 @@ class FastService:
                 words = _words_that_end(pieces, index) if request.timestamps != "none" else ()
                 is_end = is_last or bool(words)
                 told = words if self.tells_words else ()
-                yield AudioChunk(tone(voice, piece), RATE_HZ, is_end, is_last, words=told)
+                is_told = request.timestamps != "none" and request.streaming_mode == 0
+                cue = TimedText(text, 0, len(text), 0.0, len(text) * CHARACTER_S, 1.0) if is_told else None
+                yield AudioChunk(tone(voice, piece), RATE_HZ, is_end, is_last, words=told, cue=cue)
             if self.last_gate is not None:
                 await self.last_gate.wait()
             finished = True

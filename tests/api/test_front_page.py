@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
-FILES = ("/", *(f"/page/{name}" for name in ("page.css", "page.js", "sound.js", "strings.js", "words.js")))
+FILES = ("/", *(f"/page/{name}" for name in ("jobs.js", "page.css", "page.js", "sound.js", "strings.js", "words.js")))
 LIMIT_BYTES = 60_000
 KEYS = {"api_keys": ({"name": "web", "sha256": hashlib.sha256(b"k").hexdigest()},)}
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from sovits_service.jobs.jobs import Jobs
+from sovits_service.settings import ServiceSettings
 from sovits_service.types import Voice
+from tests.api.conftest import serving
 from tests.api.fast_service import FastService
 
 _CHECKS = (
@@ -20,12 +24,22 @@ _CHECKS = (
 )
 
 
-@pytest.mark.parametrize("settings", [{"admin": {"enabled": True}}])
-async def test_no_500_and_no_undocumented_answer(base_url: str, service: FastService, tmp_path: Path) -> None:
+@pytest.fixture
+async def fuzzed_url(service: FastService, tmp_path: Path) -> AsyncIterator[str]:
+    """A server with all that there is, jobs and administration too."""
+    settings = ServiceSettings(admin={"enabled": True}, jobs={"dir": tmp_path / "jobs"})  # type: ignore[arg-type]
+    jobs = Jobs(service, settings.jobs)  # type: ignore[arg-type] # with the methods of a SpeechService
+    await jobs.open()
+    async with serving(service, settings, jobs=jobs) as url:
+        yield url
+    await jobs.stop()
+
+
+async def test_no_500_and_no_undocumented_answer(fuzzed_url: str, service: FastService, tmp_path: Path) -> None:
     service.voices["female_calm"] = Voice("female_calm", "female_calm.wav", "hello", "en")
     fuzzer = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"),
-        *("run", f"{base_url}/openapi.json", "--checks", ",".join(_CHECKS), "--phases", "examples,coverage,fuzzing"),
+        *("run", f"{fuzzed_url}/openapi.json", "--checks", ",".join(_CHECKS), "--phases", "examples,coverage,fuzzing"),
         *("--max-examples", "10", "--seed", "1", "--no-color", "--request-timeout", "120"),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
-from sovits_service.settings import ServiceSettings
+from sovits_service.jobs.jobs import Jobs
+from sovits_service.settings import JobSettings, ServiceSettings
 from sovits_service.types import Emotion, Voice
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService
@@ -137,11 +139,22 @@ async def visiting(browser: Browser, url: str, *, refusals: bool = False, **opti
 
 @contextlib.asynccontextmanager
 async def opened(
-    browser: Browser, service: FastService, settings: dict[str, Any] | None = None, **options: Any
+    browser: Browser,
+    service: FastService,
+    settings: dict[str, Any] | None = None,
+    jobs_dir: Path | None = None,
+    **options: Any,
 ) -> AsyncIterator[Page]:
-    """The page of a fast service."""
-    async with (
-        serving(service, ServiceSettings(**(settings or {}))) as url,
-        visiting(browser, url, **options) as page,
-    ):
-        yield page
+    """The page of a fast service; with a folder for them, it has jobs."""
+    jobs = Jobs(service, JobSettings(dir=jobs_dir)) if jobs_dir is not None else None  # type: ignore[arg-type]
+    if jobs is not None:
+        await jobs.open()
+    try:
+        async with (
+            serving(service, ServiceSettings(**(settings or {})), jobs=jobs) as url,
+            visiting(browser, url, **options) as page,
+        ):
+            yield page
+    finally:
+        if jobs is not None:
+            await jobs.stop()

@@ -159,6 +159,54 @@ class TestSpeech:
             assert (tmp_path / "speech.wav").read_bytes()[:4] == b"RIFF"
 
 
+class TestJobs:
+    @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+    async def test_a_file_is_spoken_followed_downloaded_and_deleted(
+        self, browser: Browser, service: FastService, tmp_path: Path, locale: str
+    ) -> None:
+        names = {"en-US": ("Choose file", "Speaking", "Done", "Download", "Delete")}
+        names["zh-CN"] = ("选择文件", "朗读中", "完成", "下载", "删除")
+        choose, speaking, done, download, delete = names[locale]
+        service.gate = asyncio.Semaphore(1)
+        async with opened(browser, service, jobs_dir=tmp_path, locale=locale) as page:
+            card = page.locator("#jobs-card")
+            await page.locator("#speed").fill("1.5")
+            await page.locator("#job-format").select_option("wav")
+            async with page.expect_file_chooser() as choosing:
+                await card.get_by_role("button", name=choose).click()
+            files: Any = {"name": "story.txt", "mimeType": "text/plain", "buffer": b"abcdef\nghij"}
+            await (await choosing.value).set_files(files)
+            await expect(card.locator("li strong")).to_have_text("story")
+            await expect(card.locator("li")).to_contain_text(f"{speaking} · 60 %")
+            assert await card.locator("progress").evaluate("bar => bar.value") == 0.6
+            service.gate.release()
+            await expect(card.locator("li")).to_contain_text(f"{done} · 0:01")
+            await expect(card.locator("progress")).to_be_hidden()
+            assert {(request.text, request.speed) for request in service.requests} == {("abcdef", 1.5), ("ghij", 1.5)}
+            async with page.expect_download() as downloading:
+                await card.get_by_role("button", name=download).click()
+            saved = await downloading.value
+            assert saved.suggested_filename == "story.wav"
+            samples, _ = soundfile.read(await saved.path())
+            assert len(samples) > 10 * CHARACTER_S * RATE_HZ
+            axe = await Axe().run(page, options=AXE_RULES)
+            assert axe.violations_count == 0, axe.generate_report()
+            await card.get_by_role("button", name=delete).click()
+            await expect(card.locator("li")).to_have_count(0)
+
+    async def test_a_file_that_cannot_be_used_is_told_and_a_service_without_jobs_shows_none(
+        self, browser: Browser, service: FastService, tmp_path: Path
+    ) -> None:
+        async with opened(browser, service, jobs_dir=tmp_path, refusals=True) as page:
+            await expect(page.locator("#jobs-card")).to_be_visible()
+            await page.locator("#job-file").set_input_files(
+                files={"name": "a.epub", "mimeType": "application/epub+zip", "buffer": b"no"}
+            )
+            await expect(page.locator("#jobs-error")).to_contain_text("not a zip archive")
+        async with opened(browser, service) as page:
+            await expect(page.locator("#jobs-card")).to_be_hidden()
+
+
 class TestWords:
     async def test_each_is_lit_while_it_is_heard(self, browser: Browser, service: FastService) -> None:
         text = f"😀 {'a' * 20}, {'b' * 20}!"

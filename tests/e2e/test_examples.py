@@ -33,7 +33,12 @@ def without_comments(block: str) -> str:
     return re.sub(r"\s+# .*", "", block)
 
 
-EXAMPLES = [block for block in blocks("README.md") if "make " not in block] + blocks(HTTP_API) + blocks(CLIENTS)
+EXAMPLES = (
+    [block for block in blocks("README.md") if "make " not in block]
+    + blocks(HTTP_API)
+    + blocks(CLIENTS)
+    + blocks("docs/jobs.md")
+)
 
 
 def run(block: str, server: Served, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -132,7 +132,7 @@ def test_containers_have_no_rights_and_write_only_into_volumes(case: str, tmp_pa
         assert {mount["name"] for mount in container["volumeMounts"]} == volumes
         writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
         defaults = ServiceSettings()
-        for folder in (defaults.upload_dir, defaults.cache.dir, defaults.objects.dir):
+        for folder in (defaults.upload_dir, defaults.cache.dir, defaults.objects.dir, defaults.jobs.dir):
             assert f"/app/{folder}" in writable
 
 

@@ -32,6 +32,7 @@ TESTED = {
     ("docs/http-api.md", "json"), ("docs/http-api.md", "yaml"), ("docs/configuration.md", "bash"),
     ("docs/operations.md", "bash"), ("docs/operations.md", "yaml"), ("docs/text.md", "yaml"),
     ("docs/voices.md", "yaml"), ("docs/clients.md", "bash"), ("docs/clients.md", "python"), ("docs/export.md", "bash"),
+    ("docs/jobs.md", "bash"),
     ("docs/kubernetes.md", "bash"), ("docs/kubernetes.md", "yaml"), ("docs/own-voice.md", "bash"),
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.front_page import add_page_files, front_page, wants_front_page
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
+from sovits_service.api.routes import jobs as job_routes
 from sovits_service.api.routes import live, objects, ops, read, tts, vc, voices
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
@@ -31,6 +32,7 @@ from sovits_service.telemetry import Metrics
 from sovits_service.tracing import RequestTracer
 
 if TYPE_CHECKING:
+    from sovits_service.jobs.jobs import Jobs
     from sovits_service.service import SpeechService
 
 _EXPOSED_HEADERS = (
@@ -53,6 +55,7 @@ def create_app(
     settings: ServiceSettings,
     on_control: Callable[[ControlCommand], None] | None = None,
     tracer: RequestTracer | None = None,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
     """The HTTP interface of a service. Starting and stopping the service is the caller's business.
 
@@ -61,6 +64,7 @@ def create_app(
         settings: limits, keys and switches.
         on_control: what `/control` does when administration is on; None where the process is not ours to stop.
         tracer: where finished requests are told; None without traces.
+        jobs: of long texts, whose start and end are the caller's business too; None answers 501.
     """
     metrics = Metrics(lambda: _read_counters(service), lambda: service.computation)
     app = FastAPI(
@@ -81,8 +85,9 @@ def create_app(
         answers=Answers(service, metrics),
         fetcher=ReferenceFetcher(settings.max_upload_bytes) if settings.uploads.from_urls else None,
         on_control=on_control,
+        jobs=jobs,
     )
-    routers = [module.router for module in (tts, vc, read, voices, objects, ops)]
+    routers = [module.router for module in (tts, vc, read, voices, job_routes, objects, ops)]
     if settings.dialects.api_v1:
         routers += [api_v1.router, api_v1.admin_router]
     if settings.dialects.openai:

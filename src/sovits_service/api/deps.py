@@ -21,6 +21,7 @@ from sovits_service.types import Voice
 if TYPE_CHECKING:
     from sovits_service.api.access import AccessControl
     from sovits_service.api.answers import Answers
+    from sovits_service.jobs.jobs import Jobs
     from sovits_service.service import SpeechService
 
 ControlCommand = Literal["restart", "exit"]
@@ -34,6 +35,7 @@ class ApiContext:
     Attributes:
         fetcher: of references by web address; None where that is switched off.
         on_control: what `/control` does when it is switched on; None where the process is not ours to stop.
+        jobs: None where this way of running the service has none.
     """
 
     service: SpeechService
@@ -43,6 +45,7 @@ class ApiContext:
     answers: Answers
     fetcher: ReferenceFetcher | None = None
     on_control: Callable[[ControlCommand], None] | None = None
+    jobs: Jobs | None = None
 
 
 def context_of(request: HTTPConnection) -> ApiContext:

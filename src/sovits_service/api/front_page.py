@@ -13,9 +13,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sovits_service.api.deps import context_of
 from sovits_service.api.stored import file_response
 
-_LOADED = ("page.css", "page.js", "sound.js", "strings.js", "words.js")  # by index.html and by each other
+_LOADED = ("jobs.js", "page.css", "page.js", "sound.js", "strings.js", "words.js")  # by index.html and by each other
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",  # asked for again each time, so that page and service are of one version
@@ -42,6 +43,8 @@ def front_page(request: Request) -> Response:
     root = request.scope["root_path"]
     base = f'<base href="{html.escape(root)}/">' if root else ""
     data = _read("index.html").replace(b"<head>", f"<head>{base}".encode(), 1)
+    if context_of(request).jobs is None:
+        data = data.replace(b'id="jobs-card"', b'id="jobs-card" hidden', 1)
     return _answer(request, "index.html", data)
 
 

@@ -16,10 +16,12 @@ _MEANING = {
     400: "A field is missing or cannot be used, or the synthesis failed before its first sound.",
     401: "A key is required, or it is not known.",
     403: "The settings, or the scopes of the key, do not allow it.",
-    404: "There is no such voice.",
+    404: "There is no such voice or job.",
+    409: "The job is not done, or has failed.",
     413: "The body is longer than the settings allow.",
     415: "The content is no audio in a known format.",
     429: "Too many requests; Retry-After tells when to come back.",
+    501: "Jobs are not part of this deployment.",
     503: "The queue is full, or the service is loading or draining; Retry-After tells when to come back.",
     504: "The request's deadline passed.",
 }
@@ -94,7 +96,7 @@ OBJECT_PARAMETERS: dict[str, Any] = {
 }
 
 
-def _tts_schema() -> dict[str, Any]:
+def tts_schema() -> dict[str, Any]:
     """The fields of `/tts` with the words that they take; any case is fine, and so are further fields."""
     schema = TtsFields.model_json_schema()
     words: dict[str, tuple[str, ...]] = {
@@ -119,7 +121,7 @@ def _tts_schema() -> dict[str, Any]:
 
 def tts_parameters() -> dict[str, Any]:
     """The fields of `/tts` as query parameters."""
-    schema = _tts_schema()
+    schema = tts_schema()
     parameters = [
         {
             "name": name,
@@ -153,7 +155,7 @@ def _inline(part: Any, definitions: dict[str, Any]) -> Any:
 
 def tts_body() -> dict[str, Any]:
     """The fields of `/tts` as a JSON object."""
-    return json_body(_tts_schema(), TTS_EXAMPLE)
+    return json_body(tts_schema(), TTS_EXAMPLE)
 
 
 def query_parameter(name: str, description: str) -> dict[str, Any]:
@@ -201,7 +203,7 @@ _CONVERSION_FIELDS = (
 
 def _conversion_body() -> dict[str, Any]:
     """The fields of `/vc`, as a form with the recording and as JSON that names it."""
-    fields = _inline(_tts_schema(), TtsFields.model_json_schema().get("$defs", {}))["properties"]
+    fields = _inline(tts_schema(), TtsFields.model_json_schema().get("$defs", {}))["properties"]
     said = {
         "text": {"type": "string", "description": "What the recording says; better with it."},
         "text_lang": {**fields["text_lang"], "description": "Its language; required with it."},

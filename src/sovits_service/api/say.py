@@ -61,7 +61,7 @@ async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, a
         raw,
         version=service.version,
         voice=await named_voice(service, raw.get("voice_id")),
-        said=await _upload_transcript(service, raw, client),
+        said=await upload_transcript(service, raw, client),
         has_default_reference=service.default_reference is not None,
         accept=accept,
     )
@@ -106,7 +106,7 @@ async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: t
     )
 
 
-async def _upload_transcript(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
+async def upload_transcript(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
     """The transcript that came with an upload, for a request that names the upload and no transcript."""
     name = raw.get("ref_audio_path")
     if (

@@ -19,6 +19,7 @@ from sovits_service.errors import SettingsError
 from sovits_service.settings import ServiceSettings
 
 if TYPE_CHECKING:
+    from sovits_service.jobs.jobs import Jobs
     from sovits_service.service import SpeechService
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ class DrainingServer(uvicorn.Server):
         self._starting: asyncio.Task[None] | None = None
         self._wyoming = WyomingServer(app.state.context) if settings.wyoming.port else None
         self._draining: asyncio.Task[None] | None = None
+        self._jobs: Jobs | None = app.state.context.jobs
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then load in the background: /health answers from now on, /ready when the model is warm."""
@@ -74,6 +76,8 @@ class DrainingServer(uvicorn.Server):
             except SettingsError as error:
                 self.failure, self.should_exit = error, True
                 return
+        if self._jobs is not None:
+            self._jobs.start()
         self._starting = self._loop.create_task(self._service.start())
         self._starting.add_done_callback(self._on_started)
 
@@ -81,6 +85,8 @@ class DrainingServer(uvicorn.Server):
         """Close the connections, and the engine with them where nothing drained it before."""
         if self._wyoming is not None:
             await self._wyoming.stop()
+        if self._jobs is not None:
+            await self._jobs.stop()
         await super().shutdown(sockets)
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
@@ -103,6 +109,8 @@ class DrainingServer(uvicorn.Server):
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_s
+        if self._jobs is not None:
+            await self._jobs.stop()
         if self._starting is not None and self._starting.done():
             await self._service.stop(self._drain_s)
         self.config.timeout_graceful_shutdown = max(_FLUSH_S, math.ceil(deadline - loop.time()))

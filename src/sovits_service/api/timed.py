@@ -63,10 +63,11 @@ class SpeechEvents:
         elif chunk.is_fragment_end:
             words = [word_fields(word) for word in chunk.words]
             events.append(("words", {"words": words, "aligned": bool(words)}))  # type: ignore[dict-item]
-        return b"".join(_event(name, content) for name, content in events)
+        return b"".join(server_sent_event(name, content) for name, content in events)
 
 
-def _event(name: str, content: Mapping[str, Any]) -> bytes:
+def server_sent_event(name: str, content: Mapping[str, Any]) -> bytes:
+    """An event of a `text/event-stream`."""
     return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
 
 

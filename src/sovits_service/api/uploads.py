@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from sovits_service.api.deps import bounded
@@ -15,6 +14,14 @@ from sovits_service.settings import ServiceSettings
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # part headers and the text fields beside the file
 _MAX_FIELDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file of a form, with the name that its sender gave it."""
+
+    name: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class UploadForm:
 async def receive_clip(
     request: Request, settings: ServiceSettings, field: str, *, max_fields: int = _MAX_FIELDS, or_text: str = ""
 ) -> UploadForm:
-    """Reads a form whose file is in `field`.
+    """Reads a form whose clip is in `field`.
 
     Args:
         or_text: a text field that may stand in place of the file.
@@ -48,27 +55,46 @@ async def receive_clip(
         InvalidRequestError: there is no file, or a file where a text is expected.
         UploadTooLargeError, DeadlineExceededError: too many bytes, or too slow.
     """
-    limit_bytes, limit_s = settings.max_upload_bytes, settings.uploads.receive_s
+    limits = {field: ("clip", settings.max_upload_bytes)}
+    files, texts = await receive_form(request, limits, max_fields=max_fields, receive_s=settings.uploads.receive_s)
+    if field not in files and not (or_text and texts.get(or_text)):
+        raise InvalidRequestError(f"{field} is required: send the clip as multipart/form-data, field {field}")
+    return UploadForm(files[field].data if field in files else b"", texts)
+
+
+async def receive_form(
+    request: Request, limits: Mapping[str, tuple[str, int]], *, max_fields: int, receive_s: float
+) -> tuple[dict[str, UploadedFile], dict[str, str]]:
+    """The files and the texts of a form.
+
+    Args:
+        limits: fields that may hold a file, with what it is called in messages, and its bytes at most.
+        receive_s: how long it may take to arrive.
+
+    Raises:
+        InvalidRequestError: a file where a text is expected.
+        UploadTooLargeError, DeadlineExceededError: too many bytes, or too slow.
+    """
+    limit_bytes = sum(limit for _, limit in limits.values()) + _FORM_OVERHEAD_BYTES
     try:
-        with anyio.fail_after(limit_s):
-            form = await bounded(request, limit_bytes + _FORM_OVERHEAD_BYTES).form(max_files=1, max_fields=max_fields)
+        with anyio.fail_after(receive_s):
+            form = await bounded(request, limit_bytes).form(max_files=len(limits), max_fields=max_fields)
     except TimeoutError:  # a client that sends a byte now and then would keep its slot for ever
-        raise DeadlineExceededError(f"the upload took longer than {limit_s:g} s; send it again") from None
+        raise DeadlineExceededError(f"the upload took longer than {receive_s:g} s; send it again") from None
+    files: dict[str, UploadedFile] = {}
+    texts: dict[str, str] = {}
     try:
-        upload = form.get(field)
-        data = b""
-        if isinstance(upload, UploadFile):
-            data = await upload.read(limit_bytes + 1)
-        elif not (or_text and form.get(or_text)):
-            raise InvalidRequestError(f"{field} is required: send the clip as multipart/form-data, field {field}")
-        if len(data) > limit_bytes:
-            raise UploadTooLargeError(f"the clip is too large: at most {limit_bytes:,} bytes are accepted")
-        texts: dict[str, str] = {}
         for name, value in form.items():
             if isinstance(value, str):
                 texts[name] = value
-            elif name != field:
+                continue
+            if name not in limits:
                 raise InvalidRequestError(f"{name} must be text, not a file")
-        return UploadForm(data, texts)
+            what, file_limit = limits[name]
+            data = await value.read(file_limit + 1)
+            if len(data) > file_limit:
+                raise UploadTooLargeError(f"the {what} is too large: at most {file_limit:,} bytes are accepted")
+            files[name] = UploadedFile(value.filename or "", data)
     finally:
         await form.close()
+    return files, texts

@@ -22,7 +22,7 @@ _VORBIS_BLOCK_SAMPLES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Codec:
+class Codec:
     """How FFmpeg writes a media type.
 
     Attributes:
@@ -40,11 +40,11 @@ class _Codec:
 
 
 _MPEG_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_CODECS: Mapping[str, _Codec] = {
+_CODECS: Mapping[str, Codec] = {
     # ADTS, 192 kbit/s where the rate allows as much: AAC holds at most 6,144 bits in a frame of 1,024 samples.
-    "aac": _Codec("adts", "aac", "fltp", (*_MPEG_RATES_HZ, 64000, 88200, 96000), 192_000, bits_per_sample_limit=6),
+    "aac": Codec("adts", "aac", "fltp", (*_MPEG_RATES_HZ, 64000, 88200, 96000), 192_000, bits_per_sample_limit=6),
     # A stream has no end to write into the Xing frame and must not begin with an empty tag.
-    "mp3": _Codec(
+    "mp3": Codec(
         "mp3",
         "libmp3lame",
         "s16p",
@@ -53,9 +53,9 @@ _CODECS: Mapping[str, _Codec] = {
         streaming={"write_xing": "0", "id3v2_version": "0"},
     ),
     # 8 KiB of room for tags is the muxer's habit.
-    "flac": _Codec("flac", "flac", "s16", streaming={"metadata_header_padding": "0"}),
+    "flac": Codec("flac", "flac", "s16", streaming={"metadata_header_padding": "0"}),
     # A stream is fragmented; a whole file has its table at the front, see `_room_for_table`.
-    "m4a": _Codec(
+    "m4a": Codec(
         "ipod",
         "aac",
         "fltp",
@@ -65,12 +65,12 @@ _CODECS: Mapping[str, _Codec] = {
         streaming={"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "100000"},
     ),
     # A page a second is the muxer's habit; 100 ms keep the first sound early at 1 % more bytes.
-    "opus": _Codec("ogg", "libopus", "flt", (48000,), 64_000, streaming={"page_duration": "100000"}),
+    "opus": Codec("ogg", "libopus", "flt", (48000,), 64_000, streaming={"page_duration": "100000"}),
 }
 # Of telephony, for clients that name a rate; no media types of the service's own.
-_TELEPHONY: Mapping[str, _Codec] = {
-    "mulaw": _Codec("mulaw", "pcm_mulaw", "s16"),
-    "alaw": _Codec("alaw", "pcm_alaw", "s16"),
+_TELEPHONY: Mapping[str, Codec] = {
+    "mulaw": Codec("mulaw", "pcm_mulaw", "s16"),
+    "alaw": Codec("alaw", "pcm_alaw", "s16"),
 }
 MEDIA_TYPES = ("wav", "raw", "ogg", "aac", "mp3", "flac", "opus", "m4a")
 # Browsers and players know these by such names alone; api_v2 has neither, so that no client expects another.
@@ -107,6 +107,11 @@ def output_rate_hz(media_type: str, sample_rate_hz: int) -> int:
     return sample_rate_hz if codec is None else _format_rate_hz(sample_rate_hz, codec)
 
 
+def codec_of(media_type: str) -> Codec:
+    """How FFmpeg writes a media type that it is needed for: aac, mp3, flac, m4a, opus."""
+    return _CODECS[media_type]
+
+
 def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> bytes:
     """Encodes a finished piece of speech as one file with a right header.
 
@@ -122,15 +127,15 @@ def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> b
     """
     _check_media_type(media_type)
     if media_type == "raw":
-        return _pcm16(samples).tobytes()
+        return pcm16(samples).tobytes()
     if media_type == "wav":
-        pcm = _pcm16(samples).tobytes()
+        pcm = pcm16(samples).tobytes()
         return _wav_header(sample_rate_hz, len(pcm)) + pcm
     if media_type == "ogg":
         return _encode_vorbis(samples, sample_rate_hz)
     sink = io.BytesIO()
     options = _room_for_table(len(samples)) if media_type == "m4a" else {}
-    encoder = _FFmpegEncoder(sink, sample_rate_hz, _CODECS[media_type], muxer_options=options)
+    encoder = FFmpegEncoder(sink, sample_rate_hz, _CODECS[media_type], muxer_options=options)
     encoder.write(samples)
     encoder.close()
     return sink.getvalue()
@@ -184,7 +189,7 @@ class _PcmStream:
         return _wav_header(self.output_rate_hz, _UNKNOWN_SIZE) if self._with_header else b""
 
     def encode(self, samples: FloatArray) -> bytes:
-        return _pcm16(samples).tobytes()
+        return pcm16(samples).tobytes()
 
     def finish(self) -> bytes:
         return b""
@@ -202,10 +207,10 @@ class _ResampledPcmStream:
         return _wav_header(self.output_rate_hz, _UNKNOWN_SIZE) if self._with_header else b""
 
     def encode(self, samples: FloatArray) -> bytes:
-        return _pcm16(self._resampler.resample_chunk(_finite(samples), last=False)).tobytes()
+        return pcm16(self._resampler.resample_chunk(_finite(samples), last=False)).tobytes()
 
     def finish(self) -> bytes:
-        return _pcm16(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)).tobytes()
+        return pcm16(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)).tobytes()
 
 
 class _OggPerChunk:
@@ -227,10 +232,10 @@ class _OggPerChunk:
 class _CodecStream:
     """One FFmpeg encoder for the whole answer."""
 
-    def __init__(self, sample_rate_hz: int, codec: _Codec) -> None:
+    def __init__(self, sample_rate_hz: int, codec: Codec) -> None:
         self.output_rate_hz = _format_rate_hz(sample_rate_hz, codec)
         self._sink = _ForwardSink()
-        self._encoder = _FFmpegEncoder(self._sink, sample_rate_hz, codec, {**codec.streaming, "flush_packets": "1"})
+        self._encoder = FFmpegEncoder(self._sink, sample_rate_hz, codec, {**codec.streaming, "flush_packets": "1"})
 
     def start(self) -> bytes:
         self._encoder.write_header()
@@ -261,11 +266,15 @@ class _ForwardSink:
         return taken
 
 
-class _FFmpegEncoder:
-    """Mono float samples into a container on `sink`, resampled where the format does not have the rate."""
+class FFmpegEncoder:
+    """Mono float samples into a container on `sink`, resampled where the format does not have the rate.
+
+    Attributes:
+        container: to be given its tags and further streams before the header is written.
+    """
 
     def __init__(
-        self, sink: io.BytesIO | _ForwardSink, sample_rate_hz: int, codec: _Codec, muxer_options: dict[str, str]
+        self, sink: io.BytesIO | _ForwardSink | str, sample_rate_hz: int, codec: Codec, muxer_options: dict[str, str]
     ) -> None:
         rate_hz = _format_rate_hz(sample_rate_hz, codec)
         self._format = codec.sample_format
@@ -273,8 +282,8 @@ class _FFmpegEncoder:
         self._resampler = (
             soxr.ResampleStream(sample_rate_hz, rate_hz, 1, dtype="float32") if rate_hz != sample_rate_hz else None
         )
-        self._container = av.open(sink, "w", format=codec.container, container_options=muxer_options)
-        self._stream = cast(av.AudioStream, self._container.add_stream(codec.codec, rate=rate_hz))
+        self.container = av.open(sink, "w", format=codec.container, container_options=muxer_options)
+        self._stream = cast(av.AudioStream, self.container.add_stream(codec.codec, rate=rate_hz))
         self._stream.layout = "mono"
         self._stream.format = codec.sample_format
         if codec.bit_rate is not None:
@@ -283,25 +292,25 @@ class _FFmpegEncoder:
         self._written_samples = 0
 
     def write_header(self) -> None:
-        self._container.start_encoding()
+        self.container.start_encoding()
 
     def write(self, samples: FloatArray, *, last: bool = False) -> None:
         checked = _finite(samples)
         if self._resampler is not None:
             checked = self._resampler.resample_chunk(checked, last=last)
         if len(checked):
-            self._container.mux(self._stream.encode(self._frame(checked)))
+            self.container.mux(self._stream.encode(self._frame(checked)))
 
     def close(self) -> None:
         if self._resampler is not None:
             self.write(np.zeros(0, dtype=np.float32), last=True)
         self.write_header()
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        self.container.mux(self._stream.encode(None))
+        self.container.close()
 
     def _frame(self, samples: FloatArray) -> av.AudioFrame:
         if self._format.startswith("s16"):
-            frame = av.AudioFrame.from_ndarray(_pcm16(samples)[np.newaxis, :], self._format, layout="mono")
+            frame = av.AudioFrame.from_ndarray(pcm16(samples)[np.newaxis, :], self._format, layout="mono")
         else:
             floats = np.clip(samples, -1.0, 1.0)
             frame = av.AudioFrame.from_ndarray(floats[np.newaxis, :], self._format, layout="mono")
@@ -329,7 +338,7 @@ def _encode_vorbis(samples: FloatArray, sample_rate_hz: int) -> bytes:
     return sink.getvalue()
 
 
-def _format_rate_hz(sample_rate_hz: int, codec: _Codec) -> int:
+def _format_rate_hz(sample_rate_hz: int, codec: Codec) -> int:
     if not codec.rates_hz or sample_rate_hz in codec.rates_hz:
         return sample_rate_hz
     return min((rate for rate in codec.rates_hz if rate > sample_rate_hz), default=max(codec.rates_hz))
@@ -348,7 +357,12 @@ def _finite(samples: FloatArray) -> FloatArray:
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def _pcm16(samples: FloatArray) -> npt.NDArray[np.int16]:
+def pcm16(samples: FloatArray) -> npt.NDArray[np.int16]:
+    """16-bit samples of float ones, of which what is beyond [-1, 1] is clipped.
+
+    Raises:
+        SynthesisError: a sample is not a finite number.
+    """
     pcm: npt.NDArray[np.int16] = np.clip(np.rint(_finite(samples) * 32768.0), -32768, 32767).astype("<i2")
     return pcm
 

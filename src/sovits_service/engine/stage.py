@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import threading
 import time
@@ -12,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
+
+from sovits_service.threads import lower_priority
 
 if TYPE_CHECKING:
     from sovits_service.cores import Threads
@@ -100,10 +100,7 @@ class Stage:
         return outcome
 
     def _run(self) -> None:
-        if self._niceness and hasattr(os, "setpriority"):
-            with contextlib.suppress(OSError):  # a system without priorities of threads
-                thread = threading.get_native_id()
-                os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness)
+        lower_priority(self._niceness)
         while (item := self._inbox.get()) is not None:
             task, threads = item
             torch.set_num_threads(threads)  # of this thread: others keep theirs

@@ -54,6 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $implied "objects" (dict "backend" "s3" "share_voices" true "bucket" .bucket "endpoint_url" .endpointUrl "public_url" .publicUrl "region" .region) }}
 {{- end }}
 {{- end }}
+{{- if gt (include "sovits.maxReplicas" . | int) 1 }}{{- $_ := set $implied "jobs" (dict "enabled" false) }}{{ end }}
 {{- if .Values.ingress.enabled }}{{- $_ := set $implied "allowed_hosts" (list .Values.ingress.host) }}{{ end }}
 {{- mergeOverwrite $implied (deepCopy .Values.settings) | toYaml }}
 {{- end }}
@@ -73,6 +74,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - {name: weights, mountPath: /app/pretrained_models{{ if not .Values.weights.download }}, readOnly: true{{ end }}}
 - {name: voices, mountPath: /app/voices{{ if .Values.voices.configMap }}, readOnly: true{{ end }}}
 - {name: uploads, mountPath: /app/uploads}
+- {name: jobs, mountPath: /app/jobs}
 - {name: cache, mountPath: /app/cache}
 - {name: objects, mountPath: /app/objects}
 - {name: tmp, mountPath: /tmp}
@@ -124,6 +126,12 @@ volumes:
     persistentVolumeClaim: {claimName: {{ .Values.uploads.existingClaim }}}
     {{- else }}
     emptyDir: {}
+    {{- end }}
+  - name: jobs
+    {{- if .Values.jobs.existingClaim }}
+    persistentVolumeClaim: {claimName: {{ .Values.jobs.existingClaim }}}
+    {{- else }}
+    emptyDir: {sizeLimit: {{ .Values.cache.size }}}
     {{- end }}
   - name: cache
     emptyDir: {sizeLimit: {{ .Values.cache.size }}}

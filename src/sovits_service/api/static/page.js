@@ -1,5 +1,6 @@
 // The page at /: fields in, requests to the service's own routes out, and the speech as it comes.
 
+import { JobList } from "./jobs.js";
 import { BrokenStreamError, Player, Wave, decodePcm, joined, readEvents, wavFile } from "./sound.js";
 import { STRINGS } from "./strings.js";
 import { Words } from "./words.js";
@@ -36,6 +37,7 @@ function translate() {
   showFigures();
   $("pause").textContent = t(player.isPaused ? "resume" : "pause");
   if (!speech) $("progress").textContent = t("empty");
+  jobs.show();
   if (Object.values(STRINGS).some(({ sample }) => sample === $("text").value) || !$("text").value) {
     $("text").value = t("sample");
   }
@@ -123,6 +125,7 @@ async function watchStatus() {
 const player = new Player();
 const wave = new Wave($("wave"));
 const words = new Words($("words"));
+const jobs = new JobList({ $, t, make, fillSelect, send, requestFields, save });
 
 // ---- Speech --------------------------------------------------------------------------------------------------------
 
@@ -274,8 +277,9 @@ function showFigures() {
   );
 }
 
-function download() {
-  const link = make("a", { href: URL.createObjectURL(wavFile(speech)), download: "speech.wav" });
+/** Has the browser download a blob. */
+function save(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
@@ -396,6 +400,7 @@ async function loadVoices() {
   const spoken = voices.find(({ prompt_lang }) => prompt_lang.endsWith(language));
   if (spoken && !clip) $("voice").value = spoken.voice_id;
   voiceChanged();
+  jobs.refresh();
 }
 
 function showVoices() {
@@ -578,7 +583,7 @@ function listen() {
     enableButtons();
   });
   $("again").addEventListener("click", playAgain);
-  $("download").addEventListener("click", download);
+  $("download").addEventListener("click", () => save(wavFile(speech), "speech.wav"));
   $("copy").addEventListener("click", copyCurl);
   new ResizeObserver(drawWave).observe($("wave"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawWave);

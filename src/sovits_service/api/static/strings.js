@@ -28,6 +28,10 @@ export const STRINGS = {
     cut2: "Every fifty characters", cut3: "At Chinese full stops", cut4: "At English full stops",
     fragment_interval: "Pause between parts (s)", seedField: "Seed", random: "random", top_k: "Top k", top_p: "Top p",
     temperature: "Temperature", repetition_penalty: "Repetition penalty", sample_steps: "Steps (v3, v4)",
+    jobs: "Long texts", jobFormat: "Format", remove: "Delete",
+    jobsHint: "A book or subtitles (txt, md, html, epub, srt, jsonl), spoken in the background with the voice and settings above.",
+    jobStates: { queued: "Waiting", running: "Speaking", encoding: "Putting it together", done: "Done", failed: "Failed" },
+    left: (time) => `${time} left`, leftOut: (count) => `parts left out: ${count}`,
     languages: {
       auto: "Automatic", zh: "Chinese and English", en: "English", ja: "Japanese and English", yue: "Cantonese and English",
       ko: "Korean and English", auto_yue: "Automatic, with Cantonese", all_zh: "Chinese", all_ja: "Japanese",
@@ -68,6 +72,10 @@ export const STRINGS = {
     text_split_method: "文本切分", cut5: "按每个标点", cut0: "不切分", cut1: "每四句", cut2: "每五十字", cut3: "按中文句号", cut4: "按英文句号",
     fragment_interval: "句间停顿（秒）", seedField: "种子", random: "随机", top_k: "Top k", top_p: "Top p",
     temperature: "温度", repetition_penalty: "重复惩罚", sample_steps: "采样步数（v3、v4）",
+    jobs: "长文本", jobFormat: "格式", remove: "删除",
+    jobsHint: "书籍或字幕（txt、md、html、epub、srt、jsonl）：用上面的声音和设置在后台朗读。",
+    jobStates: { queued: "等待中", running: "朗读中", encoding: "正在合成文件", done: "完成", failed: "失败" },
+    left: (time) => `剩余 ${time}`, leftOut: (count) => `略过 ${count} 段`,
     languages: {
       auto: "自动识别", zh: "中英混合", en: "英文", ja: "日英混合", yue: "粤英混合", ko: "韩英混合", auto_yue: "自动识别（粤语）",
       all_zh: "中文", all_ja: "日文", all_yue: "粤语", all_ko: "韩文",

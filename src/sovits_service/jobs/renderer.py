@@ -1,0 +1,76 @@
+"""The files of finished jobs: made once, in a thread that steps back behind speech."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sovits_service.jobs.model import Job, JobFormat
+from sovits_service.jobs.render import render
+from sovits_service.jobs.timeline import place
+from sovits_service.jobs.upkeep import Room, StoreThread
+from sovits_service.threads import lower_priority, run_in
+
+_BACKGROUND = 19  # niceness: what speech leaves over
+
+
+@dataclass(slots=True, eq=False)
+class _Rendering:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
+    waiting: int = 0
+
+
+class Renderer:
+    """Makes the file of a job where it is not there yet; one at a time for each job."""
+
+    def __init__(self, stored: StoreThread, room: Room) -> None:
+        self._stored = stored
+        self._room = room
+        self._thread = ThreadPoolExecutor(1, "sovits-jobs-audio", partial(lower_priority, _BACKGROUND))
+        self._rendering: dict[str, _Rendering] = {}
+
+    async def file(self, job: Job, form: JobFormat) -> Path:
+        """The audio of a job all of whose fragments are done or failed.
+
+        Raises:
+            SovitsError: as `render`; QuotaExceededError where there is no room for it.
+            RenderCancelledError: the job is deleted, or the service is to stop.
+        """
+        rendering = self._rendering.setdefault(job.id, _Rendering())
+        rendering.waiting += 1
+        try:
+            async with rendering.lock:
+                folder = self._stored.store.folder(job.id)
+                file = folder / f"audio.{form}"
+                if not await asyncio.to_thread(file.exists):
+                    self._room.require()
+                    placed = place(job, await self._stored.run(lambda store: store.fragments(job.id)))
+                    cover = await self._stored.run(lambda store: store.cover(job.id))
+                    await run_in(self._thread, partial(render, job, form, placed, folder, cover, rendering.stop))
+                    self._room.used_bytes += (await asyncio.to_thread(file.stat)).st_size
+                return file
+        except asyncio.CancelledError:
+            rendering.stop.set()  # the thread does not see that nobody waits any more
+            raise
+        finally:
+            rendering.waiting -= 1
+            if not rendering.waiting:
+                self._rendering.pop(job.id, None)
+
+    async def end(self, job_id: str) -> None:
+        """End what is being made of a job."""
+        rendering = self._rendering.get(job_id)
+        if rendering is not None:
+            rendering.stop.set()
+            async with rendering.lock:
+                pass
+
+    async def stop(self) -> None:
+        for rendering in self._rendering.values():
+            rendering.stop.set()
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
