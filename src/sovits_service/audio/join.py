@@ -1,4 +1,4 @@
-"""Join pieces of speech: pauses, cross-fades and phase-aligned splices."""
+"""Join pieces of speech: pauses and cross-fades."""
 
 from __future__ import annotations
 
@@ -37,52 +37,6 @@ def cross_fade(tail: FloatArray, head: FloatArray) -> FloatArray:
     fade_in = _fade_in(len(tail))
     blended: FloatArray = (tail * (1.0 - fade_in) + head * fade_in).astype(np.float32, copy=False)
     return blended
-
-
-def best_offset(tail: FloatArray, following: FloatArray, search_samples: int) -> int:
-    """Finds where `following` is most in phase with `tail`, by normalised cross-correlation.
-
-    The search of SOLA, synchronised overlap-add (Roucos and Wilgus, ICASSP 1985).
-
-    Args:
-        tail: (T,) float32, the end of what has been said.
-        following: (>= T,) float32, the next piece.
-        search_samples: the largest offset that is tried; less where `following` is short.
-
-    Returns:
-        The offset in samples, 0 to `search_samples`; the smallest of equals, so silence gives 0.
-    """
-    overlap = len(tail)
-    reach = min(search_samples, len(following) - overlap)
-    if overlap == 0 or reach <= 0:
-        return 0
-    window = following[: overlap + reach].astype(np.float64)
-    correlation = np.correlate(window, tail.astype(np.float64), mode="valid")
-    power = np.concatenate(([0.0], np.cumsum(window * window)))
-    energy = power[overlap:] - power[:-overlap]
-    return int(np.argmax(correlation / np.sqrt(np.maximum(energy, 0.0) + 1e-8)))
-
-
-def splice(tail: FloatArray, following: FloatArray, search_samples: int = 0) -> FloatArray:
-    """Puts `following` on the end of a held-back `tail`.
-
-    Args:
-        tail: (T,) float32, the last samples of the piece before, not yet played.
-        following: (N,) float32 that begins with the same stretch of speech.
-        search_samples: how far the start of `following` may be shifted to be in phase; what the shift skips is
-            dropped, so 0 keeps the exact length.
-
-    Returns:
-        (N - offset,) float32: the cross-faded stretch, then the rest of `following`.
-
-    Raises:
-        ValueError: `following` is shorter than `tail`.
-    """
-    if len(following) < len(tail):
-        raise ValueError(f"a splice needs at least {len(tail)} samples, not {len(following)}")
-    aligned = following[best_offset(tail, following, search_samples) :]
-    overlap = len(tail)
-    return np.concatenate((cross_fade(tail, aligned[:overlap]), aligned[overlap:]))
 
 
 async def with_pauses(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Literal, cast
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,6 +15,9 @@ from starlette.responses import JSONResponse, Response
 from sovits_service.api.deps import ControlCommand, context_of, read_fields, require_ready
 from sovits_service.api.openapi import failures, json_body, query_parameter
 from sovits_service.errors import CheckpointError, ForbiddenError, InvalidRequestError, UnsupportedAudioError
+
+if TYPE_CHECKING:
+    from sovits_service.service import SpeechService
 
 router = APIRouter()
 
@@ -122,65 +126,74 @@ async def _run_command(request: Request, command: object) -> None:
     context.on_control(cast("ControlCommand", command))
 
 
-@router.get(
-    "/set_gpt_weights",
-    tags=["administration"],
-    response_model=Done,
-    responses=failures(400, 503),
-    openapi_extra=query_parameter("weights_path", "A registered GPT checkpoint."),
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """A route that changes what later requests are spoken with.
+
+    Attributes:
+        parameter, about: of the query, and what the documentation says of it.
+        missing, failed: api_v2's phrases.
+    """
+
+    path: str
+    description: str
+    parameter: str
+    about: str
+    missing: str
+    failed: str
+    change: Callable[[SpeechService, str], Awaitable[None]]
+
+    async def __call__(self, request: Request) -> Response:
+        value = request.query_params.get(self.parameter)
+        if not value:
+            raise InvalidRequestError(self.missing)
+        context = context_of(request)
+        await context.access.authorize_admin(request)
+        require_ready(context.service)
+        try:
+            await self.change(context.service, value)
+        except (InvalidRequestError, CheckpointError, UnsupportedAudioError) as error:
+            return JSONResponse({"message": self.failed, "Exception": str(error)}, 400)
+        return JSONResponse(Done().model_dump())
+
+
+_SWITCHES = (
+    _Switch(
+        "/set_gpt_weights",
+        "Takes another GPT for later requests.",
+        "weights_path",
+        "A registered GPT checkpoint.",
+        "gpt weight path is required",
+        "change gpt weight failed",
+        lambda service, path: service.set_gpt_weights(path),
+    ),
+    _Switch(
+        "/set_sovits_weights",
+        "Takes another SoVITS for later requests.",
+        "weights_path",
+        "A registered SoVITS checkpoint.",
+        "sovits weight path is required",
+        "change sovits weight failed",
+        lambda service, path: service.set_sovits_weights(path),
+    ),
+    _Switch(
+        "/set_refer_audio",
+        "Sets the reference of requests that name none.",
+        "refer_audio_path",
+        "The reference of requests that name none.",
+        "refer_audio_path is required",
+        "set refer audio failed",
+        lambda service, path: service.set_default_reference(path),
+    ),
 )
-async def set_gpt_weights(request: Request) -> Response:
-    """Takes another GPT for later requests."""
-    path = _required(request, "weights_path", "gpt weight path is required")
-    context = context_of(request)
-    await context.access.authorize_admin(request)
-    require_ready(context.service)
-    return await _switch(context.service.set_gpt_weights(path), "change gpt weight failed")
-
-
-@router.get(
-    "/set_sovits_weights",
-    tags=["administration"],
-    response_model=Done,
-    responses=failures(400, 503),
-    openapi_extra=query_parameter("weights_path", "A registered SoVITS checkpoint."),
-)
-async def set_sovits_weights(request: Request) -> Response:
-    """Takes another SoVITS for later requests."""
-    path = _required(request, "weights_path", "sovits weight path is required")
-    context = context_of(request)
-    await context.access.authorize_admin(request)
-    require_ready(context.service)
-    return await _switch(context.service.set_sovits_weights(path), "change sovits weight failed")
-
-
-@router.get(
-    "/set_refer_audio",
-    tags=["administration"],
-    response_model=Done,
-    responses=failures(400, 503),
-    openapi_extra=query_parameter("refer_audio_path", "The reference of requests that name none."),
-)
-async def set_refer_audio(request: Request) -> Response:
-    """Sets the reference of requests that name none."""
-    path = _required(request, "refer_audio_path", "refer_audio_path is required")
-    context = context_of(request)
-    await context.access.authorize_admin(request)
-    require_ready(context.service)
-    return await _switch(context.service.set_default_reference(path), "set refer audio failed")
-
-
-def _required(request: Request, name: str, message: str) -> str:
-    value = request.query_params.get(name)
-    if not value:
-        raise InvalidRequestError(message)
-    return value
-
-
-async def _switch(change: Awaitable[None], failed: str) -> Response:
-    """api_v2's shape: a fixed phrase, and the reason beside it."""
-    try:
-        await change
-    except (InvalidRequestError, CheckpointError, UnsupportedAudioError) as error:
-        return JSONResponse({"message": failed, "Exception": str(error)}, 400)
-    return JSONResponse(Done().model_dump())
+for _switch in _SWITCHES:
+    router.add_api_route(
+        _switch.path,
+        _switch,
+        name=_switch.path.removeprefix("/"),
+        tags=["administration"],
+        description=_switch.description,
+        response_model=Done,
+        responses=failures(400, 503),
+        openapi_extra=query_parameter(_switch.parameter, _switch.about),
+    )
