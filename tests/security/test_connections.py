@@ -202,5 +202,42 @@ async def test_the_query_of_an_upgrade_is_not_logged(base_url: str, caplog: pyte
             b"GET /tts?text=private&text_lang=en HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
             b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        assert (await answer_of(reader))[0] == 403  # no WebSocket is there
+        assert (await answer_of(reader))[0] == 400  # no WebSocket is there: the answer of GET /tts without a reference
     assert "private" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("request_line", "body", "status"),
+    [
+        (b"GET /health", b"", 200),
+        (b"GET /voices/amy", b"", 200),
+        (b"POST /tts", b'{"text": "hello", "text_lang": "en", "voice_id": "amy"}', 200),
+        (b"POST /tts", b"{}", 400),
+        (b"GET /ws/nothing", b"", 404),
+        (b"DELETE /health", b"", 405),
+    ],
+)
+async def test_an_upgrade_where_no_websocket_is_is_answered_by_the_route(
+    base_url: str, request_line: bytes, body: bytes, status: int
+) -> None:
+    async with connected(base_url) as (reader, writer):
+        writer.write(
+            request_line + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        assert (await answer_of(reader))[0] == status
+        writer.write(WHOLE)
+        assert (await answer_of(reader))[0] == 200
+
+
+@pytest.mark.parametrize("settings", [{"root_path": "/speech"}])
+@pytest.mark.parametrize("path", ["/ws/tts", "/speech/ws/tts", "/ws/tts/", "//ws/tts", "/ws%2Ftts"])
+async def test_a_websocket_is_found_by_every_spelling_of_its_path(base_url: str, path: str) -> None:
+    async with connected(base_url) as (reader, writer):
+        writer.write(
+            b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % path.encode()
+        )
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        assert head.startswith(b"HTTP/1.1 101")

@@ -13,6 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from sovits_service.api.access import AccessControl
@@ -100,6 +101,9 @@ def create_app(
         routers += [elevenlabs.router, elevenlabs_live.router]
     if settings.dialects.sillytavern:
         routers.append(sillytavern.router)
+    app.state.websocket_paths = [
+        route.path_regex for router in routers for route in router.routes if isinstance(route, WebSocketRoute)
+    ]
     for router in routers:
         app.include_router(router)
         _answer_head(app, router)

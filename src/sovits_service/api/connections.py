@@ -10,16 +10,19 @@ import asyncio
 import functools
 import json
 import logging
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import h11
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from sovits_service.settings import ConnectionSettings, ServiceSettings
+from sovits_service.api.middleware import plain_path
+from sovits_service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
@@ -28,17 +31,18 @@ log = structlog.get_logger(__name__)
 _KEEP_ALIVE_S = 75
 
 
-def server_config(app: ASGIApp, settings: ServiceSettings, **options: Any) -> uvicorn.Config:
+def server_config(app: FastAPI, settings: ServiceSettings, **options: Any) -> uvicorn.Config:
     """How every server of ours speaks HTTP.
 
     By h11, which bounds headers; and httptools answers a client of HTTP/1.0 in chunks, which it takes for audio.
 
     Args:
+        app: as `create_app` makes it.
         options: further ones of `uvicorn.Config`.
     """
     return uvicorn.Config(
         app,
-        http=functools.partial(BoundedProtocol, settings.connections),  # type: ignore[arg-type] # it is only called
+        http=functools.partial(BoundedProtocol, settings, app.state.websocket_paths),  # type: ignore[arg-type] # it is only called
         ws=SilentWebSocket,
         ws_max_size=settings.max_request_bytes,
         ws_ping_timeout=settings.stall_s,  # one that does not read for a while answers no ping either
@@ -77,12 +81,19 @@ class BoundedProtocol(H11Protocol):
 
     Where there are as many connections as allowed, one that waits for its next request makes room for a new one, so
     that idle ones cannot keep others out; where all are at work, the new one is refused with 503.
+
+    Args:
+        websocket_paths: where there are WebSockets; an upgrade to one elsewhere is passed over, as HTTP allows.
     """
 
-    def __init__(self, bounds: ConnectionSettings, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, settings: ServiceSettings, websocket_paths: Sequence[re.Pattern[str]], *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.access_log = False  # it would hold the queries, and with them the texts
-        self._bounds = bounds
+        self._bounds = settings.connections
+        self._websocket_paths = websocket_paths
+        self._proxy_path = settings.root_path
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -130,6 +141,10 @@ class BoundedProtocol(H11Protocol):
         """Hands the connection over; its request has arrived in time."""
         self._stop_deadline()
         super().handle_websocket_upgrade(event)
+
+    def _should_upgrade(self) -> bool:
+        path = plain_path(self.scope["path"], self._proxy_path)
+        return super()._should_upgrade() and any(known.match(path) for known in self._websocket_paths)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Another upgrade that is asked for is passed over, as HTTP allows; the request is served."""

@@ -60,7 +60,7 @@ def timings_of(request: Request) -> RequestTimings:
     return timings
 
 
-def _plain_path(path: str, root: str) -> str:
+def plain_path(path: str, root: str) -> str:
     """A path without the proxy's prefix and without slashes too many."""
     plain = _SLASHES.sub("/", path).rstrip("/")
     return (plain.removeprefix(root) if f"{plain}/".startswith(f"{root}/") else plain) or "/"
@@ -90,7 +90,7 @@ class RequestEdge:
             return
         # A base URL that ends in a slash makes `//v1/audio/speech`; a form's habit makes `/tts/`.
         root = scope["root_path"] = self._root_path or scope.get("root_path", "")
-        scope["path"] = root + _plain_path(scope["path"], root)
+        scope["path"] = root + plain_path(scope["path"], root)
         request = HTTPConnection(scope)
         request_id = accept_request_id(request.headers.get("x-request-id"))
         scope["sovits.request_id"] = request_id
