@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.resources
 import json
@@ -11,10 +12,46 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 from ruamel.yaml import YAML
 
 from sovits_service.errors import SettingsError
+
+
+class ConfigModel(BaseModel):
+    """A group of settings, whose values a file or a variable spells; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole_number(cls, value: object, info: ValidationInfo) -> object:
+        """`1e3` is a whole number too; pydantic reads it as a float alone."""
+        if isinstance(value, str) and cls.model_fields[str(info.field_name)].annotation is int:
+            with contextlib.suppress(ValueError):
+                number = float(value)
+                return int(number) if number.is_integer() else value
+        return value
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Reads every scalar as the text that stands there, as a variable has it: its setting's type says what it means.
+
+    YAML 1.1 reads `off` and `no` as false, `0123` as 83, and `1e3` as no number.
+    """
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def bundled_root() -> Path | None:
@@ -40,9 +77,9 @@ def find_path(path: Path) -> Path:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds; an empty file holds an empty one."""
+    """The mapping that a YAML file holds, its scalars as text; an empty file holds an empty one."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _TextLoader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:

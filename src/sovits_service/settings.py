@@ -22,7 +22,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sovits_service.config_file import bundled_root, describe_problems, find_path, nearest, read_yaml, refuse_unknown
+from sovits_service.config_file import (
+    ConfigModel,
+    bundled_root,
+    describe_problems,
+    find_path,
+    nearest,
+    read_yaml,
+    refuse_unknown,
+)
 from sovits_service.errors import SettingsError
 from sovits_service.types import ModelVersion
 
@@ -196,17 +204,16 @@ def _check_network(value: str) -> str:
 
 
 PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
-_UNQUOTED_OFF = BeforeValidator(lambda value: "off" if value is False else value)  # YAML reads off as false
+# Other readers of YAML make `off` false, and Helm writes that.
+_OFF = BeforeValidator(lambda value: "off" if str(value).lower() in ("false", "no", "off") else value)
 TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
 NetworkList = Annotated[
     tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split_list)
 ]
 
 
-class AdminSettings(BaseModel):
+class AdminSettings(ConfigModel):
     """Administration routes: `/control`, `/set_gpt_weights`, `/set_sovits_weights`, `/set_refer_audio`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = False
 
@@ -214,7 +221,7 @@ class AdminSettings(BaseModel):
 KeyScope = Literal["synth", "upload", "admin"]
 
 
-class ApiKeySettings(BaseModel):
+class ApiKeySettings(ConfigModel):
     """A key that clients may present. The key itself is nowhere: `printf %s "$KEY" | sha256sum` gives its hash.
 
     Attributes:
@@ -222,14 +229,12 @@ class ApiKeySettings(BaseModel):
         scopes: `synth` speaks and lists voices, `upload` adds references and voices, `admin` runs the service.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     scopes: tuple[KeyScope, ...] = ("synth", "upload")
 
 
-class UploadSettings(BaseModel):
+class UploadSettings(ConfigModel):
     """What becomes of uploaded references.
 
     Attributes:
@@ -245,8 +250,6 @@ class UploadSettings(BaseModel):
         from_urls: let requests name a reference by its https address; public addresses alone are fetched.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     ttl_s: float = Field(default=24 * 3600.0, ge=0)
     quota_bytes: int = Field(default=0, ge=0)
     access: Literal["key", "id"] = "key"
@@ -256,7 +259,7 @@ class UploadSettings(BaseModel):
     from_urls: bool = False
 
 
-class ConnectionSettings(BaseModel):
+class ConnectionSettings(ConfigModel):
     """What a client may hold before a route has looked at its request.
 
     Attributes:
@@ -267,8 +270,6 @@ class ConnectionSettings(BaseModel):
         idle_s: how long a WebSocket may say nothing while nothing is said to it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     max: int = Field(default=512, ge=1)
     header_bytes: int = Field(default=128 * 1024, ge=1024)
     header_s: float = Field(default=10.0, gt=0)
@@ -276,7 +277,7 @@ class ConnectionSettings(BaseModel):
     idle_s: float = Field(default=600.0, gt=0)
 
 
-class CacheSettings(BaseModel):
+class CacheSettings(ConfigModel):
     """Where finished answers are kept.
 
     Attributes:
@@ -286,16 +287,14 @@ class CacheSettings(BaseModel):
         ttl_s: life of an answer in Redis.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backend: Annotated[Literal["disk", "redis", "off"], _UNQUOTED_OFF] = "disk"
+    backend: Annotated[Literal["disk", "redis", "off"], _OFF] = "disk"
     dir: Path = Path("cache")
     max_bytes: int = Field(default=2 * 2**30, ge=2**20)
     redis_url: SecretStr = SecretStr("")
     ttl_s: float = Field(default=24 * 3600.0, gt=0)
 
 
-class SharingSettings(BaseModel):
+class SharingSettings(ConfigModel):
     """What replicas have in common beside answers, uploads and voices.
 
     Attributes:
@@ -303,12 +302,10 @@ class SharingSettings(BaseModel):
             weights, changes of the lexicon and equal requests; empty: each for itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     redis_url: SecretStr = SecretStr("")
 
 
-class ObjectSettings(BaseModel):
+class ObjectSettings(ConfigModel):
     """Where the audio of `response: url` is kept, and what its links look like.
 
     Attributes:
@@ -324,9 +321,7 @@ class ObjectSettings(BaseModel):
         local_bytes: what this replica's copies of shared uploads may take.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backend: Annotated[Literal["local", "s3", "off"], _UNQUOTED_OFF] = "local"
+    backend: Annotated[Literal["local", "s3", "off"], _OFF] = "local"
     dir: Path = Path("objects")
     public_url: str = ""
     link_ttl_s: float = Field(default=3600.0, gt=0)
@@ -342,7 +337,7 @@ class ObjectSettings(BaseModel):
     local_bytes: int = Field(default=2**30, ge=2**20)
 
 
-class JobSettings(BaseModel):
+class JobSettings(ConfigModel):
     """Long texts, which are spoken while nobody waits for speech.
 
     Attributes:
@@ -357,8 +352,6 @@ class JobSettings(BaseModel):
         ttl_s: how long a job is kept after its end.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     enabled: bool = True
     dir: Path = Path("jobs")
     slots: int = Field(default=4, ge=1)
@@ -370,7 +363,7 @@ class JobSettings(BaseModel):
     ttl_s: float = Field(default=7 * 24 * 3600.0, gt=0)
 
 
-class WyomingSettings(BaseModel):
+class WyomingSettings(ConfigModel):
     """The TCP port for Home Assistant and Rhasspy.
 
     Attributes:
@@ -378,14 +371,12 @@ class WyomingSettings(BaseModel):
         as_key: name of the API key in whose place its clients stand, where keys are set: the protocol knows none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     as_key: str = ""
 
 
-class DialectSettings(BaseModel):
+class DialectSettings(ConfigModel):
     """Whose requests are answered beside those of api_v2.
 
     Attributes:
@@ -397,8 +388,6 @@ class DialectSettings(BaseModel):
         websocket: the service's own `/ws/tts`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     api_v1: bool = True
     sillytavern: bool = True
     openai: bool = True
@@ -407,7 +396,7 @@ class DialectSettings(BaseModel):
     websocket: bool = True
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(ConfigModel, BaseSettings):
     """`service.yaml` and SOVITS_* variables; a variable wins over the file (`SOVITS_ADMIN__ENABLED=true`).
 
     Attributes:

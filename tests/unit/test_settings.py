@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -13,6 +15,8 @@ from sovits_service.config_file import bundled_root, copy_section, find_path
 from sovits_service.errors import SettingsError
 from sovits_service.settings import VERSIONS, ServiceSettings, load_service_settings, load_tts_settings
 
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 SHIPPED_TTS = Path("configs/tts_infer.yaml")
 SHIPPED_SERVICE = Path("configs/service.yaml")
 ORIGINAL_KEYS = {
@@ -126,26 +130,6 @@ class TestTtsInfer:
         assert settings.missing_files() == [Path("models/sovits.pth")]
         write(elsewhere / "models/sovits.pth", "here")
         settings.require_files()
-
-    @pytest.mark.parametrize(
-        ("key", "values"),
-        [
-            ("cache.backend", ["disk", "redis", "off"]),
-            ("objects.backend", ["local", "s3", "off"]),
-            ("log_level", ["debug", "info", "warning", "error"]),
-            ("log_format", ["console", "json"]),
-            ("rate_limit", ["60/minute", '""']),
-            ("root_path", ["/speech", "/a/b", '""']),
-        ],
-    )
-    def test_documented_values_need_no_quotation_marks(self, elsewhere: Path, key: str, values: list[str]) -> None:
-        """YAML reads an unquoted `off` as false."""
-        section_name, _, name = key.rpartition(".")
-        for value in values:
-            line = f"{section_name}: {{{name}: {value}}}" if section_name else f"{name}: {value}"
-            settings = load_service_settings(write(elsewhere / "service.yaml", line))
-            found = getattr(getattr(settings, section_name) if section_name else settings, name)
-            assert found == value.strip('"'), line
 
     def test_an_unknown_key_is_refused_with_the_nearest_valid_one(self, elsewhere: Path) -> None:
         config = write(elsewhere / "c.yaml", section(vits_weight_path="x.pth"))
@@ -354,3 +338,96 @@ class TestService:
     def test_a_file_that_was_asked_for_must_exist(self, elsewhere: Path) -> None:
         with pytest.raises(SettingsError, match=r"s\.yaml: there is no such configuration file"):
             load_service_settings(Path("s.yaml"))
+
+
+def settings_by_type() -> dict[str, list[str]]:
+    """`section.key` of every service setting, by the name of its type."""
+    found: dict[str, list[str]] = {}
+    for name, field in ServiceSettings.model_fields.items():
+        nested = getattr(field.annotation, "model_fields", None)
+        for key, leaf in nested.items() if nested else [("", field)]:
+            kind = getattr(leaf.annotation, "__name__", "")
+            if "off" in get_args(leaf.annotation):
+                kind = "off"
+            found.setdefault(kind, []).append(f"{name}.{key}".rstrip("."))
+    return found
+
+
+BY_TYPE = settings_by_type()
+
+
+def value_of(settings: ServiceSettings, key: str) -> object:
+    return operator.attrgetter(key)(settings)
+
+
+def file_of(folder: Path, keys: list[str], value: str) -> Path:
+    """A file in which these settings have one value, as it is written here."""
+    lines: dict[str, list[str]] = {}
+    for key in keys:
+        name, _, leaf = key.rpartition(".")
+        lines.setdefault(name, []).append(f"{leaf}: {value}\n")
+    text = "".join(lines.pop("", [])) + "".join(
+        f"{name}:\n" + "".join(f"  {line}" for line in found) for name, found in lines.items()
+    )
+    return write(folder / "service.yaml", text)
+
+
+def refuses(folder: Path, key: str, value: str) -> bool:
+    try:
+        load_service_settings(file_of(folder, [key], value))
+    except SettingsError:
+        return True
+    return False
+
+
+TABLE = DOCUMENT.partition("### Values")[2].partition("###")[0]
+SPELLINGS = {row: re.findall(r"`([^`]+)`", cells) for row, cells in re.findall(r"^\| (.*?) \| (`.*) \|$", TABLE, re.M)}
+# The row: types of settings, a value that is surely accepted, and what the row's spellings mean.
+MEANT: dict[str, tuple[tuple[str, ...], str, object]] = {
+    "switch, on": (("bool",), "true", True),
+    "switch, off": (("bool",), "false", False),
+    "number, one thousand": (("int", "float"), "1000", 1000),
+    "choice that has `off`": (("off",), "off", "off"),
+    "text": (("str",), "text", None),
+}
+
+
+class TestDocumentedValues:
+    def test_every_row_is_tried(self) -> None:
+        assert set(SPELLINGS) == set(MEANT)
+
+    @pytest.mark.parametrize(("row", "spelling"), [(row, spelling) for row in SPELLINGS for spelling in SPELLINGS[row]])
+    def test_a_spelling_means_the_same_to_every_setting_of_a_type(
+        self, elsewhere: Path, row: str, spelling: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        types, plain, meant = MEANT[row]
+        keys = [key for kind in types for key in BY_TYPE[kind] if not refuses(elsewhere, key, plain)]
+        assert len(keys) >= (2 if types == ("off",) else 8)
+        expected = dict.fromkeys(keys, spelling.strip('"') if meant is None else meant)
+        settings = load_service_settings(file_of(elsewhere, keys, spelling))
+        assert {key: value_of(settings, key) for key in keys} == expected
+        if '"' in spelling:
+            return
+        for key in keys:
+            monkeypatch.setenv("SOVITS_" + key.upper().replace(".", "__"), spelling)
+        settings = load_service_settings(write(elsewhere / "service.yaml", ""))
+        assert {key: value_of(settings, key) for key in keys} == expected
+
+    def test_what_the_documents_set_can_be_set(self, elsewhere: Path) -> None:
+        known = {key for keys in BY_TYPE.values() for key in keys}
+        tried = set()
+        for document in ROOT.glob("docs/*.md"):
+            for key, value in re.findall(r"`([a-z_]+(?:\.[a-z_]+)?): ([^`]+)`", document.read_text(encoding="utf-8")):
+                if key in known:
+                    load_service_settings(file_of(elsewhere, [key], value))
+                    tried.add(key)
+        assert {"cache.backend", "objects.backend", "kv_cache", "uploads.access", "voice_aliases"} <= tried
+
+    def test_a_key_without_a_value_has_its_default(self, elsewhere: Path) -> None:
+        keys = [key for keys in BY_TYPE.values() for key in keys]
+        assert load_service_settings(file_of(elsewhere, keys, "")) == ServiceSettings()
+
+    @pytest.mark.parametrize("value", ["1e3x", "1.5", "nan", "1e400", "off", "[1]"])
+    def test_what_is_no_whole_number_is_refused(self, elsewhere: Path, value: str) -> None:
+        with pytest.raises(SettingsError, match="max_queue"):
+            load_service_settings(write(elsewhere / "service.yaml", f"max_queue: {value}"))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from sovits_service.config_file import describe_problems, find_path, read_yaml, refuse_unknown
+from sovits_service.config_file import ConfigModel, describe_problems, find_path, read_yaml, refuse_unknown
 from sovits_service.errors import SettingsError
 
 DEFAULT_RAY_CONFIG = Path("configs/ray.yaml")
 
 
-class ClusterOptions(BaseModel):
+class ClusterOptions(ConfigModel):
     """A cluster that `serve --ray` begins on this machine where RAY_ADDRESS names none.
 
     Attributes:
@@ -22,14 +22,12 @@ class ClusterOptions(BaseModel):
         dashboard: of Ray, on loopback.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     cpus: float = Field(default=0, ge=0)
     object_store_bytes: int = Field(default=200 * 2**20, ge=80 * 2**20)
     dashboard: bool = False
 
 
-class IngressOptions(BaseModel):
+class IngressOptions(ConfigModel):
     """Replicas that speak HTTP: they need no models.
 
     Attributes:
@@ -37,14 +35,12 @@ class IngressOptions(BaseModel):
         max_requests: at the same time, of each.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     replicas: int = Field(default=1, ge=1)
     cpus: float = Field(default=1, ge=0)
     max_requests: int = Field(default=1000, ge=1)
 
 
-class EngineOptions(BaseModel):
+class EngineOptions(ConfigModel):
     """Replicas that speak.
 
     Attributes:
@@ -57,8 +53,6 @@ class EngineOptions(BaseModel):
         routing: `voice` sends a request where its voice is warm; `random` is for comparison.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     cpus: float = Field(default=2, gt=0)
     gpus: float = Field(default=0, ge=0)
     min_replicas: int = Field(default=1, ge=1)
@@ -70,10 +64,8 @@ class EngineOptions(BaseModel):
     routing: Literal["voice", "random"] = "voice"
 
 
-class RayOptions(BaseModel):
+class RayOptions(ConfigModel):
     """The whole file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cluster: ClusterOptions = ClusterOptions()
     ingress: IngressOptions = IngressOptions()
