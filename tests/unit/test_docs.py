@@ -34,6 +34,7 @@ TESTED = {
     ("docs/voices.md", "yaml"), ("docs/clients.md", "bash"), ("docs/clients.md", "python"), ("docs/export.md", "bash"),
     ("docs/jobs.md", "bash"),
     ("docs/kubernetes.md", "bash"), ("docs/kubernetes.md", "yaml"), ("docs/own-voice.md", "bash"),
+    ("docs/python.md", "python"),
 }  # fmt: skip
 
 
