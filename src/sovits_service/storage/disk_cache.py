@@ -49,6 +49,7 @@ class DiskCache:
         self._max_bytes = max_bytes
         self._database: sqlite3.Connection | None = None
         self._file = directory / f"answers-v{_FORMAT}.0.sqlite3"
+        self._is_failing = False
         # SQLite calls block; one thread keeps them off the event loop and in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk-cache")
 
@@ -70,6 +71,9 @@ class DiskCache:
         if evicted is not None:
             self.counts.writes += 1
             self.counts.evictions += evicted
+            if self._is_failing:
+                self._is_failing = False
+                log.info("disk_cache_available_again")
 
     async def size_bytes(self) -> int:
         """What all values take."""
@@ -99,7 +103,8 @@ class DiskCache:
             if type(error) is sqlite3.DatabaseError:
                 log.warning("disk_cache_damaged", file=self._file.name, advice="set aside; an empty one begins")
                 self._set_aside()
-            else:  # a full disk, locked for long, no permission
+            elif not self._is_failing:  # a full disk, locked for long, no permission; said once, until a write succeeds
+                self._is_failing = True
                 log.warning("disk_cache_not_available", error=type(error).__name__)
         return None
 

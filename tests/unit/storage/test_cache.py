@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 
 from sovits_service.errors import SettingsError
 from sovits_service.storage.cache import CachedAudio, ResultCache, cache_key, pack_audio, unpack_audio
@@ -483,3 +485,23 @@ def test_a_url_that_is_no_redis_is_a_settings_error_without_the_url(url: str) ->
     with pytest.raises(SettingsError) as caught:
         RedisCache(url)
     assert not url or url not in str(caught.value)
+
+
+async def test_a_cache_that_cannot_write_is_reported_once_until_it_works_again(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    cache = DiskCache(folder)
+    with structlog.testing.capture_logs() as logged:
+        for number in range(2):
+            folder.write_bytes(b"a file in the way")
+            for _ in range(3):
+                await cache.put("k", AUDIO)
+                assert await cache.get("k") is None
+            assert cache.counts.failures == 6 * (number + 1)
+            folder.unlink()
+            for _ in range(3):
+                await cache.put("k", AUDIO)
+                assert await cache.get("k") == AUDIO
+            shutil.rmtree(folder)
+    await cache.close()
+    events = [entry["event"] for entry in logged]
+    assert events == ["disk_cache_not_available", "disk_cache_available_again"] * 2
