@@ -1,4 +1,6 @@
-"""`python -m benchmarks.soak`: a server's memory while clients of many kinds talk to it; JSON, and 1 where it grows.
+"""`python -m benchmarks.soak`: what a server holds while clients of many kinds talk to it; JSON, and 1 if it grows.
+
+Memory, file descriptors and threads every second, and how long answers take.
 
 Texts of any length in five languages, all streaming modes and formats, the packaged voices and clips of other
 lengths. The server is a process of its own on a loopback port, run as `sovits-service serve` runs it.
@@ -59,6 +61,7 @@ TEXTS = {
 _CLIPS = 24
 _SAMPLE_S = 1.0
 _IDLE_S = 12.0
+_SPARE = 32  # descriptors and threads that pools may keep
 
 
 @dataclass
@@ -66,19 +69,29 @@ class Watched:
     """What was seen of the server.
 
     Attributes:
-        times_s, resident_mb: of each look.
+        answers_s: from a request to the end of its answer, of those with status 200.
+        times_s, resident_mb, descriptors, threads: of each look; the last one when all is quiet.
         after_mb: resident memory when all is quiet, and the part of it that is no mapped file.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     audio_bytes: int = 0
+    answers_s: list[float] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
     resident_mb: list[float] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
     after_mb: tuple[float, float] = (0.0, 0.0)
 
     def look(self, pid: int, now_s: float) -> None:
         self.times_s.append(now_s)
         self.resident_mb.append(memory_mb(pid)[0])
+        self.count(pid)
+
+    def count(self, pid: int) -> None:
+        process = Path(f"/proc/{pid}")
+        self.descriptors.append(len(list((process / "fd").iterdir())))
+        self.threads.append(len(list((process / "task").iterdir())))
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
@@ -128,9 +141,11 @@ def write_clips(folder: Path) -> None:
 async def converse(http: httpx.AsyncClient, draw: random.Random, end_s: float, watched: Watched) -> None:
     """One client, one request after the other."""
     while time.perf_counter() < end_s:
+        began_s = time.perf_counter()
         answer = await http.post("/tts", json=draw_request(draw))
         watched.statuses[answer.status_code] += 1
         if answer.status_code == 200:
+            watched.answers_s.append(time.perf_counter() - began_s)
             watched.audio_bytes += len(answer.content)
         elif answer.status_code != 503:
             print(answer.text, file=sys.stderr)
@@ -153,15 +168,21 @@ async def soak(url: str, pid: int, clients: int, seconds: float) -> Watched:
             task.result()
     await asyncio.sleep(_IDLE_S)
     watched.after_mb = memory_mb(pid)
+    watched.count(pid)
     return watched
 
 
 def slope_mb_per_minute(times_s: list[float], values_mb: list[float], last_s: float) -> float:
     """The median slope between any two looks of the last so many seconds (Theil-Sen): single long texts are peaks."""
     recent = [(t, v) for t, v in zip(times_s, values_mb, strict=True) if t >= times_s[-1] - last_s]
-    times, values = np.array(recent).T
+    times, values = np.array(recent[:: len(recent) // 1000 + 1]).T
     first, second = np.triu_indices(len(times), k=1)
     return float(60 * np.median((values[second] - values[first]) / (times[second] - times[first])))
+
+
+def course(counts: list[int]) -> dict[str, int]:
+    """How many there were when the server was ready, at the most, and when all was quiet again."""
+    return {"ready": counts[0], "most": max(counts), "after": counts[-1]}
 
 
 def report(watched: Watched, args: argparse.Namespace, ready_s: float) -> dict[str, object]:
@@ -182,12 +203,21 @@ def report(watched: Watched, args: argparse.Namespace, ready_s: float) -> dict[s
         "after_mb": round(watched.after_mb[0]),
         "after_private_mb": round(watched.after_mb[1]),
         "slope_mb_per_minute": round(slope, 1),
+        "answer_s": {
+            f"p{share}": round(float(np.percentile(watched.answers_s, share)), 2)
+            for share in (50, 95, 99)
+            if watched.answers_s
+        },
+        "descriptors": course(watched.descriptors),
+        "threads": course(watched.threads),
         "course_mb": [round(value) for value in watched.resident_mb[::every]],
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "holds": set(watched.statuses) <= {200, 503}
         and watched.after_mb[0] <= args.limit_mb
-        and slope <= args.slope_limit,
+        and slope <= args.slope_limit
+        and watched.descriptors[-1] <= watched.descriptors[0] + _SPARE
+        and watched.threads[-1] <= watched.threads[0] + _SPARE,
     }
 
 
