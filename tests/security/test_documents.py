@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def rows() -> list[list[str]]:
     """The cells of each row below the table's head."""
     lines = (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines()
-    start = lines.index("| what | bound | setting | test |") + 2
+    start = lines.index("| what | limit | setting | test |") + 2
     table = [line for line in lines[start:] if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
@@ -31,9 +31,9 @@ def setting_names() -> set[str]:
 
 def test_the_limits_are_settings_and_have_tests() -> None:
     assert len(rows()) > 10
-    for what, bound, setting, tests in rows():
+    for what, limit, setting, tests in rows():
         assert what
-        assert bound
+        assert limit
         assert set(re.findall(r"`([^`]+)`", setting)) <= setting_names(), what
         files = re.findall(r"`([^`]+)`", tests)
         assert files, what
