@@ -53,6 +53,23 @@ CORRECTED_HOMOGRAPHS = {
     "read": ["R IY1 D", "R EH1 D", "VBP"],
     "upset": ["AH1 P S EH2 T", "AH0 P S EH1 T", "N"],
 }
+# Words that g2p_en does not have.
+ADDED_HOMOGRAPHS = {
+    "affiliate": ["AH0 F IH1 L IY0 EY2 T", "AH0 F IH1 L IY0 AH0 T", "V"],
+    "affiliates": ["AH0 F IH1 L IY0 EY2 T S", "AH0 F IH1 L IY0 AH0 T S", "V"],
+    "conjugate": ["K AA1 N JH AH0 G EY2 T", "K AA1 N JH AH0 G AH0 T", "V"],
+    "conjugates": ["K AA1 N JH AH0 G EY2 T S", "K AA1 N JH AH0 G AH0 T S", "V"],
+    "correlate": ["K AO1 R AH0 L EY2 T", "K AO1 R AH0 L AH0 T", "V"],
+    "correlates": ["K AO1 R AH0 L EY2 T S", "K AO1 R AH0 L AH0 T S", "V"],
+    "isolate": ["AY1 S AH0 L EY2 T", "AY1 S AH0 L AH0 T", "V"],
+    "isolates": ["AY1 S AH0 L EY2 T S", "AY1 S AH0 L AH0 T S", "V"],
+    "laminate": ["L AE1 M AH0 N EY2 T", "L AE1 M AH0 N AH0 T", "V"],
+    "laminates": ["L AE1 M AH0 N EY2 T S", "L AE1 M AH0 N AH0 T S", "V"],
+    "postulate": ["P AA1 S CH AH0 L EY2 T", "P AA1 S CH AH0 L AH0 T", "V"],
+    "postulates": ["P AA1 S CH AH0 L EY2 T S", "P AA1 S CH AH0 L AH0 T S", "V"],
+    "update": ["AH0 P D EY1 T", "AH1 P D EY2 T", "V"],
+    "updates": ["AH0 P D EY1 T S", "AH1 P D EY2 T S", "V"],
+}
 
 
 def homograph_rows(lines: Iterable[str]) -> dict[str, list[str]]:
@@ -67,7 +84,7 @@ def homograph_rows(lines: Iterable[str]) -> dict[str, list[str]]:
         if word in ONE_READING:
             readings = [readings[ONE_READING[word]]] * 2
         table[word] = [*readings, tag.upper()]
-    return table | CORRECTED_HOMOGRAPHS
+    return table | CORRECTED_HOMOGRAPHS | ADDED_HOMOGRAPHS
 
 
 def wheel_file(folder: Path, package: str, name: str) -> bytes:

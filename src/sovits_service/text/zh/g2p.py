@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.resources import files
 
-from pypinyin import Style, lazy_pinyin
-from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
-
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION
+from sovits_service.text.zh.dictionary import dictionary_syllables, is_word
 from sovits_service.text.zh.figure_tones import settle_ones
 from sovits_service.text.zh.polyphones import FULL_READINGS, replace_words, settle_polyphones
 from sovits_service.text.zh.segmenter import Segmenter
@@ -26,11 +24,6 @@ _CLAUSE_END = re.compile(r"(?<=[!?…,.\-])")
 _MARKS = frozenset(PUNCTUATION)
 _FIRST_READING_MARK = 0xF0000
 _READING_MARKS = 0x1000  # room for every syllable with tone
-
-
-def has_reading(character: str) -> bool:
-    """Whether a Han character has a pinyin reading."""
-    return ord(character) in PINYIN_DICT
 
 
 class ChineseG2p:
@@ -97,25 +90,12 @@ def _model_syllables(words: list[Word], guesses: list[str | None]) -> list[str]:
     return base
 
 
-@lru_cache(maxsize=8192)
-def _dictionary_syllables(word: str) -> tuple[str, ...]:
-    syllables = lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True)
-    if len(syllables) != len(word):
-        syllables = [lazy_pinyin(character, style=Style.TONE3, neutral_tone_with_five=True)[0] for character in word]
-    return tuple(syllables)
-
-
-def dictionary_syllables(word: str) -> list[str]:
-    """pypinyin's reading of a word, one item for each character; a mark is its own."""
-    return list(_dictionary_syllables(word))
-
-
 def corrected_syllables(word: str, guessed: list[str | None]) -> list[str]:
     """A model's guess for a word, unless the dictionary has the word: phrases are more certain than the model."""
     corrections = _corrections()
     if word in corrections:
         return list(corrections[word])
-    if len(word) > 1 and word in PHRASES_DICT:
+    if is_word(word):
         return dictionary_syllables(word)
     plain = dictionary_syllables(word)
     return [

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from sovits_service.text.langid import HAN, LATIN
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.zh import kinds
-from sovits_service.text.zh.g2p import has_reading, is_reading_mark
+from sovits_service.text.zh.dictionary import has_reading
+from sovits_service.text.zh.g2p import is_reading_mark
 from sovits_service.text.zh.notation import mark_table, notation, simplified_characters
 from sovits_service.text.zh.numbers import read_cardinal
 

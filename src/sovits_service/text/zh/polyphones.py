@@ -9,9 +9,8 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from pypinyin.constants import PHRASES_DICT
-
 from sovits_service.text.symbols import PUNCTUATION
+from sovits_service.text.zh.dictionary import is_word
 from sovits_service.text.zh.tone_sandhi import Word
 
 FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))
@@ -36,7 +35,7 @@ def settle_polyphones(clause: str, words: Sequence[Word], syllables: list[str]) 
     rules = _rules()
     start = 0
     for word in words:
-        certain = len(word.text) > 1 and word.text in PHRASES_DICT and word.text not in _AMBIGUOUS_WORDS
+        certain = is_word(word.text) and word.text not in _AMBIGUOUS_WORDS
         for i in range(start, start + len(word.text)):
             if not certain and clause[i] in rules:
                 _apply_rules(clause, i, rules[clause[i]], syllables)
@@ -80,7 +79,7 @@ def _settle_particle_de(words: Sequence[Word], syllables: list[str]) -> None:
             syllables[start] = "de5"
         elif word.text == "得":
             syllables[last] = _read_lone_de(before, after)
-        elif word.text[-1] == "得" and not (len(word.text) > 3 and word.text in PHRASES_DICT):
+        elif word.text[-1] == "得" and not (len(word.text) > 3 and is_word(word.text)):
             syllables[last] = _read_final_de(word.text)
         elif _CAN.fullmatch(word.text) and not _GAINING.search(word.text[:2]):
             syllables[start + 1] = "de5"
@@ -107,7 +106,7 @@ def _is_adverbial(before: Word | None, word: Word, after: Word | None) -> bool:
 
 def _is_cut_off(before: str, word: str) -> bool:
     """颤巍巍 | 地站: the segmenter made a word of the particle and the verb."""
-    return len(before) > 2 and before[-1] == before[-2] and word not in PHRASES_DICT
+    return len(before) > 2 and before[-1] == before[-2] and not is_word(word)
 
 
 def _read_lone_de(before: Word | None, after: Word | None) -> str:
