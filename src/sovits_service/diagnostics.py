@@ -81,12 +81,15 @@ def _machine(tts: TtsSettings) -> Iterator[Finding]:
 def _backend(tts: TtsSettings, service: ServiceSettings) -> Finding:
     """What the GPT will run on; whether this processor's int8 kernels may be used is seen when the model loads."""
     try:
-        device, dtype = choose_device(tts.device, is_half=tts.is_half)
+        device, dtype = choose_device(tts.device, is_half=tts.is_half and service.precision != "float32")
         backend, precision = choose_backend(service, device, dtype)
     except SettingsError as error:
         return Finding("FAIL", "back end", str(error), "correct backend and precision in configs/service.yaml")
     library = f"ONNX Runtime {onnxruntime.__version__}" if backend == "onnx" else f"torch {torch.__version__}"
-    return Finding("ok", "back end", f"the GPT runs on {library} in {precision}")
+    found = f"the GPT runs on {library} in {precision}"
+    if service.precision == "bfloat16" and precision != "bfloat16":
+        return Finding("warn", "back end", f"{found}: this card has no bfloat16", "set precision: auto")
+    return Finding("ok", "back end", found)
 
 
 def _cuda(tts: TtsSettings) -> Iterator[Finding]:

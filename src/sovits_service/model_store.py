@@ -303,7 +303,7 @@ class ModelStore:
 
         def open_lane(slots: int, *, is_background: bool) -> Lane:
             runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)
-            features = TextFeatures(bert, self._device, self._dtype)
+            features = TextFeatures(bert, self._device, self._loader.text_dtype)
             return Lane(
                 runner, features, prompts, decoder, self._counters, is_background=is_background, aligner=aligner
             )
@@ -318,7 +318,9 @@ class ModelStore:
             return settings.max_running
         torch.cuda.empty_cache()
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        slot_bytes = 2 * gpt.config.layers * gpt.config.width * settings.max_seq_tokens * self._dtype.itemsize
+        slot_bytes = (
+            2 * gpt.config.layers * gpt.config.width * settings.max_seq_tokens * self._loader.text_dtype.itemsize
+        )
         slots = min(_MAX_AUTO_SLOTS, (free_bytes - settings.kv_reserve_bytes) // slot_bytes)
         log.info("kv_cache", slots=max(1, slots), free_bytes=free_bytes)
         return max(1, slots)
@@ -429,19 +431,30 @@ def can_compute_half(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (7, 0) and not is_gtx_16
 
 
+def can_compute_bfloat16(device: torch.device) -> bool:
+    """Whether a device has it; a CPU without instructions for it is slow."""
+    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def choose_backend(settings: ServiceSettings, device: torch.device, dtype: torch.dtype) -> tuple[Backend, Precision]:
     """What the GPT runs on, and in which numbers: ONNX Runtime and int8 on a CPU, torch elsewhere, unless asked.
 
     Raises:
         SettingsError: what is asked for does not go together.
     """
-    backend = settings.backend
+    backend, is_bfloat16 = settings.backend, settings.precision == "bfloat16"
     if backend == "auto":
-        backend = "onnx" if device.type == "cpu" else "torch"
+        backend = "onnx" if device.type == "cpu" and not is_bfloat16 else "torch"
     if backend == "onnx" and device.type != "cpu":
         raise SettingsError("backend: onnx runs on a CPU, and device is cuda; set backend: torch, or device: cpu")
     if backend == "torch":
         if settings.precision == "int8":
             raise SettingsError("precision: int8 needs backend: onnx on a CPU; set precision: auto")
+        if is_bfloat16 and can_compute_bfloat16(device):
+            return backend, "bfloat16"
+        if is_bfloat16:
+            log.warning("no_bfloat16_on_this_card", advice="it needs compute capability 8.0; going on without it")
         return backend, "float16" if dtype == torch.float16 else "float32"
+    if is_bfloat16:
+        raise SettingsError("precision: bfloat16 needs backend: torch; set backend: auto, or another precision")
     return backend, "float32" if settings.precision == "float32" else "int8"

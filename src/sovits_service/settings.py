@@ -411,7 +411,8 @@ class ServiceSettings(ConfigModel, BaseSettings):
         reference_roots: further folders that `ref_audio_path` may name a file in; voices and uploads always may.
         weights_roots: folders whose weights may be chosen at run time.
         backend: what the GPT runs on; `auto` is ONNX Runtime on a CPU and torch on CUDA.
-        precision: of its products; `auto` is int8 with ONNX Runtime, and what `is_half` says with torch.
+        precision: of its products and BERT's; `auto` is int8 with ONNX Runtime, and what `is_half` says with torch.
+            bfloat16 is torch's alone, on CUDA or a CPU; waves stay in what `is_half` says.
         graphs_dir: where graphs for ONNX Runtime are kept, so that a model is built once.
         graphs_max_bytes: what they may take; those used longest ago leave first.
         max_models: pairs of weights that stay loaded; the one used longest ago leaves first.
@@ -467,7 +468,7 @@ class ServiceSettings(ConfigModel, BaseSettings):
     weights_roots: PathList = (Path("pretrained_models"), Path("weights"))
     lexicon_path: Path = Path("configs/lexicon.yaml")
     backend: Literal["auto", "torch", "onnx"] = "auto"
-    precision: Literal["auto", "float32", "int8"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     graphs_dir: Path = Path("cache/graphs")
     graphs_max_bytes: int = Field(default=2 * 2**30, ge=0)
     max_models: int = Field(default=2, ge=1)

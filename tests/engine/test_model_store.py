@@ -318,9 +318,12 @@ async def test_a_folder_that_cannot_be_swept_is_counted_and_the_service_starts(s
         ({}, CUDA, torch.float16, ("torch", "float16")),
         ({}, CUDA, torch.float32, ("torch", "float32")),
         ({"backend": "torch"}, CUDA, torch.float16, ("torch", "float16")),
+        ({"precision": "bfloat16"}, CPU, torch.float32, ("torch", "bfloat16")),
+        ({"precision": "bfloat16"}, CUDA, torch.float16, ("torch", "bfloat16")),
     ],
 )
-def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(keys, device, dtype, expected):
+def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(keys, device, dtype, expected, monkeypatch):
+    put_card(monkeypatch)
     assert choose_backend(ServiceSettings(**keys), device, dtype) == expected
 
 
@@ -330,11 +333,20 @@ def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(keys, d
         ({"backend": "onnx"}, CUDA, "set backend: torch, or device: cpu"),
         ({"precision": "int8"}, CUDA, "set precision: auto"),
         ({"backend": "torch", "precision": "int8"}, CPU, "needs backend: onnx"),
+        ({"backend": "onnx", "precision": "bfloat16"}, CPU, "bfloat16 needs backend: torch"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_the_remedy(keys, device, advice):
     with pytest.raises(SettingsError, match=advice):
         choose_backend(ServiceSettings(**keys), device, torch.float32)
+
+
+def test_a_card_without_bfloat16_goes_on_without_it_and_says_so(monkeypatch):
+    put_card(monkeypatch, "NVIDIA GeForce RTX 2080 Ti", (7, 5))
+    with capture_logs() as logs:
+        chosen = choose_backend(ServiceSettings(precision="bfloat16"), CUDA, torch.float16)
+    assert chosen == ("torch", "float16")
+    assert [entry["event"] for entry in logs] == ["no_bfloat16_on_this_card"]
 
 
 @pytest.mark.parametrize(("backend", "expected"), [("torch", "torch"), ("auto", "onnx")])

@@ -53,7 +53,9 @@ def test_tells_what_each_file_is(pack: Path) -> None:
     [
         ({}, "ok", "ONNX Runtime .* in int8"),
         ({"backend": "torch"}, "ok", "torch .* in float32"),
+        ({"precision": "bfloat16"}, "ok", "torch .* in bfloat16"),
         ({"backend": "torch", "precision": "int8"}, "FAIL", "needs backend: onnx"),
+        ({"backend": "onnx", "precision": "bfloat16"}, "FAIL", "needs backend: torch"),
     ],
 )
 def test_tells_what_the_gpt_will_run_on(pack: Path, keys: dict[str, Any], level: str, detail: str) -> None:

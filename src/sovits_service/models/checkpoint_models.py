@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from sovits_service.errors import CheckpointError
 from sovits_service.models.checkpoint import Checkpoint, read_gpt, read_sovits, read_tensors
 from sovits_service.models.checkpoint_lora import merge_lora
-from sovits_service.models.gpt import GptConfig, TextToSemantic
+from sovits_service.models.gpt import GptConfig, TextToSemantic, stays_float32
 from sovits_service.models.sovits.bigvgan import BigVgan, BigVganConfig
 from sovits_service.models.sovits.cfm_synthesizer import CfmConfig, CfmSynthesizer
 from sovits_service.models.sovits.config import SovitsConfig
@@ -40,9 +40,21 @@ def load_gpt(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dty
         config = GptConfig.from_checkpoint(checkpoint.config, checkpoint.state)
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError("the GPT file lacks the tensors or config from which its sizes are read") from error
+    return build_gpt(config, checkpoint.state, device=device, dtype=dtype)
+
+
+def build_gpt(
+    config: GptConfig,
+    state: dict[str, Tensor],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> TextToSemantic:
+    """Builds a GPT from its tensors, and takes these; in bfloat16 some stay in float32, see `stays_float32`."""
     with without_weights():
         model = TextToSemantic(config)
-    return fill(model, checkpoint.state, "GPT", device, dtype)
+    float32 = tuple(filter(stays_float32, state)) if dtype == torch.bfloat16 else ()
+    return fill(model, state, "GPT", device, dtype, float32=float32)
 
 
 def load_vits(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Vits:

@@ -84,6 +84,15 @@ class Prefix(NamedTuple):
         return self.phoneme_ids.shape[0] + self.prompt_tokens.shape[0]
 
 
+def stays_float32(name: str) -> bool:
+    """Whether a parameter is float32 where the products are in bfloat16.
+
+    With 8 bits each sum of a layer and its input would lose what the layer adds, positions would blur, and logits would
+    tie. So what goes from layer to layer, its norms and the logits are float32: half the error of bfloat16 throughout.
+    """
+    return "norm" in name or name.endswith("alpha") or name.startswith("ar_predict_layer")
+
+
 class TokenEmbedding(nn.Module):
     """An embedding table under the name that checkpoints use."""
 
@@ -118,7 +127,7 @@ class SinePosition(nn.Module):
     def forward(self, x: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Add positions to x (..., T, width); `positions` (same leading shape, int64) or 0..T-1."""
         rows = self.table[: x.shape[-2]] if positions is None else self.table[positions]
-        return x + self.alpha * rows.to(x.dtype)
+        return x + self.alpha * rows.to(self.alpha.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -135,7 +144,7 @@ class SelfAttention(nn.Module):
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, T, width) to queries, keys and values (B, heads, T, head_dim)."""
         batch, length, width = x.shape
-        qkv = linear(x, self.in_proj_weight, self.in_proj_bias)
+        qkv = linear(x.to(self.in_proj_weight.dtype), self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         return q, k, v
 
@@ -160,7 +169,8 @@ class Layer(nn.Module):
     def finish(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """What follows attention: residual, norm, feed-forward, residual, norm."""
         x = self.norm1(x + attended)
-        output: torch.Tensor = self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        hidden = F.relu(self.linear1(x.to(self.linear1.weight.dtype)))
+        output: torch.Tensor = self.norm2(x + self.linear2(hidden))
         return output
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -199,23 +209,30 @@ class TextToSemantic(nn.Module):
         return "torch"
 
     @property
-    def precision(self) -> Literal["float32", "float16"]:
-        return "float16" if self.ar_predict_layer.weight.dtype == torch.float16 else "float32"
+    def precision(self) -> Literal["float32", "float16", "bfloat16"]:
+        names: dict[torch.dtype, Literal["float16", "bfloat16"]]
+        names = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
+        return names.get(self.dtype, "float32")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its products, keys and values."""
+        return self.bert_proj.weight.dtype
 
     def open_slots(self, slots: int, capacity_tokens: int) -> TorchSlots:
         return TorchSlots(self, self.new_cache(slots, capacity_tokens))
 
     def new_cache(self, slots: int, capacity_tokens: int) -> KvCache:
         """A cache for `slots` sequences of up to `capacity_tokens`, on the model's device in its dtype."""
-        config, weight = self.config, self.ar_predict_layer.weight
+        config = self.config
         return KvCache(
             layers=config.layers,
             slots=slots,
             heads=config.heads,
             capacity_tokens=capacity_tokens,
             head_dim=config.width // config.heads,
-            device=weight.device,
-            dtype=weight.dtype,
+            device=self.bert_proj.weight.device,
+            dtype=self.dtype,
         )
 
     def embed_text(self, phoneme_ids: torch.Tensor, bert: torch.Tensor) -> torch.Tensor:
@@ -269,7 +286,7 @@ class TextToSemantic(nn.Module):
         heads: Sequence[Head],
         first: int = 0,
     ) -> Iterator[FloatArray]:
-        device, dtype = self.ar_predict_layer.weight.device, self.ar_predict_layer.weight.dtype
+        device, dtype = self.bert_proj.weight.device, self.dtype
         text = self.embed_text(phoneme_ids[None].to(device), bert[None].to(device, dtype))
         x = torch.cat([text, self.embed_semantic(tokens[None].to(device))], dim=1)
         mask = prefix_mask(phoneme_ids.shape[0], tokens.shape[0], device)
@@ -324,7 +341,7 @@ class TextToSemantic(nn.Module):
         Returns:
             (rows, semantic_vocab) logits of each first token; rows beyond B hold nothing of meaning.
         """
-        x = self.bert_proj.weight.new_zeros(rows, length, self.config.width)
+        x = self.ar_text_position.alpha.new_zeros(rows, length, self.config.width)
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril().repeat(rows, 1, 1, 1)
         for row, (phoneme_ids, bert, prompt_tokens) in enumerate(prefixes):
             text_length, end = phoneme_ids.shape[0], prefixes[row].length

@@ -11,7 +11,7 @@ from sovits_service.models.gpt import GptConfig, Head
 from sovits_service.types import FloatArray
 
 Backend = Literal["torch", "onnx"]
-Precision = Literal["float32", "float16", "int8"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
 TextEncoder = Callable[[Sequence[str]], list[torch.Tensor]]  # a BERT: texts to (characters, 1024) each
 ContentEncoder = Callable[[torch.Tensor], torch.Tensor]  # a HuBERT: (1, T) at 16 kHz to (1, channels, frames)
 

@@ -41,7 +41,7 @@ class HealthAnswer(BaseModel):
 
     status: Literal["alive", "failed"]
     backend: Literal["torch", "onnx"] | None = None
-    precision: Literal["float32", "float16", "int8"] | None = None
+    precision: Literal["float32", "float16", "bfloat16", "int8"] | None = None
 
 
 class ReadyAnswer(BaseModel):

@@ -31,8 +31,8 @@ class ModelLoader:
     """Loads what either back end can run.
 
     Attributes:
-        backend, precision: what is asked for; int8 is of ONNX Runtime alone.
-        device, dtype: of the torch back end; ONNX Runtime runs on the CPU.
+        backend, precision: what is asked for; int8 is of ONNX Runtime alone, bfloat16 of torch.
+        device, dtype: of the torch back end; ONNX Runtime runs on the CPU. With bfloat16 `dtype` is HuBERT's alone.
         store: where built graphs are kept.
         threads: that a step of ONNX Runtime may use.
         slots: the largest batch, up to which a row must not depend on the others.
@@ -46,6 +46,11 @@ class ModelLoader:
     threads: int
     slots: int
 
+    @property
+    def text_dtype(self) -> torch.dtype:
+        """Of GPT and BERT with torch."""
+        return torch.bfloat16 if self.precision == "bfloat16" else self.dtype
+
     def load_gpt(self, path: Path) -> SemanticModel:
         """Load a GPT file. Blocks; the first time, graphs are built.
 
@@ -56,7 +61,7 @@ class ModelLoader:
             model = self._open_gpt(path, precision)
             if model is not None:
                 return model
-        return load_gpt(path, device=self.device, dtype=self.dtype)
+        return load_gpt(path, device=self.device, dtype=self.text_dtype)
 
     def load_bert(self, folder: Path) -> TextEncoder:
         """Load a BERT folder. Blocks; the first time, a graph is built.
@@ -77,7 +82,7 @@ class ModelLoader:
                     return OnnxBert(graphs, tokenizer, self.threads)
             except SESSION_ERRORS as error:
                 log.warning("bert_graph_does_not_run", precision=precision, reason=type(error).__name__)
-        return load_bert(folder, device=self.device, dtype=self.dtype)
+        return load_bert(folder, device=self.device, dtype=self.text_dtype)
 
     def load_hubert(self, folder: Path) -> ContentEncoder:
         """Load a HuBERT folder, in float32 on a CPU: its features choose tokens. Blocks; builds a graph the first time.
