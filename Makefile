@@ -49,7 +49,7 @@ endef
 help:
 	@echo "make serve   serve on http://$(HOST):$(PORT) (HOST, PORT, CONFIG)"
 	@echo "make test    all tests (JOBS processes)"
-	@echo "make coverage   the same tests with branch coverage of src/, which takes about half as long again"
+	@echo "make coverage   the same tests with branch coverage of src/, and what is not covered"
 	@echo "make test-matrix   the tests of the models as on older processors, without oneDNN, on 1, 2 and 4 threads"
 	@echo "make test-clients   the same service with other people's programs, in an environment of their own"
 	@echo "make test-ray   replicas of Ray Serve that are killed, in an environment of their own"
