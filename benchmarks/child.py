@@ -41,6 +41,15 @@ def bind(cores: int) -> None:
     os.sched_setaffinity(0, available[:cores])
 
 
+def _bound_native_memory() -> None:
+    """As `serve` does, before torch is loaded."""
+    try:
+        from sovits_service.native_memory import bound_native_memory
+    except ModuleNotFoundError:  # an earlier commit
+        return
+    bound_native_memory()
+
+
 async def measure_pack(pack: Path, column: str, parts: Collection[str], clock: Clock) -> Figures:
     """Figures of full-size models."""
     from benchmarks import parts as models
@@ -135,6 +144,7 @@ def main() -> None:
     parser.add_argument("--processor-time", action="store_true")
     args = parser.parse_args()
     bind(args.cores)
+    _bound_native_memory()
     clock = time.process_time if args.processor_time else time.perf_counter
     parts = set(args.parts)
     results: Figures = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from sovits_service.models.bert import Bert
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_speaker
 from sovits_service.models.hubert import SAMPLE_RATE_HZ, TAIL_SILENCE_SAMPLES, Hubert
-from sovits_service.models.onnx.hubert import OnnxHubert
+from sovits_service.models.onnx.hubert import OnnxHubert, write_graphs
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import TextEncoder
@@ -31,7 +33,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气很好我
 def hubert_folder(tmp_path: Path) -> tuple[Path, HubertModel]:
     torch.manual_seed(0)
     config = HubertConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
         num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
     )  # fmt: skip
     model = HubertModel(config).eval()
@@ -76,6 +78,55 @@ def test_onnx_runtime_gives_the_features_of_torch(
         assert isinstance(model, OnnxHubert)
         torch.testing.assert_close(model(samples), expected, atol=1e-4, rtol=0)
     assert len(list((tmp_path / "g").glob("hubert-*"))) == 1
+
+
+_PEAK = """
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+import torch
+from sovits_service.models.onnx.hubert import OnnxHubert
+
+folder, small = Path(sys.argv[1]), Path(sys.argv[2])
+samples = torch.zeros(1, 16_000)
+OnnxHubert(lambda: nullcontext(small))(samples)  # code and thread pools, once
+Path("/proc/self/clear_refs").write_text("5")
+
+def memory(name):
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
+
+before = memory("VmHWM")
+OnnxHubert(lambda: nullcontext(folder))(samples)
+size = (folder / "weights.bin").stat().st_size
+print((memory("VmHWM") - before) / size, (memory("VmRSS") - before) / size)
+"""
+
+
+def _can_reset_peak() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _can_reset_peak(), reason="resets the high-water mark in /proc")
+def test_encoding_a_clip_holds_half_of_huberts_weights_at_most_and_none_afterwards(
+    hubert_folder: tuple[Path, HubertModel], tmp_path: Path
+) -> None:
+    small, big = tmp_path / "small", tmp_path / "big"
+    small.mkdir()
+    big.mkdir()
+    write_graphs(load_hubert(hubert_folder[0]), small)
+    config = json.loads((hubert_folder[0] / "config.json").read_text())
+    write_graphs(Hubert(config | {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12}), big)
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, str(big), str(small)], capture_output=True, text=True, check=True
+    )
+    most, kept = map(float, done.stdout.split())
+    assert most < 0.5
+    assert kept < 0.1
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut"])

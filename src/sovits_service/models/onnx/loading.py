@@ -19,7 +19,7 @@ from sovits_service.models.onnx import probe
 from sovits_service.models.onnx.bert import OnnxBert
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt
 from sovits_service.models.onnx.hubert import OnnxHubert
-from sovits_service.models.onnx.sessions import SESSION_ERRORS, open_session
+from sovits_service.models.onnx.sessions import SESSION_ERRORS
 from sovits_service.models.onnx.store import GraphStore
 from sovits_service.models.semantic_model import Backend, ContentEncoder, Precision, SemanticModel, TextEncoder
 
@@ -85,7 +85,7 @@ class ModelLoader:
         return load_bert(folder, device=self.device, dtype=self.text_dtype)
 
     def load_hubert(self, folder: Path) -> ContentEncoder:
-        """Load a HuBERT folder, in float32 on a CPU: its features choose tokens. Blocks; builds a graph the first time.
+        """Load a HuBERT folder, in float32 on a CPU: its features choose tokens. Blocks; builds graphs the first time.
 
         Raises:
             CheckpointError: the folder cannot be used.
@@ -94,11 +94,12 @@ class ModelLoader:
             key = f"hubert-{self._hash(weights_file(folder, 'HuBERT'), folder / 'config.json')}-{onnx_hubert.FORMAT}"
 
             def build(target: Path) -> None:
-                onnx_hubert.write_graph(load_hubert(folder), target)
+                onnx_hubert.write_graphs(load_hubert(folder), target)
 
             try:
                 with self.store.open(key, build) as graphs:
-                    open_session(graphs / onnx_hubert.GRAPH, self.threads, packs_weights=False)
+                    for _ in onnx_hubert.open_graphs(graphs, self.threads):
+                        pass  # it runs here
                 if graphs.exists():  # it is opened for each voice, so one that could not be kept is of no use
                     return OnnxHubert(lambda: self.store.open(key, build))
             except SESSION_ERRORS as error:

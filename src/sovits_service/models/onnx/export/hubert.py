@@ -34,6 +34,13 @@ class Hubert(Layers):
 
     def features(self) -> str:
         """`samples` (1, T_samples) at 16 kHz in, `ssl_features` (1, C, T) out, without the codebook."""
+        x = self.embed()
+        for index in range(self._sizes.num_hidden_layers):
+            x = self.layer(x, index)
+        return self.put_out(x)
+
+    def embed(self) -> str:
+        """`samples` (1, T_samples) at 16 kHz in; what the first layer takes, (1, T, C)."""
         graph, sizes = self.graph, self._sizes
         samples = graph.input("samples", FLOAT, [1, "T_samples"])
         x = self.unsqueeze(self.pad(samples, 0, TAIL_SILENCE_SAMPLES, 1), 1)
@@ -43,11 +50,12 @@ class Hubert(Layers):
         if sizes.feat_proj_layer_norm:
             x = self.layer_norm(x, "feature_projection.layer_norm", sizes.layer_norm_eps)
         x = self.linear(x, "feature_projection.projection")
-        x = self.layer_norm(self.op("Add", x, self._positions(x)), "encoder.layer_norm", sizes.layer_norm_eps)
-        for index in range(sizes.num_hidden_layers):
-            x = self._layer(x, f"encoder.layers.{index}.")
-        features = graph.op("Transpose", [x], "ssl_features", perm=[0, 2, 1])
-        graph.output(features, FLOAT, [1, sizes.hidden_size, "T"])
+        return self.layer_norm(self.op("Add", x, self._positions(x)), "encoder.layer_norm", sizes.layer_norm_eps)
+
+    def put_out(self, x: str) -> str:
+        """`ssl_features` (1, C, T) of the last layer's (1, T, C)."""
+        features = self.graph.op("Transpose", [x], "ssl_features", perm=[0, 2, 1])
+        self.graph.output(features, FLOAT, [1, self._sizes.hidden_size, "T"])
         return features
 
     def _conv_layer(self, x: str, index: int) -> str:
@@ -66,8 +74,9 @@ class Hubert(Layers):
         convolved = self.conv(planes, "encoder.pos_conv_embed.conv", padding=(kernel // 2, after), group=groups)
         return self.transpose(self.gelu(convolved), 0, 2, 1)
 
-    def _layer(self, x: str, name: str) -> str:
-        sizes = self._sizes
+    def layer(self, x: str, index: int) -> str:
+        """(1, T, C) in and out."""
+        sizes, name = self._sizes, f"encoder.layers.{index}."
         heads, width = sizes.num_attention_heads, sizes.hidden_size
         query, key, value = (
             self.heads(self.linear(x, f"{name}attention.{part}_proj"), heads) for part in ("q", "k", "v")
