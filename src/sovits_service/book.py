@@ -154,11 +154,10 @@ async def _make(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSet
         try:
             await jobs.open()
             known = await jobs.all(None)
-            job = known[0] if known else await jobs.submit(new)
+            job = await jobs.resume(known[0].id) if known else await jobs.submit(new)
             job = await _follow(jobs, job)
             if job.state == "failed":
-                print(f"error: {job.message}; the same command tries again", file=sys.stderr)
-                await jobs.delete(job.id, None)
+                print(f"error: {job.message}; run the same command again to continue", file=sys.stderr)
                 return _EXIT_FAILED
             await _hand_over(args, jobs, job)
             failures = [(f.number, f.message) for f in await jobs.fragments(job) if f.state == "failed"]

@@ -474,9 +474,17 @@ class SpeechService:
         """
         details = details or UploadDetails()
         await self._check_transcript(details.prompt_text, details.prompt_lang)
+        await self.scan(data)
+        return await self._library.add_reference(data, details, owner=owner, trim=trim)
+
+    async def scan(self, data: bytes) -> None:
+        """Have the virus scanner look at a file, where there is one.
+
+        Raises:
+            InfectedUploadError, ScanUnavailableError: it did not clear the file.
+        """
         if self._scanner is not None:
             await self._scanner.scan(data)
-        return await self._library.add_reference(data, details, owner=owner, trim=trim)
 
     async def decode_source(
         self, data: bytes | None = None, *, name: str = "", owner: str | None = None
@@ -492,8 +500,8 @@ class SpeechService:
             InvalidRequestError, ForbiddenError: there is no such file, or it is another owner's.
             InfectedUploadError, ScanUnavailableError: the virus scanner did not clear it.
         """
-        if data is not None and self._scanner is not None:
-            await self._scanner.scan(data)
+        if data is not None:
+            await self.scan(data)
         return await self._library.decode_source(data, name, owner)
 
     async def _check_transcript(self, text: str, language: str, *, is_own_model: bool = False) -> None:

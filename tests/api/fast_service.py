@@ -304,11 +304,14 @@ class FastService:
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         return self.details.get((name, owner), UploadDetails())
 
+    async def scan(self, data: bytes) -> None:
+        if data == b"virus":
+            raise InfectedUploadError("the virus scanner found something in the file; it was not kept")
+
     async def add_reference(
         self, data: bytes, details: UploadDetails | None = None, *, owner: str = "", trim: bool = False
     ) -> StoredReference:
-        if data == b"virus":
-            raise InfectedUploadError("the virus scanner found something in the file; it was not kept")
+        await self.scan(data)
         if not data.startswith(b"RIFF"):
             raise UnsupportedAudioError("the file is in no audio format that is accepted")
         duration_s = (len(data) - 44) / 2 / RATE_HZ

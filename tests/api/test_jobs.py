@@ -219,6 +219,7 @@ BOMB = "<p>" + "a" * 30_000_000 + "</p>"
         ("a.jsonl", '{"text": "abc"}\n{"text": 1}', "line 2 needs text"),
         ("a.jsonl", '{"text": "abc"}\n[', "line 2 is not valid JSON"),
         ("a.jsonl", '{"text": "abc", "speed_factor": 9}', "line 1: speed_factor"),
+        ("a.txt", "virus", "virus scanner"),
         ("a.pdf", "%PDF-1.7", "type of the file is not known"),
     ],
     ids=itertools.count(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 _LOCK_POLL_S = 2.0
 _SWEEP_INTERVAL_S = 600.0
+_BEAT_S = 15.0  # between two looks at a job in which nothing happens
 
 
 class Jobs:
@@ -91,6 +93,14 @@ class Jobs:
         self._worker.add(job, list(range(job.total)))
         return job
 
+    async def resume(self, job_id: str) -> Job:
+        """Try a job again that has failed, from the first fragment that nobody has spoken; any other is left alone."""
+        job = await self.get(job_id, None)
+        if job.state == "failed":
+            await self._stored.run(lambda store: store.set_state(job_id, "queued"))
+            self._worker.add(job, await self._stored.run(lambda store: store.waiting(job_id)))
+        return await self.get(job_id, None)
+
     async def all(self, owner: str | None) -> list[Job]:
         """The jobs that `owner` may see, the newest first; None sees all."""
         self._require_open()
@@ -141,7 +151,7 @@ class Jobs:
         return write_subtitles(cues(await self.placed(job)), form or job.subtitles), form or job.subtitles
 
     async def watch(self, job_id: str, owner: str | None) -> AsyncGenerator[Job | None, None]:
-        """The job now and after each change, until it is over; None as the last where it was deleted.
+        """The job now, after each change and every 15 s, until it is over; None as the last where it was deleted.
 
         A slow reader misses what lies between. Ends with the service too. Raises as `get`.
         """
@@ -151,7 +161,9 @@ class Jobs:
                 yield job
                 if job is None or job.is_over:
                     return
-                await changed.wait()
+                with contextlib.suppress(TimeoutError):  # what remains changes without an event
+                    async with asyncio.timeout(_BEAT_S):
+                        await changed.wait()
                 changed.clear()
                 if self._is_stopping:
                     return

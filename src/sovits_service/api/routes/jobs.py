@@ -187,8 +187,17 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     """The job that a request asks for, with all its fields checked."""
     settings, service = context.settings, context.service
     data, file_name, raw, cover = await _read(request, context)
+    for file in filter(None, (data if file_name else b"", cover)):
+        await service.scan(file)
     fields = job_fields(raw)
-    document = await asyncio.to_thread(read_document, data, name=file_name, kind=fields.type, encoding=fields.encoding)
+    document = await asyncio.to_thread(
+        read_document,
+        data,
+        name=file_name,
+        kind=fields.type,
+        encoding=fields.encoding,
+        max_characters=settings.jobs.max_characters,
+    )
     if cover:
         document = replace(document, cover=_checked_cover(cover))
     raw = {**raw, **await keep_inline_references(request, raw)}

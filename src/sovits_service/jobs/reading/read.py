@@ -27,13 +27,16 @@ FILE_TYPES = (*_READERS, "epub")
 _OTHER_NAMES = {"markdown": "md", "htm": "html", "xhtml": "html", "text": "txt", "ndjson": "jsonl"}
 
 
-def read_document(data: bytes, *, name: str = "", kind: str = "", encoding: str = "") -> Document:
+def read_document(
+    data: bytes, *, name: str = "", kind: str = "", encoding: str = "", max_characters: int = 10**9
+) -> Document:
     """The chapters and lines of a file.
 
     Args:
         name: of the file, whose ending tells its type where `kind` is empty.
         kind: one of `FILE_TYPES`.
         encoding: of its text, as for `decode`; an epub has its own, and so may a page.
+        max_characters: of what is read. A file with twice as many is refused before it is parsed.
 
     Raises:
         InvalidRequestError: the type is not known, or the file is damaged, too large, protected or empty.
@@ -46,4 +49,9 @@ def read_document(data: bytes, *, name: str = "", kind: str = "", encoding: str 
         raise InvalidRequestError(f"the type of the file is not known: it can be {', '.join(FILE_TYPES)}")
     if kind == "html" and not encoding:
         return read_html(data)
-    return _READERS[kind](decode(data, encoding))
+    text = decode(data, encoding)
+    if len(text) > 2 * max_characters:  # markup and times are not read
+        raise InvalidRequestError(
+            f"the file has {len(text):,} characters; at most {max_characters:,} are accepted: send it as several jobs"
+        )
+    return _READERS[kind](text)
