@@ -15,7 +15,9 @@ from sovits_service.jobs.timeline import place
 from sovits_service.jobs.upkeep import Room, StoreThread
 from sovits_service.threads import lower_priority, run_in
 
-_BACKGROUND = 19  # niceness: what speech leaves over
+# Niceness: a third of the share of speech on full cores. With less, the thread would now and then keep the
+# interpreter lock while it is not scheduled, and with it the event loop.
+_NICENESS = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +33,7 @@ class Renderer:
     def __init__(self, stored: StoreThread, room: Room) -> None:
         self._stored = stored
         self._room = room
-        self._thread = ThreadPoolExecutor(1, "sovits-jobs-audio", partial(lower_priority, _BACKGROUND))
+        self._thread = ThreadPoolExecutor(1, "sovits-jobs-audio", partial(lower_priority, _NICENESS))
         self._rendering: dict[str, _Rendering] = {}
 
     async def file(self, job: Job, form: JobFormat) -> Path:
