@@ -155,6 +155,7 @@ def _serve(args: argparse.Namespace) -> int:
     from sovits_service.api.app import create_app
     from sovits_service.api.server import DrainingServer, listen
     from sovits_service.telemetry import configure_logging
+    from sovits_service.threads import end_with_threads
     from sovits_service.tracing import open_tracer
 
     configure_logging(settings.log_level, settings.log_format)
@@ -183,7 +184,7 @@ def _serve(args: argparse.Namespace) -> int:
         raise server.failure
     if restart:
         os.execv(sys.executable, [sys.executable, "-m", "sovits_service", *sys.argv[1:]])  # noqa: S606 - this program again, with its own arguments
-    return 0
+    return end_with_threads(0)
 
 
 def _serve_on_ray(config: Path | None, tts: TtsSettings, settings: ServiceSettings) -> int:

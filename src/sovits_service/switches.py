@@ -102,12 +102,11 @@ class Switches:
         weights = {name: changed[name] for name in _WEIGHTS if name in changed}
         if weights:
             await self._take(weights, lambda: self._models.switch(weights.get("gpt"), weights.get("sovits")))
-        elif "coming" in changed:
-            gpt, sovits, *_ = [str(item) for item in json.loads(changed["coming"])]
-            await self._take({"coming": changed["coming"]}, lambda: self._models.pair(gpt, sovits))
-        if "reference" in changed:
-            path, details = json.loads(changed["reference"])
-            await self._take_reference(changed["reference"], path, UploadDetails.load(details.encode()))
+        elif len(coming := _texts(changed.get("coming"))) >= 2:
+            await self._take({"coming": changed["coming"]}, lambda: self._models.pair(*coming[:2]))
+        if len(reference := _texts(changed.get("reference"))) == 2:
+            path, details = reference
+            await self._take_reference(changed["reference"], path, UploadDetails.load(details.encode(errors="replace")))
         if "text" in changed and self._lexicon_file is not None:
             self._taken["text"] = changed["text"]
             if self._lexicon_file.take(changed["text"]):
@@ -143,3 +142,12 @@ class Switches:
             if self._refused.get(name) != value:
                 self._refused[name] = value
                 log.error("switch_not_taken", what=name, reason=str(error))
+
+
+def _texts(value: str | None) -> list[str]:
+    """The list of texts that a value stands for; empty for a value of another version, which this one cannot read."""
+    try:
+        parsed = json.loads(value or "[]")
+    except (ValueError, RecursionError):
+        return []
+    return parsed if isinstance(parsed, list) and all(isinstance(item, str) for item in parsed) else []

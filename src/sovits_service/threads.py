@@ -1,4 +1,4 @@
-"""A dedicated thread pool, so that one kind of work does not hold up another."""
+"""Dedicated thread pools, so that one kind of work does not hold up another, and the end of their threads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+_PREFIX = "sovits-"
+_GRACE_S = 1.0
 
 
 async def run_in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
@@ -26,3 +29,18 @@ def lower_priority(niceness: int) -> None:
         with contextlib.suppress(OSError):  # a system without priorities of threads
             thread = threading.get_native_id()
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+
+
+def end_with_threads(code: int) -> int:
+    """Return an exit code once all threads of the service have ended; where one does not end, exit at once.
+
+    A thread that reads weights cannot be interrupted, and the interpreter would wait for it.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith(_PREFIX) and not thread.daemon:
+            thread.join(_GRACE_S)
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+    return code

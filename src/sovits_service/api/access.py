@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sovits_service.storage.shared_limits import SharedLimits  # its client is an extra
 
 
+_CLOCK_TOLERANCE_S = 1.0
+
+
 def presented_key(request: HTTPConnection) -> str | None:
     """The key of `Authorization: Bearer ...`, `X-API-Key`, or ElevenLabs' `xi-api-key`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -44,6 +47,7 @@ class AccessControl:
         self._rate: RateLimitItem | None = parse(settings.rate_limit) if settings.rate_limit else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._shared = shared
+        self._clock_s = _clock_s()
         self._running: Counter[str] = Counter()
 
     @property
@@ -87,6 +91,7 @@ class AccessControl:
         if self._rate is None:
             return
         left_s: float | None = None
+        self._note_clock()
         if not self._limiter.hit(self._rate, client):
             left_s = self._limiter.get_window_stats(self._rate, client).reset_time - time.time()
         elif self._shared is not None:
@@ -152,6 +157,12 @@ class AccessControl:
         is_bound = any(key.name == name and "admin" not in key.scopes for key in self._settings.api_keys)
         return name if is_bound else None
 
+    def _note_clock(self) -> None:
+        """Forget what was counted before the clock was set back: it lies in the future, and would count until then."""
+        before_s, self._clock_s = self._clock_s, _clock_s()
+        if self._clock_s < before_s - _CLOCK_TOLERANCE_S:
+            self._limiter.storage.reset()
+
     @contextlib.contextmanager
     def _slot(self, holder: str, limit: int, refusal: Exception) -> Iterator[None]:
         if limit and self._running[holder] >= limit:
@@ -178,3 +189,8 @@ class AccessControl:
         if scope not in matches[0].scopes:
             raise ForbiddenError(f"the key lacks the scope {scope}")
         return f"key:{matches[0].name}"
+
+
+def _clock_s() -> float:
+    """By how much the clock is ahead of one that nobody sets."""
+    return time.time() - time.monotonic()

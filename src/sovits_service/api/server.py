@@ -111,8 +111,9 @@ class DrainingServer(uvicorn.Server):
         deadline = loop.time() + self._drain_s
         if self._jobs is not None:
             await self._jobs.stop()
-        if self._starting is not None and self._starting.done():
-            await self._service.stop(self._drain_s)
+        if self._starting is not None:
+            self._starting.cancel()  # nothing happens where it has finished
+        await self._service.stop(self._drain_s)
         self.config.timeout_graceful_shutdown = max(_FLUSH_S, math.ceil(deadline - loop.time()))
         self.should_exit = True
 

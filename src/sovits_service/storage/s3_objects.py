@@ -76,6 +76,8 @@ class S3Objects:
             return None
         except _FAILURES as error:
             raise _storage_error() from error
+        if len(data) != result.meta["size"]:
+            raise _storage_error()
         return StoredObject(data, _info(key, result.meta))
 
     async def delete(self, key: str) -> None:

@@ -17,6 +17,8 @@ _LEASE_MS = 10_000  # work of a process that died is taken over by another after
 _RENEW_S = 3.0
 _LOOK_S = 0.05
 
+# A key without an end of its own is no lease, but a value of another program, or another version.
+_BEGIN = "if redis.call('PTTL', KEYS[1]) < 0 then return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end"
 _END = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end"
 
@@ -31,6 +33,7 @@ class SharedFlights:
     def __init__(self, link: RedisLink, prefix: str = "sovits:") -> None:
         self._link = link
         self._prefix = f"{prefix}flight:"
+        self._take = link.client.register_script(_BEGIN)
         self._end = link.client.register_script(_END)
         self._renew = link.client.register_script(_RENEW)
 
@@ -58,13 +61,13 @@ class SharedFlights:
 
     async def _begin(self, name: str, token: str) -> bool:
         try:
-            return bool(await self._link.run(lambda: self._link.client.set(name, token, nx=True, px=_LEASE_MS)))
+            return bool(await self._link.run(lambda: self._take(keys=[name], args=[token, _LEASE_MS])))
         except StorageError:
             return True
 
     async def _is_taken(self, name: str) -> bool:
         try:
-            return bool(await self._link.run(lambda: self._link.client.exists(name)))
+            return await self._link.run(lambda: self._link.client.pttl(name)) > 0
         except StorageError:
             return False
 

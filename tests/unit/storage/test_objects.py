@@ -303,3 +303,31 @@ def test_kill_9_leaves_whole_files_only(tmp_path: Path) -> None:
         os.utime(leftover, (0, 0))
     LocalObjects(tmp_path).sweep("none/", 0)
     assert not list((tmp_path / "audio").glob(".*"))
+
+
+@pytest.mark.parametrize("status", [200, 206])
+async def test_half_a_body_is_no_file(status: int) -> None:
+    """A store, or a proxy before it, that breaks off in the middle: what came is never taken for the file."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        ranged = b"Content-Range: bytes 0-%d/%d\r\n" % (len(DATA) - 1, len(DATA)) if status == 206 else b""
+        writer.write(
+            b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\nLast-Modified: Sun, 29 Nov 2026 10:00:00 GMT\r\n"
+            b'ETag: "1"\r\n%sConnection: close\r\n\r\n' % (status, len(DATA), ranged)
+        )
+        writer.write(DATA[: len(DATA) // 2])
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = S3Objects(
+            "speech",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            access_key_id="id",
+            secret_access_key="secret",
+            timeout_s=2.0,
+        )
+        with pytest.raises(StorageError):
+            await store.get("uploads/a.wav")
