@@ -104,13 +104,25 @@ def speech_fields(raw: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
 @router.post("/v1/text-to-speech/{voice_id}/stream")
 async def convert(request: Request) -> Response:
     """Says a text, sentence by sentence as it is made."""
+    return await _convert(request)
+
+
+@router.post("/v1/text-to-speech/{voice_id}/with-timestamps")
+@router.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps")
+async def convert_with_timestamps(request: Request) -> Response:
+    """Says a text, and when each of its characters is said: one JSON object, or one a line as sentences are made."""
+    return await _convert(request, has_times=True)
+
+
+async def _convert(request: Request, *, has_times: bool = False) -> Response:
     context = context_of(request)
     client = await context.access.authorize(request, "synth")
     raw = await read_fields(request)
     chosen = output_format(request.query_params.get("output_format") or str(raw.get("output_format") or ""))
     require_ready(context.service)
     voice, warnings = await find_voice(context, request.path_params["voice_id"])
-    asked = await understand(context, speech_fields(raw, voice), client)
+    times = {"timestamps": "char"} if has_times else {}
+    asked = await understand(context, {**speech_fields(raw, voice), **times}, client)
     delivery = Delivery(
         "wav",
         use_cache=False,  # a form of its own, which no cached file has
@@ -118,30 +130,9 @@ async def convert(request: Request) -> Response:
         warnings=(*warnings, *asked.warnings),
         content_type=chosen.content_type,
     )
-    tts_request = replace(asked.tts_request, streaming_mode=asked.tts_request.streaming_mode or 1)
-    return await speak(request, tts_request, delivery, client)
-
-
-@router.post("/v1/text-to-speech/{voice_id}/with-timestamps")
-@router.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps")
-async def convert_with_timestamps(request: Request) -> Response:
-    """Says a text, and when each of its characters is said: one JSON object, or one a line as sentences are made."""
-    context = context_of(request)
-    client = await context.access.authorize(request, "synth")
-    raw = await read_fields(request)
-    chosen = output_format(request.query_params.get("output_format") or str(raw.get("output_format") or ""))
-    require_ready(context.service)
-    voice, warnings = await find_voice(context, request.path_params["voice_id"])
-    asked = await understand(context, {**speech_fields(raw, voice), "timestamps": "char"}, client)
-    lines = TimedLines(asked.tts_request.text, is_stream="/stream/" in request.url.path)
-    delivery = Delivery(
-        "wav",
-        use_cache=False,
-        encoder=lambda _, sample_rate_hz: chosen.encoder(sample_rate_hz),
-        warnings=(*warnings, *asked.warnings),
-        content_type="application/json",
-        shape_chunk=lambda _: lines,
-    )
+    if has_times:
+        lines = TimedLines(asked.tts_request.text, is_stream="/stream/" in request.url.path)
+        delivery = replace(delivery, content_type="application/json", shape_chunk=lambda _: lines)
     tts_request = replace(asked.tts_request, streaming_mode=asked.tts_request.streaming_mode or 1)
     return await speak(request, tts_request, delivery, client)
 
