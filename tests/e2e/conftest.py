@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,28 @@ def environment() -> dict[str, str]:
     """The machine's, without its settings of the service; one thread, as tests run side by side."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SOVITS_")}
     return {**kept, "OMP_NUM_THREADS": "1"}
+
+
+def run_python(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a Python program printed, when it has ended."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment() | dict(variables or {}),
+        check=False,
+    )
+
+
+def run_command(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a command of the service printed, when it has ended."""
+    return run_python(folder, *COMMAND[1:], *arguments, variables=variables)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import av
 import pytest
 
 from tests.api.job_files import epub, png
-from tests.e2e.conftest import COMMAND, environment
+from tests.e2e.conftest import COMMAND, environment, run_command
 from tests.e2e.tiny_server import clip, write_tiny
 
 TEXT = "".join(f"# Part {chapter}\n\nIt was spring.\n\nIt rained.\n\nThe end.\n\n" for chapter in range(1, 9))
@@ -114,9 +114,6 @@ def test_what_cannot_be_done_is_told_before_a_model_is_loaded(folder: Path, argu
     [config] = folder.glob("pack/*.yaml")
     voice = [] if "--voice" in arguments else ["--voice", "eve"]
     variables = {"SOVITS_BUNDLED_VOICES": "false"}
-    result = subprocess.run(
-        [*COMMAND, "book", *arguments, "-c", str(config), *voice],
-        cwd=folder, capture_output=True, text=True, timeout=120, env=environment() | variables, check=False,
-    )  # fmt: skip
+    result = run_command(folder, "book", *arguments, "-c", str(config), *voice, variables=variables)
     assert (result.returncode, message in result.stderr) == (2, True), result.stderr
     assert not list(folder.glob("*.parts"))

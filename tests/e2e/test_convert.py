@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, environment
+from tests.e2e.conftest import run_command
 from tests.e2e.test_say import duration_s
 
 
 def convert(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "convert", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment(),
-        check=False,
-    )
+    return run_command(folder, "convert", *arguments)
 
 
 def test_a_recording_is_said_in_another_voice_and_is_as_long(checkout: Path) -> None:

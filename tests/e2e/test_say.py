@@ -10,19 +10,11 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.e2e.conftest import COMMAND, environment
+from tests.e2e.conftest import environment, run_command
 
 
 def say(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "say", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment(),
-        check=False,
-    )
+    return run_command(folder, "say", *arguments)
 
 
 def duration_s(path: Path) -> float:

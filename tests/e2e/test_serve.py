@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import signal
-import subprocess
 import threading
 import wave
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import COMMAND, Served, environment, start_server
+from tests.e2e.conftest import Served, run_command, start_server
 
 SENTENCE = {"text": "你好，很高兴认识你。", "text_lang": "zh", "voice_id": "female_calm", "seed": 1}
 LONG = {**SENTENCE, "text": "今天天气不错，我们出去走走吧。" * 60, "streaming_mode": 1}
@@ -117,15 +116,7 @@ def test_a_damaged_model_is_one_line_and_exit_code_1(checkout: Path) -> None:
     config = checkout / "configs/tts_infer.yaml"
     text = config.read_text(encoding="utf-8").replace("pretrained_models/demo/sovits.pth", "me.pth")
     config.write_text(text, encoding="utf-8")
-    result = subprocess.run(
-        [*COMMAND, "serve", "-p", "0"],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(),
-        check=False,
-    )
+    result = run_command(checkout, "serve", "-p", "0")
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from sovits_service import Synthesizer, load
 from sovits_service.errors import InvalidRequestError, SettingsError, UnknownVoiceError, UnsupportedAudioError
-from tests.e2e.conftest import ROOT, environment
+from tests.e2e.conftest import ROOT, run_python
 from tests.e2e.test_examples import blocks
 
 TEXT = "你好，很高兴认识你。今天天气不错。"
@@ -37,15 +36,7 @@ def tts(folder: Path) -> Iterator[Synthesizer]:
 
 
 def run(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return run_python(folder, "-W", "error", "-c", program)
 
 
 def test_a_seed_gives_the_same_speech_again(tts: Synthesizer) -> None:
