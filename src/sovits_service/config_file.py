@@ -19,7 +19,7 @@ from sovits_service.errors import SettingsError
 
 
 class ConfigModel(BaseModel):
-    """A group of settings, whose values a file or a variable spells; unknown keys are refused."""
+    """A group of settings, read from a file or from variables; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,9 +42,9 @@ class ConfigModel(BaseModel):
 
 
 class _TextLoader(yaml.SafeLoader):
-    """Reads every scalar as the text that stands there, as a variable has it: its setting's type says what it means.
+    """Reads every scalar as text, as variables are read: the type of its setting decides what it means.
 
-    YAML 1.1 reads `off` and `no` as false, `0123` as 83, and `1e3` as no number.
+    YAML 1.1 reads `off` and `no` as false, `0123` as 83, and `1e3` as text.
     """
 
 

@@ -245,8 +245,8 @@ class UploadSettings(ConfigModel):
         clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
             answer, uploads are refused.
         receive_s: how long a client may take to send one.
-        isolate: decode audio in processes of their own, which a crash or a limit ends in place of the service; `auto`
-            does where others reach the port: `host` is no loopback address, or there are `trusted_proxies`.
+        isolate: decode audio in separate processes, so that a crash or a limit ends such a process and not the service;
+            `auto` does so if others can reach the port: `host` is not a loopback address, or `trusted_proxies` are set.
         from_urls: let requests name a reference by its https address; public addresses alone are fetched.
     """
 
@@ -542,12 +542,12 @@ class ServiceSettings(ConfigModel, BaseSettings):
 
     @property
     def is_public(self) -> bool:
-        """Whether others than this machine reach the port by its address."""
+        """Whether other machines can reach the port."""
         return self.host not in ("localhost", "::1") and not self.host.startswith("127.")
 
     @property
     def isolates_uploads(self) -> bool:
-        """Whether audio is decoded in processes of their own."""
+        """Whether audio is decoded in separate processes."""
         isolate = self.uploads.isolate
         return self.is_public or bool(self.trusted_proxies) if isolate == "auto" else isolate
 

@@ -73,7 +73,7 @@ class VoiceLibrary:
         limits: what a clip may ask of the decoder.
         shared_references, shared_voices: where replicas share theirs through an object store; None keeps them here.
         quota_bytes: what one owner's uploads and voices may take together; None is no limit.
-        decoder: decodes in processes of their own; None decodes in this one.
+        decoder: decodes in separate processes; None decodes in this one.
     """
 
     def __init__(

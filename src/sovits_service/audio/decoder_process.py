@@ -4,8 +4,8 @@ Run with a Unix socket as standard input. Each byte that arrives carries a conne
 fork, a length of four bytes, a JSON head (`limits`, `size`) and the file; back, one byte when the fork has begun, a
 length, a JSON head, and mono float32 samples where the file could be decoded.
 
-This process reads no file of a client. It holds the libraries that its forks share, and nothing of the service: no
-key, no setting, no other clip.
+This process itself reads nothing that a client sent. It has the libraries loaded that its forks share, and holds
+nothing of the service: no key, no setting, no other clip.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ OUT_OF_MEMORY = "MemoryError"
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What the operating system lets the decoding of one file have. No file can be opened or written at all.
+    """What the operating system allows for the decoding of one file. It can open and write no file at all.
 
     Attributes:
-        memory_bytes: address space beyond that of the libraries; Linux alone enforces it.
+        memory_bytes: address space in addition to that of the libraries; only Linux enforces it.
         cpu_s: processor time, whole seconds.
-        wall_s: time on the clock.
+        wall_s: wall-clock time.
     """
 
     memory_bytes: int = 512 * 2**20
@@ -53,7 +53,7 @@ class ProcessLimits:
 def main() -> None:
     """Fork for each connection until the service closes its end of standard input."""
     limits = ProcessLimits(**json.loads(sys.argv[1]))
-    for name in (signal.SIGINT, signal.SIGTERM):  # the service decides when: it may still be draining
+    for name in (signal.SIGINT, signal.SIGTERM):  # it ends with the service, which may still be draining
         signal.signal(name, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the forks
     decode_reference(_silence())  # imports what PyAV imports when it is used first: a fork can open no file

@@ -1,4 +1,4 @@
-"""Decode audio files in processes of their own, whose memory, time and files the operating system limits."""
+"""Decode audio files in separate processes, whose memory, time and files the operating system limits."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from sovits_service.types import FloatArray, ReferenceAudio
 
 _PROGRAM = "sovits_service.audio.decoder_process"
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONHOME", "VIRTUAL_ENV")
-_GRACE_S = 5.0  # beyond a process's own limit, for a machine that is busy
+_GRACE_S = 5.0  # in addition to a process's own limit, for a busy machine
 _UNDECODABLE = "the audio file cannot be decoded within the limits of memory and time; export it again as 16-bit wav"
 
 log = structlog.get_logger(__name__)
 
 
 class IsolatedDecoder:
-    """Decodes as `audio.load.decode_reference` does, each file in a process that ends with it.
+    """Decodes like `audio.load.decode_reference`, but each file in a process that exits afterwards.
 
-    One light process (no torch, no key, no setting) starts with the first file, and forks for each. May be used by
-    several threads.
+    One lightweight process (no torch, no key, no setting) is started for the first file, and forks for each. May be
+    used by several threads.
     """
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
@@ -60,7 +60,7 @@ class IsolatedDecoder:
             UnsupportedAudioError: likewise, or the decoder crashed or took more memory or time than it may.
             OverloadedError: no process can be started.
         """
-        for _ in range(2):  # the second time with a new process, where the first has gone
+        for _ in range(2):  # the second time with a new process, if the first has died
             process, connection = self._connect()
             with connection:
                 connection.settimeout(self._limits.wall_s + _GRACE_S)
@@ -85,7 +85,7 @@ class IsolatedDecoder:
                 samples, rate_hz = _receive_samples(connection, answer, limits)
                 return ReferenceAudio(samples, rate_hz, hashlib.sha256(data).hexdigest())
         except (OSError, EOFError, ValueError, KeyError, TypeError):
-            # It crashed, was ended at a limit, or no longer does what it was written for.
+            # It crashed, exceeded a limit, or was taken over by the file.
             answer = {"error": "ended"}
         if answer["error"] in ERRORS:
             raise ERRORS[answer["error"]](str(answer.get("message")))
@@ -94,7 +94,7 @@ class IsolatedDecoder:
         raise UnsupportedAudioError(_UNDECODABLE)
 
     def _connect(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        """A connection to a new fork. The fork, or the process that is to make it, may have gone already."""
+        """A connection to a new fork. The fork, or its parent process, may be dead already."""
         ours, theirs = socket.socketpair()
         with self._lock, theirs:
             if self._process is None or self._control is None:
@@ -128,16 +128,16 @@ class IsolatedDecoder:
 
 
 def _environment() -> dict[str, str]:
-    """What Python and its libraries need; nothing that may be a secret."""
+    """The variables that Python and its libraries need; none that may hold a secret."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     package = str(Path(__file__).parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    # One thread: a process with more of them cannot fork safely.
+    # One thread: forking a process with several is not safe.
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _receive_samples(connection: socket.socket, answer: dict[str, Any], limits: AudioLimits) -> tuple[FloatArray, int]:
-    """Samples, and their rate. Raises ValueError for what no decoder of ours would send."""
+    """Samples, and their rate. Raises ValueError for what an intact decoder would not send."""
     rate_hz, count = int(answer["rate_hz"]), int(answer["samples"])
     if not limits.min_sample_rate_hz <= rate_hz <= limits.max_sample_rate_hz:
         raise ValueError(rate_hz)

@@ -107,7 +107,7 @@ def decode_source(
     """Decodes a recording that is to be said in another voice, as `decode_reference` does a clip.
 
     Args:
-        decode: what does it, here or in a process of its own.
+        decode: decodes in this process or in another.
 
     Raises:
         UploadTooLargeError, UnsupportedAudioError: as there.
