@@ -11,7 +11,7 @@ from sovits_service.audio.load import DEFAULT_LIMITS, AudioLimits, decode_refere
 from sovits_service.errors import ReferenceAudioError
 from sovits_service.types import ReferenceAudio
 
-CRASH, HANG, GREEDY, SPY = b"crash", b"hang", b"greedy", b"spy"
+CRASH, HANG, SLOW, GREEDY, SPY = b"crash", b"hang", b"slow", b"greedy", b"spy"
 
 
 def decode(data: bytes, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
@@ -19,6 +19,8 @@ def decode(data: bytes, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
         os.kill(os.getpid(), signal.SIGSEGV)
     while data == HANG:
         pass
+    if data == SLOW:
+        signal.sigwait({signal.SIGUSR1})  # which never comes
     if data == GREEDY:
         bytearray(2**30)
     if data == SPY:

@@ -20,14 +20,14 @@ from sovits_service.audio.isolate import IsolatedDecoder
 from sovits_service.audio.load import AudioLimits, decode_reference
 from sovits_service.errors import OverloadedError, ReferenceAudioError, SovitsError, UnsupportedAudioError
 from sovits_service.settings import ServiceSettings
-from tests.security.faulty_decoder import CRASH, GREEDY, HANG, SPY
+from tests.security.faulty_decoder import CRASH, GREEDY, HANG, SLOW, SPY
 from tests.security.real_service import clip, put_voice, running, say, upload
 from tests.security.sound_files import HOSTILE, filmed, recorded, vorbis
 
 ROOT = Path(__file__).parents[2]
 LIMITS = AudioLimits()
-# A second of a core, for the file that never ends.
-QUICK = ProcessLimits(cpu_s=1)
+# For the files that never end.
+QUICK = ProcessLimits(cpu_s=1, wall_s=4.0)
 FORMATS = {
     "wav": lambda: clip(),
     "m4a": lambda: recorded("ipod", "aac"),
@@ -92,7 +92,7 @@ def test_a_hostile_file_is_judged_alike(decoder: IsolatedDecoder, name: str) -> 
     assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.parametrize("fault", [CRASH, HANG, GREEDY])
+@pytest.mark.parametrize("fault", [CRASH, HANG, SLOW, GREEDY])
 def test_a_fault_is_an_error_of_that_file(faulty: IsolatedDecoder, fault: bytes) -> None:
     with pytest.raises(UnsupportedAudioError, match="export it again as 16-bit wav"):
         faulty.decode(fault, LIMITS)
