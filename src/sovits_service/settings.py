@@ -543,7 +543,10 @@ class ServiceSettings(ConfigModel, BaseSettings):
     @property
     def is_public(self) -> bool:
         """Whether other machines can reach the port."""
-        return self.host not in ("localhost", "::1") and not self.host.startswith("127.")
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return self.host != "localhost"
 
     @property
     def isolates_uploads(self) -> bool:
