@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -86,8 +87,8 @@ class Synthesizer:
         self._thread.start()
         try:
             self._service = started.result()
-        except BaseException:
-            self.close()
+        except BaseException:  # KeyboardInterrupt too: reading weights cannot be interrupted, and is not waited for
+            self._stop()
             raise
 
     def __enter__(self) -> Self:
@@ -100,9 +101,8 @@ class Synthesizer:
 
     def close(self) -> None:
         """End all work and free the model. May be called again."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join()
+        self._stop()
+        self._thread.join()
 
     def voices(self) -> list[str]:
         """The ids of all voice templates."""
@@ -147,6 +147,10 @@ class Synthesizer:
         """
         data = clip if isinstance(clip, bytes) else read_clip(Path(clip), self._settings.max_upload_bytes).data
         return self._call(self._service.add_reference(data, UploadDetails(prompt_text, prompt_lang))).path
+
+    def _stop(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def _begin(self, text: str, voice_id: str, language: str, fields: dict[str, Any]) -> Synthesis:
         for name in fields:
