@@ -25,7 +25,7 @@ class Segmenter:
             jieba.dt.get_dict_file = io.BytesIO
             import jieba.posseg
 
-            del jieba.dt.get_dict_file
+            vars(jieba.dt).pop("get_dict_file", None)  # another thread may have been faster
         jieba.setLogLevel(logging.WARNING)
         self._tokenizer = jieba.Tokenizer()
         with self._tokenizer.get_dict_file() as dictionary:
