@@ -88,7 +88,7 @@ async def test_the_routes_without_a_key_are_those_that_are_named() -> None:
                 if answer.status_code != 401 and "administration" not in operations[method]["tags"]:
                     open_paths.add(path.replace("{key}", "..."))
     [sentence] = re.findall(
-        r"With any key set, every route asks for one, but for (.*?): as", read("docs/http-api.md"), re.DOTALL
+        r"With any key set, every route requires one, except (.*?): as", read("docs/http-api.md"), re.DOTALL
     )
     assert set(re.findall(r"`(/[^`]*)`", sentence)) == open_paths | {"/", "/docs", "/openapi.json"}
 
