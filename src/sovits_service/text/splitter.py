@@ -27,6 +27,8 @@ _PROTECTED = re.compile(
         (?![A-Za-z0-9])(?:/[A-Za-z0-9._~/?&=%\#-]*[A-Za-z0-9/=_-])?
     |(?<=[0-9０-９])[.,:：．、](?=[0-9０-９])
     |(?<![A-Za-z])(?:Dr|Mr|Mrs|Ms|St|Prof|Rev|Gen|Sgt|Capt|Lt|Sr|Jr|vs|No|Inc|Ltd|Co|Corp|Mt|Fig|Vol|approx|dept|est)\.(?=\s*[^\s])
+    |(?<![A-Za-z])(?:Mon|Tues?|Weds?|Thu|Thurs?|Fri|Sat|Sun|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.
+        (?=[-–—/,]|\s?[0-9]|\s[a-z])
     |(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?=\s*[^\s])
     |(?<![A-Za-z.])[A-Z]\.(?=\s[A-Z])
     |(?<![A-Za-z.])(?i:ca?|chs?|secs?|figs?|eqs?|pp?|vols?|nos?|art|par|ver?|rm|apt|ste|fl|ext|tel|max|min|eds?)\.(?=\s*[(0-9])

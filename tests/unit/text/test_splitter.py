@@ -89,6 +89,8 @@ def test_no_fragment_is_longer_than_bert_reads(method: SplitMethod) -> None:
         "邮箱是some.body@example.com没错吧",
         "版本是2.10.3没错吧",
         "The U.S. economy grew fast",
+        "Open Mon.–Fri. 9–5 all year",
+        "Sept.-Nov. sales and Thurs. nights were good",
     ],
 )
 def test_protected_marks_do_not_cut(text: str) -> None:

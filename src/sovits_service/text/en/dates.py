@@ -11,17 +11,9 @@ from sovits_service.text.spoken import Spoken
 _MONTH_NAMES = """January February March April May June July August September October November December""".split()  # noqa: SIM905
 MONTHS = {name: name for name in _MONTH_NAMES} | {name[:3]: name for name in _MONTH_NAMES} | {"Sept": "September"}
 MONTHS |= {name.upper(): full for name, full in MONTHS.items()}
-_WEEKDAYS = {
-    "Mon": "Monday",
-    "Tue": "Tuesday",
-    "Tues": "Tuesday",
-    "Wed": "Wednesday",
-    "Thu": "Thursday",
-    "Thur": "Thursday",
-    "Thurs": "Thursday",
-    "Fri": "Friday",
-    "Sat": "Saturday",
-    "Sun": "Sunday",
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_WEEKDAYS = {day[:3]: day for day in _DAYS} | {
+    short: day for day in _DAYS for short in ("Tues", "Weds", "Thur", "Thurs") if day.startswith(short[:3])
 }
 _WEEKDAY_WORDS = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
 _MONTH_WORDS = "|".join(sorted(MONTHS, key=len, reverse=True))
@@ -32,7 +24,11 @@ _SHORTMONTHS = "|".join(
 _MONTH = rf"((?:{_FULLMONTHS})\b|(?:{_SHORTMONTHS})(?:\.|\b))"
 _YEAR = r"(\d{4})(?![\d,:]\d|\d|\w)"
 
-_WEEKDAY = re.compile(rf"\b({_WEEKDAY_WORDS})\.?(?=,? (?:{_MONTH_WORDS}|\d))|\b({_WEEKDAY_WORDS})\.(?=,)")
+_WEEKDAY = re.compile(
+    rf"\b({_WEEKDAY_WORDS})\.?(?=,? (?:{_MONTH_WORDS}|\d))|\b(Mon|Tues?|Weds?|Thu|Thurs?|Fri)\.|"
+    r"\b(Sat|Sun)\.(?=,| (?:and|or|to|through|only|night|morning|afternoon|evening)\b)"
+)
+_WEEKDAY_LIST = re.compile(rf"\b(?:{_WEEKDAY_WORDS})\b\.?(?:/(?:{_WEEKDAY_WORDS})\b\.?)+")
 _MONTH_DAY = re.compile(
     rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?![\d:%]|[,.]\d{{1,3}}(?!\d))(?: ?(?:-|to) ?(\d{{1,2}})(?:st|nd|rd|"
     rf"th)?(?![\d:]))?(?:,? {_YEAR})?"
@@ -43,14 +39,16 @@ _DAY_MONTH = re.compile(
     rf")?{_MONTH}(?![a-z])(?:,? {_YEAR})?",
     re.IGNORECASE,
 )
-_MONTH_RANGE = re.compile(rf"\b({_MONTH_WORDS})\.? ?- ?({_MONTH_WORDS})\b(?:\.(?=,? ?\w))?")
+_MONTH_RANGE = re.compile(rf"\b({_MONTH_WORDS})\.? ?[-–—] ?({_MONTH_WORDS})\b(?:\.(?=,| ?\w))?")
+_TO_A_DATE = re.compile(rf"(?<=\d) ?[-–—] ?(?=(?:{_MONTH_WORDS})\b\.? \d)")
 _HUNDRED_HOURS = re.compile(r"(?<![\w.,:])([01]\d|2[0-3])00 (?:hours|hrs)\b(?:\.(?= [a-z]))?")
 _MONTH_ALONE = re.compile(
     r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|"
-    r"Oct|Nov|Dec)\b"
+    r"Oct|Nov|Dec)\b(?:\.(?= ?\d))?"
 )
 
-_DAY_RANGE = re.compile(rf"\b({_WEEKDAY_WORDS}) ?- ?({_WEEKDAY_WORDS})\b(?:\.(?=,? ?\w))?")
+_DAY_RANGE = re.compile(rf"\b({_WEEKDAY_WORDS})\.? ?[-–—] ?({_WEEKDAY_WORDS})\b(?:\.(?=,| ?\w))?")
+_WORKING_WEEK = re.compile(r"\bM[-–]F(?= \d)")
 _ZONES = r"E[SD]?T|P[SD]?T|C[SD]?T|M[SD]T|GMT|UTC|CET|BST|JST"
 _ZONE = re.compile(rf"(?:(?<= M)|(?<=clock)|(?<=[a-z])) \(?({_ZONES})\b\)?")
 _UTC_OFFSET = re.compile(r"\b(UTC|GMT) ?([+\-]) ?(?=\d{1,2}(?!\d))")
@@ -65,11 +63,21 @@ _ERA = re.compile(r"\b(\d{1,4}) ?(BCE?|AD|CE|B\.C\.(?:E\.)?|A\.D\.|C\.E\.)(?!\w)
 def read_words(text: Spoken) -> Spoken:
     """Names of days and months without a figure, and what stands between two times."""
     text = text.sub(_DAY_RANGE, lambda m: f"{_WEEKDAYS[m[1]]} to {_WEEKDAYS[m[2]]}")
-    text = text.sub(_WEEKDAY, lambda m: _WEEKDAYS[m[1] or m[2]])
+    text = text.sub(_WORKING_WEEK, "Monday to Friday")
+    text = text.sub(_WEEKDAY_LIST, lambda m: ", ".join(_WEEKDAYS[day.rstrip(".")] for day in m[0].split("/")))
+    text = text.sub(_WEEKDAY, _weekday)
     text = text.sub(_MONTH_RANGE, lambda m: f"{_month(m[1])} to {_month(m[2])}")
+    text = text.sub(_TO_A_DATE, " to ")
     text = text.sub(_MONTH_ALONE, lambda m: MONTHS[m[1] or m[2]])
     text = text.sub(_TIME_RANGE, " to ")
     return text.sub(_UTC_OFFSET, lambda m: f"{' '.join(m[1])} {'plus' if m[2] == '+' else 'minus'} ")
+
+
+def _weekday(match: re.Match[str]) -> str:
+    """The name in full, with a stop where it ends its sentence."""
+    rest = match.string[match.end() :]
+    ends = match[2] and (not rest.strip() or re.match(r" +[A-Z]", rest))
+    return _WEEKDAYS[match[1] or match[2] or match[3]] + ("." if ends else "")
 
 
 def read_zones(text: Spoken) -> Spoken:

@@ -269,6 +269,7 @@ BY_MEANING: dict[str, Callable[[Place], str]] = {
     "sewer": _sewer,
     "mobile": _mobile,
     "des": lambda place: "D AH0" if place.word(1) == "moines" else "D EH1 S",
+    "lima": lambda place: "L AY1 M AH0" if place.after(words_of("bean beans")) else "L IY1 M AH0",
     "moines": lambda place: "M OY1 N",
     "hors": lambda place: "AO0 R" if place.word(1).startswith("d'oeuvre") else "HH AO1 R Z",
     "louis": lambda place: "L UW1 IY0" if place.word(1) == "vuitton" else "L UW1 IH0 S",
