@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("--seed", type=int, help="default: another one each time")
     say.add_argument("-o", "--out", type=Path, metavar="FILE", help="its ending gives the format (default: out.wav)")
     say.add_argument("--subtitles", metavar="FORMAT", help="a file of srt, vtt or lrc beside the sound of one text")
+    say.add_argument("--guard", metavar="MODE", help="off, flag or retry: look for words left out or said twice")
     say.add_argument("--out-dir", type=Path, metavar="DIR", help="where the files of --file go (default: wavs)")
     say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
@@ -280,10 +281,10 @@ async def _speak(
 
     voice = await service.get_voice(voice_id or args.voice)
     fields = {"text": text, "text_lang": lang or args.lang, "voice_id": voice.voice_id}
-    options = {"speed_factor": args.speed, "seed": args.seed, "subtitles": args.subtitles}
+    options = {"speed_factor": args.speed, "seed": args.seed, "subtitles": args.subtitles, "guard": args.guard}
     parsed = parse_tts({**fields, **options}, version=service.version, voice=voice)
     check_limits(parsed, settings)
-    synthesis = await service.synthesize(to_synthesis_request(parsed, timeout_s=settings.timeout_s))
+    synthesis = await service.synthesize(to_synthesis_request(parsed, settings))
     chunks = [chunk async for chunk in synthesis.chunks]
     samples = np.concatenate([chunk.samples for chunk in chunks])
     if cues is not None:

@@ -19,6 +19,7 @@ from sovits_service.cores import available_cores, stage_threads
 from sovits_service.engine.aligner import Aligner
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.device_queue import set_up_cuda
+from sovits_service.engine.guard import Guard
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -305,7 +306,14 @@ class ModelStore:
             runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)
             features = TextFeatures(bert, self._device, self._loader.text_dtype)
             return Lane(
-                runner, features, prompts, decoder, self._counters, is_background=is_background, aligner=aligner
+                runner,
+                features,
+                prompts,
+                decoder,
+                self._counters,
+                is_background=is_background,
+                aligner=aligner,
+                guard=Guard(pause_ids(vits.config.spec.symbols)),
             )
 
         background = functools.cache(lambda: open_lane(settings.jobs.slots, is_background=True))

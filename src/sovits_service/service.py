@@ -238,6 +238,8 @@ class SpeechService:
             "prompts_encoded_total": counters.prompts_encoded,
             "prompt_encode_seconds_total": counters.prompt_encode_s,
             "rejected_total": stats.rejected,
+            "takes_total": counters.takes,
+            **{f"takes_{kind}_total": count for kind, count in counters.faults.items()},
         }
 
     @property
@@ -356,6 +358,9 @@ class SpeechService:
             cfm_steps=request.cfm_steps,
             super_sampling=request.super_sampling,
             has_times=request.timestamps != "none",
+            guard=request.guard if request.source is None else "off",
+            max_takes=request.max_takes,
+            candidates=request.candidates if request.source is None else 1,
         )
         speech = self._engine.synthesize(
             admission,

@@ -32,7 +32,7 @@ from sovits_service.config_file import (
     refuse_unknown,
 )
 from sovits_service.errors import SettingsError
-from sovits_service.types import ModelVersion
+from sovits_service.types import GuardMode, ModelVersion
 
 DEFAULT_TTS_CONFIG = Path("configs/tts_infer.yaml")
 DEFAULT_SERVICE_CONFIG = Path("configs/service.yaml")
@@ -422,6 +422,9 @@ class ServiceSettings(ConfigModel, BaseSettings):
         kv_cache: `fixed` has `max_running` slots; `auto`, on CUDA, as many as the free memory holds, 64 at most.
         kv_reserve_bytes: of a CUDA device's memory, left free by `auto` for everything else.
         max_seq_tokens: phonemes, prompt and new tokens of one sequence together.
+        guard: what becomes of a faulty fragment, where the request does not say: `off` looks for no faults, `flag`
+            reports them, `retry` takes the fragment again.
+        max_takes: of a fragment with `guard: retry`.
         timeout_s: longest time that a request may wait for its speech, from its arrival on.
         stall_s: longest time that the client of a stream may read nothing of it.
         deterministic: on CUDA steps and prefills have fixed shapes, so that a seed gives the same speech however many
@@ -479,6 +482,8 @@ class ServiceSettings(ConfigModel, BaseSettings):
     kv_cache: Literal["fixed", "auto"] = "fixed"
     kv_reserve_bytes: int = Field(default=2 * 2**30, ge=0)
     max_seq_tokens: int = Field(default=2_000, ge=64)
+    guard: Annotated[GuardMode, _OFF] = "off"
+    max_takes: int = Field(default=3, ge=1, le=10)
     timeout_s: float = Field(default=300.0, gt=0)
     stall_s: float = Field(default=120.0, gt=0)
     deterministic: bool = True

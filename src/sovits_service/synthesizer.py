@@ -168,7 +168,7 @@ class Synthesizer:
             said=said,
         )
         check_limits(parsed, self._settings)
-        return await service.synthesize(to_synthesis_request(parsed, timeout_s=self._settings.timeout_s))
+        return await service.synthesize(to_synthesis_request(parsed, self._settings))
 
     async def _whole(self, text: str, voice_id: str, language: str, fields: dict[str, Any]) -> Audio:
         synthesis = await self._begin(text, voice_id, language, fields)

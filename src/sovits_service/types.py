@@ -19,6 +19,10 @@ SplitMethod = Literal["cut0", "cut1", "cut2", "cut3", "cut4", "cut5"]
 SPLIT_METHODS: tuple[SplitMethod, ...] = get_args(SplitMethod)
 Timestamps = Literal["none", "word", "char", "phoneme"]
 TIMESTAMPS: tuple[Timestamps, ...] = get_args(Timestamps)
+GuardMode = Literal["off", "flag", "retry"]
+GUARD_MODES: tuple[GuardMode, ...] = get_args(GuardMode)
+FaultKind = Literal["missing", "repeated", "leak", "loop", "too_long", "too_short", "noise", "silence", "clipping"]
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 FloatArray = npt.NDArray[np.float32]
 
 SEMANTIC_TOKENS_PER_SECOND = 25
@@ -105,6 +109,9 @@ class SynthesisRequest:
         emotion: whose clip of the voice is the reference, where the request names none; empty takes the voice's own.
         read_emoji: say the names of emoji, which are silent otherwise.
         timestamps: what it is told of when it is said: words, what is read as one, phonemes, or nothing.
+        guard: whether fragments with a fault are reported, or taken again.
+        max_takes: of a fragment, where a faulty one is taken again.
+        candidates: takes of each fragment whatever they are like; the best is kept.
         source: a recording to be said in the voice as it is said in it; `text` is then what it says, or empty.
         owner: name of the API key whose uploads it may name, where they are private; None is everybody's.
     """
@@ -132,6 +139,9 @@ class SynthesisRequest:
     owner: str | None = None
     read_emoji: bool = False
     timestamps: Timestamps = "none"
+    guard: GuardMode = "off"
+    max_takes: int = 3
+    candidates: int = 1
     source: ReferenceAudio | None = None
 
 
@@ -215,6 +225,13 @@ class VoicePrompt:
     mel_tokens: torch.Tensor | None = None
 
 
+class FragmentFault(NamedTuple):
+    """A fault that was found in the fragment of this number, from 0."""
+
+    fragment: int
+    kind: FaultKind
+
+
 class TimedText(NamedTuple):
     """A part of a request's text, and when it is said.
 
@@ -261,6 +278,8 @@ class AudioChunk:
         fragment: the number of the fragment that it is of, from 0.
         words: what the request's `timestamps` tells apart in the fragment that ends here; none where nothing is sure.
         cue: the text of the fragment that ends here, where timestamps are asked for.
+        takes: of the fragment that ends here, 0 where nobody judged it.
+        faults: of the take that was kept.
     """
 
     samples: FloatArray
@@ -271,6 +290,8 @@ class AudioChunk:
     fragment: int = 0
     words: tuple[TimedText, ...] = ()
     cue: TimedText | None = None
+    takes: int = 0
+    faults: tuple[FaultKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,6 +35,7 @@ from sovits_service.storage.shared_limits import SharedLimits
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.types import (
+    FAULT_KINDS,
     AudioChunk,
     ModelVersion,
     ReferenceAudio,
@@ -202,6 +203,8 @@ class FastService:
             "prompts_encoded_total": 0,
             "prompt_encode_seconds_total": 0.0,
             "rejected_total": 0,
+            "takes_total": 0,
+            **{f"takes_{kind}_total": 0 for kind in FAULT_KINDS},
         }
 
     @property

@@ -18,7 +18,7 @@ from sovits_service.errors import InvalidRequestError, SynthesisError
 from sovits_service.storage.cache import CachedAudio, cache_key
 from sovits_service.storage.single_flight import SharedReader, SharedStreams, SingleFlight
 from sovits_service.telemetry import Metrics
-from sovits_service.types import AudioChunk, FloatArray, SynthesisRequest
+from sovits_service.types import AudioChunk, FloatArray, FragmentFault, SynthesisRequest
 
 if TYPE_CHECKING:
     from sovits_service.service import SpeechService
@@ -161,7 +161,7 @@ class Answers:
         duration_s = _duration_s(sum(map(len, pieces)), head.sample_rate_hz)
         self._note_speech(duration_s, time.perf_counter() - started_s)
         encoding_s = time.perf_counter()
-        audio = _with_words(await asyncio.to_thread(_encode, pieces, head, media_type), told)
+        audio = _with_findings(await asyncio.to_thread(_encode, pieces, head, media_type), told)
         timings.add("encode", time.perf_counter() - encoding_s)
         return audio
 
@@ -185,7 +185,7 @@ class Answers:
             # Before the stream ends, so that whoever asks after the last byte finds it.
             pieces = [chunk.samples for chunk in kept]
             audio = await asyncio.to_thread(_encode, pieces, head, media_type)
-            await self._keep(place, tts_request, _with_words(audio, kept))
+            await self._keep(place, tts_request, _with_findings(audio, kept))
 
     async def _keep(self, place: CacheSlot, tts_request: SynthesisRequest, audio: CachedAudio) -> None:
         if self._service.results is None:
@@ -220,9 +220,15 @@ def _duration_s(samples: int, sample_rate_hz: int) -> float:
     return samples / sample_rate_hz
 
 
-def _with_words(audio: CachedAudio, chunks: Sequence[AudioChunk]) -> CachedAudio:
-    words = tuple(word for chunk in chunks for word in chunk.words)
-    return replace(audio, words=words, cues=tuple(chunk.cue for chunk in chunks if chunk.cue is not None))
+def _with_findings(audio: CachedAudio, chunks: Sequence[AudioChunk]) -> CachedAudio:
+    """With what the chunks say of themselves."""
+    return replace(
+        audio,
+        words=tuple(word for chunk in chunks for word in chunk.words),
+        cues=tuple(chunk.cue for chunk in chunks if chunk.cue is not None),
+        takes=sum(chunk.takes for chunk in chunks),
+        faults=tuple(FragmentFault(chunk.fragment, kind) for chunk in chunks for kind in chunk.faults),
+    )
 
 
 def _encode(pieces: list[FloatArray], head: StreamHead, media_type: str) -> CachedAudio:

@@ -42,6 +42,7 @@ _EXPOSED_HEADERS = (
     "X-Sample-Rate",
     "X-Dropped-Characters",
     "X-Warnings",
+    "X-Takes",
     "X-Cache",
     "ETag",
     "Accept-Ranges",

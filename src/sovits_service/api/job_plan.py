@@ -192,7 +192,7 @@ class _Requests:
         )
         check_limits(fields, self._settings)
         self.subtitles = self.subtitles or fields.subtitles
-        request = to_synthesis_request(fields, timeout_s=self._settings.timeout_s)
+        request = to_synthesis_request(fields, self._settings)
         return replace(request, timeout_s=None, owner=circumstances.sees)
 
 

@@ -32,6 +32,7 @@ _SPEECH_HEADERS = {
     "X-Sample-Rate": {"description": "Samples per second.", "schema": {"type": "string"}},
     "X-Dropped-Characters": {"description": "Characters without a reading.", "schema": {"type": "string"}},
     "X-Warnings": {"description": "What may sound worse than it could.", "schema": {"type": "string"}},
+    "X-Takes": {"description": "Takes of all fragments, where the guard judged them.", "schema": {"type": "string"}},
     "X-Cache": {"description": "hit, miss or bypass.", "schema": {"type": "string"}},
     "ETag": {"description": "Of a whole file.", "schema": {"type": "string"}},
     "Server-Timing": {"description": "Durations of the stages.", "schema": {"type": "string"}},

@@ -66,7 +66,7 @@ async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, a
         accept=accept,
     )
     check_limits(fields, settings)
-    tts_request = to_synthesis_request(fields, timeout_s=settings.timeout_s)
+    tts_request = to_synthesis_request(fields, settings)
     return Asked(fields, tts_request, emotion_warnings(raw, fields))
 
 

@@ -20,8 +20,10 @@ from sovits_service.storage.voice_template import DEFAULT_FIELDS
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
 from sovits_service.text.subtitles import SUBTITLE_FORMATS
 from sovits_service.types import (
+    GUARD_MODES,
     SPLIT_METHODS,
     TIMESTAMPS,
+    GuardMode,
     ModelVersion,
     SamplingParams,
     SplitMethod,
@@ -33,6 +35,7 @@ from sovits_service.types import (
 _ECHO_CHARACTERS = 32
 _MAX_PATHS = 1000  # the settings say how many are really accepted
 _MAX_SEED = 2**63 - 1
+_MAX_CANDIDATES = 8
 _NO_TOP_K = 100_000  # more than there are tokens
 _NO_EMOTION = frozenset({"", "default", "neutral", "none", "默认", "中立", "无"})
 
@@ -127,6 +130,10 @@ class TtsFields(BaseModel):
     sample_steps: Whole = Field(32, ge=1, le=200, description="v3 and v4 only.")
     super_sampling: Flag = Field(False, description="v3 only.")
     timestamps: Text = Field("none", description="none, word, char or phoneme: JSON with the times of each.")
+    guard: Text = Field(
+        "", description="off, flag or retry: look for words left out or said twice; else the settings'."
+    )
+    candidates: Whole = Field(1, ge=1, le=_MAX_CANDIDATES, description="Takes of each fragment; the best is kept.")
     subtitles: Text = Field("", description="srt, vtt or lrc: JSON with a subtitle file beside the audio.")
     cache: Flag | None = Field(None, description="Keep or reuse the answer; by default with a fixed seed alone.")
     response: Text = Field("audio", description="audio, or url for a link to the file that expires.")
@@ -170,6 +177,15 @@ class TtsFields(BaseModel):
         if value.lower() not in TIMESTAMPS:
             raise PydanticCustomError("timestamps", "must be none, word, char or phoneme")
         return value.lower()
+
+    @field_validator("guard", mode="before")
+    @classmethod
+    def _known_guard(cls, value: Any) -> Any:
+        mode = "off" if value is False else value  # YAML reads off as false
+        mode = mode.lower() if isinstance(mode, str) else mode
+        if mode not in ("", *GUARD_MODES):
+            raise PydanticCustomError("guard", "must be off, flag or retry")
+        return mode
 
     @field_validator("subtitles", mode="after")
     @classmethod
@@ -340,8 +356,8 @@ def check_limits(fields: TtsFields, settings: ServiceSettings) -> None:
         )
 
 
-def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisRequest:
-    """Renames the public fields to the service's own; `timeout_s` is the longest that the settings allow."""
+def to_synthesis_request(fields: TtsFields, settings: ServiceSettings) -> SynthesisRequest:
+    """Renames the public fields to the service's own; what they leave open is as in the settings."""
     return SynthesisRequest(
         text=fields.text,
         text_lang=fields.text_lang,
@@ -371,7 +387,10 @@ def to_synthesis_request(fields: TtsFields, *, timeout_s: float) -> SynthesisReq
         min_chunk_tokens=fields.min_chunk_length,
         cfm_steps=fields.sample_steps,
         super_sampling=fields.super_sampling,
-        timeout_s=min(timeout_s, fields.timeout_s or timeout_s),
+        timeout_s=min(settings.timeout_s, fields.timeout_s or settings.timeout_s),
+        guard=cast("GuardMode", fields.guard or settings.guard),
+        max_takes=settings.max_takes,
+        candidates=fields.candidates,
     )
 
 

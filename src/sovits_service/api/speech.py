@@ -18,7 +18,7 @@ from sovits_service.api.deps import ApiContext, context_of, until_disconnect
 from sovits_service.api.links import own_address
 from sovits_service.api.middleware import RequestTimings, timings_of
 from sovits_service.api.stored import asks_for_part, file_response
-from sovits_service.api.timed import Shape, ShapeChunk, timed_answer
+from sovits_service.api.timed import Shape, ShapeChunk, fault_warning, timed_answer
 from sovits_service.audio.encode import StreamEncoder, content_type, stream_encoder
 from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError
@@ -159,12 +159,12 @@ async def _hand_over(
         url = await context.answers.link(audio, context.settings.objects.link_ttl_s)
         if url.startswith("/"):
             url = (delivery.link_base or own_address(request, context.settings)) + url
-    warnings = (*delivery.warnings, *audio.warnings)
+    warnings = (*delivery.warnings, *audio.warnings, *map(fault_warning, audio.faults))
     head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, warnings)
     if tts_request.timestamps != "none":
         shaped = delivery.shape(audio, tts_request) if delivery.shape else None
         content = shaped or timed_answer(audio, tts_request, delivery.subtitles, url)
-        return JSONResponse(content, headers={**_headers(head, timings_of(request)), "X-Cache": state})
+        return JSONResponse(content, headers={**_headers(head, timings_of(request), audio.takes), "X-Cache": state})
     if delivery.as_link:
         body = {
             "url": url,
@@ -172,14 +172,14 @@ async def _hand_over(
             "sample_rate": audio.sample_rate_hz,
             "cached": state == "hit",
         }
-        headers = {"X-Cache": state, "X-Seed": str(audio.seed), **_warning_header(delivery.warnings)}
+        headers = {"X-Cache": state, "X-Seed": str(audio.seed), **_warning_header(warnings), **_takes(audio.takes)}
         return JSONResponse(body, headers=headers)
     return file_response(
         request,
         audio.data,
         audio.etag,
         media_type=content_type(audio.media_type),
-        headers={**_headers(head, timings_of(request)), "X-Cache": state},
+        headers={**_headers(head, timings_of(request), audio.takes), "X-Cache": state},
         is_kept=is_kept,
     )
 
@@ -275,7 +275,7 @@ class SpeechStream(Response):
                 try:
                     await until_disconnect(receive, self._send_all(send))
                 except ClientDisconnect:
-                    if not self._is_complete:  # else it left with all it tts_request
+                    if not self._is_complete:  # else it left with all it wanted
                         raise
 
     async def _send_all(self, send: Send) -> None:
@@ -297,14 +297,19 @@ class SpeechStream(Response):
         self._is_complete = self._is_complete or is_last
 
 
-def _headers(head: StreamHead, timings: RequestTimings) -> dict[str, str]:
+def _headers(head: StreamHead, timings: RequestTimings, takes: int = 0) -> dict[str, str]:
     return {
         "X-Seed": str(head.seed),
         "X-Sample-Rate": str(head.sample_rate_hz),
         "X-Dropped-Characters": str(head.dropped_characters),
         "Server-Timing": timings.header(),
         **_warning_header(head.warnings),
+        **_takes(takes),
     }
+
+
+def _takes(takes: int) -> dict[str, str]:
+    return {"X-Takes": str(takes)} if takes else {}
 
 
 def _warning_header(warnings: tuple[str, ...]) -> dict[str, str]:

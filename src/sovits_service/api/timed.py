@@ -10,10 +10,32 @@ from typing import Any
 from sovits_service.audio.encode import StreamEncoder, content_type
 from sovits_service.storage.cache import CachedAudio
 from sovits_service.text.subtitles import write_subtitles
-from sovits_service.types import AudioChunk, SynthesisRequest, TimedText
+from sovits_service.types import AudioChunk, FaultKind, FragmentFault, SynthesisRequest, TimedText
 
 Shape = Callable[[CachedAudio, SynthesisRequest], dict[str, Any]]
 ShapeChunk = Callable[[bytes, AudioChunk | None], bytes]
+
+
+_FAULT_WARNINGS: Mapping[FaultKind, str] = {
+    "missing": "words may be missing",
+    "repeated": "words may be said twice",
+    "leak": "words of the reference may be said",
+    "loop": "the speech went in a circle and was ended",
+    "too_long": "the speech is far longer than its text",
+    "too_short": "the speech is far shorter than its text",
+    "noise": "there may be noise",
+    "silence": "nothing may be heard",
+    "clipping": "the sound may be distorted",
+}
+
+
+def fault_warning(fault: FragmentFault) -> str:
+    return f"fragment {fault.fragment + 1}: {_FAULT_WARNINGS[fault.kind]}"
+
+
+def fault_fields(takes: int, faults: Sequence[FragmentFault]) -> dict[str, Any]:
+    """What the guard found; nothing where it was off."""
+    return {"takes": takes, "faults": [fault._asdict() for fault in faults]} if takes else {}
 
 
 def word_fields(word: TimedText) -> dict[str, Any]:
@@ -45,6 +67,7 @@ def timed_answer(audio: CachedAudio, tts_request: SynthesisRequest, subtitles: s
         "timestamps": tts_request.timestamps,
         "aligned": bool(audio.words),
         "words": [word_fields(word) for word in audio.words],
+        **fault_fields(audio.takes, audio.faults),
         **said,
     }
 
@@ -54,13 +77,17 @@ class SpeechEvents:
 
     def __init__(self, inner: StreamEncoder) -> None:
         self.output_rate_hz = inner.output_rate_hz
+        self._takes = 0
+        self._faults: list[FragmentFault] = []
 
     def __call__(self, data: bytes, chunk: AudioChunk | None) -> bytes:
         """What is sent for encoded bytes, and the chunk that they are of; None: the speech is over."""
         events = [("audio", {"audio": base64.b64encode(data).decode()})] if data else []
         if chunk is None:
-            events.append(("done", {}))
+            events.append(("done", fault_fields(self._takes, self._faults)))
         elif chunk.is_fragment_end:
+            self._takes += chunk.takes
+            self._faults += [FragmentFault(chunk.fragment, kind) for kind in chunk.faults]
             words = [word_fields(word) for word in chunk.words]
             events.append(("words", {"words": words, "aligned": bool(words)}))  # type: ignore[dict-item]
         return b"".join(server_sent_event(name, content) for name, content in events)

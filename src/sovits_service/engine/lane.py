@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Row
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 
 from sovits_service.engine.aligner import AlignmentSource, Utterance
 from sovits_service.engine.alignment import Alignment
+from sovits_service.engine.guard import Guard, Take, best_take, loop_start, wave_faults
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -25,11 +26,13 @@ from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
 from sovits_service.errors import OverloadedError, SovitsError, SynthesisError
-from sovits_service.types import AudioChunk, FloatArray, PhonemeTimes, VoicePrompt
+from sovits_service.types import FAULT_KINDS, AudioChunk, FaultKind, FloatArray, PhonemeTimes, VoicePrompt
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 _PREFILLS_PER_STEP = 4
+_LOOP_CHECK_TOKENS = 8
+_WAVE_FAULT_COST = 4.0
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Counters:
     prompts_known: int = 0
     prompts_encoded: int = 0
     prompt_encode_s: float = 0.0
+    takes: int = 0
+    faults: dict[FaultKind, int] = field(default_factory=lambda: dict.fromkeys(FAULT_KINDS, 0))
 
 
 @dataclass(slots=True, eq=False)
@@ -54,13 +59,15 @@ class _Speech:
     Attributes:
         parts: samples of its fragment that are not sent yet.
         fed_tokens: how many tokens the stream was given.
-        is_busy: a stage works on the stream, which is not to be touched meanwhile.
+        is_busy: a stage works on the stream or its sequence, which are not to be touched meanwhile.
+        wave_faults: what its whole waveform shows, where that is looked at.
     """
 
     stream: WaveStream
     parts: list[FloatArray] = field(default_factory=list)
     fed_tokens: int = 0
     is_busy: bool = False
+    wave_faults: tuple[FaultKind, ...] = ()
 
     @property
     def is_waiting(self) -> bool:
@@ -73,6 +80,7 @@ class Lane:
     Args:
         runner: with the slots of this lane alone.
         aligner: tells when phonemes are said; None: nothing does.
+        guard: judges takes, of jobs that ask for it.
         is_background: the jobs are such that nobody waits for; the engine steps it while no other lane is waited for,
             and between two steps it stands still, whatever is running in it.
     """
@@ -87,8 +95,10 @@ class Lane:
         *,
         is_background: bool = False,
         aligner: AlignmentSource | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._aligner = aligner
+        self._guard = guard or Guard(())
         self.counters = counters
         self.is_background = is_background
         self.decoder = decoder
@@ -141,8 +151,8 @@ class Lane:
         has_prefilled = self._prefill()
         has_decoded = not self._would_delay_first_chunk(stages) and self._decode()
         self._feed_streams()
-        self._vocode(stages.streams, are_streams=True)
-        self._vocode(stages.answers, are_streams=False)
+        self._finish_speech(stages.streams, are_streams=True)
+        self._finish_speech(stages.answers, are_streams=False)
         return has_prefilled or has_decoded
 
     def fail(self, jobs: Row[Job], error: Exception) -> None:
@@ -247,7 +257,7 @@ class Lane:
                 sequence.bert, stream = prepared
                 if sequence.job.source is not None:
                     sequence.tokens += sequence.job.source.tokens
-                    sequence.is_finished = True
+                    sequence.is_finished = sequence.is_settled = True
                     self._scheduler.pass_by(sequence)
                 else:
                     sequence.is_prepared = True
@@ -258,8 +268,8 @@ class Lane:
     def _prepare(self, sequence: Sequence) -> tuple[torch.Tensor | None, WaveStream]:
         job = sequence.job
         assert job.voice_prompt is not None
-        bert = None
-        if job.source is None:
+        bert = sequence.bert  # of an earlier take
+        if job.source is None and bert is None:
             segments = [job.prompt_segment] if job.prompt_segment else []
             bert = self._features.features([*segments, sequence.segment])
         return bert, self.decoder.open(sequence, job.voice_prompt)
@@ -283,7 +293,7 @@ class Lane:
                     assert bert is not None
                     prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
                     admitted.append(self._runner.admit(sequence, bert, prompt_tokens))
-                    if not job.options.has_times:
+                    if not job.options.needs_alignment:
                         sequence.bert = None
         for batch in self._runner.batches(admitted):
             live = [item for item in batch if item.sequence.slot is not None]
@@ -310,10 +320,24 @@ class Lane:
                 if drawn.broken:
                     jobs = [sequence.job for sequence in drawn.broken]
                     self.fail(jobs, SynthesisError("the GPT gave a non-finite output for this request"))
+        self._end_loops()
         for sequence in self._scheduler.running:
             if sequence.is_finished:
                 self._scheduler.release(sequence)
+                sequence.is_settled = not sequence.job.options.needs_alignment
         return bool(running)
+
+    def _end_loops(self) -> None:
+        """End sequences whose tokens repeat in a circle, at the second round, or behind what is fed already."""
+        for sequence in self._scheduler.running:
+            is_due = sequence.job.options.is_judged and len(sequence.tokens) % _LOOP_CHECK_TOKENS == 0
+            if not is_due or sequence.is_finished or sequence.slot is None:
+                continue
+            again = loop_start(sequence.tokens)
+            if again is not None:
+                sequence.has_looped = sequence.is_finished = True
+                del sequence.tokens[max(again, self._speech[sequence].fed_tokens) :]
+                self._runner.release(sequence.slot)
 
     def _feed_streams(self) -> None:
         """Hand new tokens on, a chunk at a time."""
@@ -326,14 +350,67 @@ class Lane:
                 speech.fed_tokens = feed.tokens
                 stream.feed(sequence.tokens[: feed.tokens], is_final=feed.is_final)
 
-    def _vocode(self, stage: Stage, *, are_streams: bool) -> None:
-        """Make the most urgent waves that wait, of streams or of whole answers, where the stage is free."""
+    def _finish_speech(self, stage: Stage, *, are_streams: bool) -> None:
+        """Judge or make waves of what is most urgent, of streams or of whole answers, where the stage is free."""
         if stage.is_busy:
             return
-        waiting = [s for s, speech in self._speech.items() if speech.is_waiting and s.job.is_stream == are_streams]
-        if not waiting:
-            return
-        waiting.sort(key=_urgency)
+        unjudged = [s for s in self._speech if s.is_finished and not s.is_settled and not self._speech[s].is_busy]
+        waiting = [s for s, speech in self._speech.items() if speech.is_waiting or s in unjudged]
+        waiting = sorted((s for s in waiting if s.job.is_stream == are_streams), key=_urgency)
+        if waiting and waiting[0] in unjudged:
+            self._judge(stage, waiting[0])
+        elif waiting:
+            self._vocode(stage, [sequence for sequence in waiting if sequence not in unjudged])
+
+    def _judge(self, stage: Stage, sequence: Sequence) -> None:
+        """Align a finished take and look for faults, before its waves are made."""
+        self._speech[sequence].is_busy = True
+
+        def finish(take: Take) -> None:
+            if sequence in self._speech:
+                self._speech[sequence].is_busy = False
+                self._settle(sequence, take)
+
+        self._submit(stage, [sequence.job], lambda: self._find_faults(sequence), finish)
+
+    def _find_faults(self, sequence: Sequence) -> Take:
+        """Runs in a stage."""
+        job = sequence.job
+        assert job.voice_prompt is not None
+        alignment = self._align(sequence)
+        if not job.options.is_judged:
+            return Take(tuple(sequence.tokens), alignment, (), 0.0)
+        prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
+        pace = self._guard.pace(job.prompt_segment, len(prompt_tokens))
+        return self._guard.judge(sequence.segment, sequence.tokens, alignment, pace, has_looped=sequence.has_looped)
+
+    def _settle(self, sequence: Sequence, take: Take) -> None:
+        """Keep the best take there is, or begin another."""
+        sequence.takes.append(take)
+        if sequence.job.options.is_judged:
+            self.counters.takes += 1
+            self._count_faults(take.faults)
+        if not self._start_again(sequence):
+            sequence.kept = best_take(sequence.takes)
+            sequence.tokens = list(sequence.kept.tokens)
+            sequence.bert = None
+            sequence.is_settled = True
+
+    def _start_again(self, sequence: Sequence) -> bool:
+        """Begin another take of a segment, where its job wants one."""
+        job = sequence.job
+        if not job.options.wants_another(sequence.takes):
+            return False
+        del self._speech[sequence]
+        self._scheduler.begin_again(job.start_again(sequence))
+        return True
+
+    def _count_faults(self, faults: Row[FaultKind]) -> None:
+        for kind in faults:
+            self.counters.faults[kind] += 1
+
+    def _vocode(self, stage: Stage, waiting: Row[Sequence]) -> None:
+        """Make the most urgent waves that wait."""
         streams = self.decoder.batch([self._speech[sequence].stream for sequence in waiting])
         if not streams:
             return
@@ -344,12 +421,13 @@ class Lane:
         self._submit(stage, jobs, lambda: self._advance(streams), lambda pieces: self._take_waves(sequences, pieces))
 
     def _advance(self, streams: Row[WaveStream]) -> list[FloatArray]:
-        """Align what is finished, which needs no waves, and make the next waves. Runs in a stage."""
-        for stream in streams:
-            if stream.is_final and stream.sequence.bert is not None:
-                stream.sequence.alignment = self._align(stream.sequence)
-                stream.sequence.bert = None
-        return self.decoder.advance(streams)
+        """Make the next waves, and look for faults in those that are whole. Runs in a stage."""
+        pieces = self.decoder.advance(streams)
+        for stream, samples in zip(streams, pieces, strict=True):
+            options, speech = stream.sequence.job.options, self._speech.get(stream.sequence)
+            if speech and options.is_judged and stream.is_final and not stream.has_work:
+                speech.wave_faults = wave_faults(np.concatenate([*speech.parts, samples]), stream.sample_rate_hz)
+        return pieces
 
     def _align(self, sequence: Sequence) -> Alignment | None:
         job, bert = sequence.job, sequence.bert
@@ -376,8 +454,10 @@ class Lane:
     def _collect(self, sequence: Sequence, samples: FloatArray) -> None:
         """Send what may be heard: chunks as they come, else the fragment when it is whole."""
         speech, job = self._speech[sequence], sequence.job
-        is_end = sequence.is_finished and speech.stream.is_final and not speech.stream.has_work
+        is_end = speech.stream.is_final and not speech.stream.has_work
         if is_end:
+            if speech.wave_faults and self._takes_back(sequence, speech.wave_faults):
+                return
             del self._speech[sequence]
         if job.options.streams_chunks:
             samples = np.clip(samples, -1.0, 1.0)
@@ -390,16 +470,30 @@ class Lane:
             samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
         if is_end or len(samples):
             is_last = is_end and sequence.index == len(job.segments) - 1
-            times = _times(sequence) if is_end else None
-            chunk = AudioChunk(samples, speech.stream.sample_rate_hz, is_end, is_last, times, sequence.index)
+            chunk = AudioChunk(samples, speech.stream.sample_rate_hz, is_end, is_last, fragment=sequence.index)
+            if is_end:
+                faults = sequence.kept.faults if sequence.kept else ()
+                takes = len(sequence.takes) if job.options.is_judged else 0
+                chunk = replace(chunk, times=_times(sequence), takes=takes, faults=faults)
             job.deliver(sequence.index, chunk)
         if job.is_delivered:
             self._remove(job)
             job.send(None)
 
+    def _takes_back(self, sequence: Sequence, faults: tuple[FaultKind, ...]) -> bool:
+        """Note what the waves of the kept take show; returns whether another take is begun for it."""
+        take = sequence.kept
+        if take is None or set(faults) <= set(take.faults):  # decoded once more, since further takes were no better
+            return False
+        self._count_faults(faults)
+        cost = take.cost + _WAVE_FAULT_COST * len(faults)
+        sequence.kept = replace(take, faults=(*faults, *take.faults), cost=cost)
+        sequence.takes[sequence.takes.index(take)] = sequence.kept
+        return self._start_again(sequence)
+
 
 def _times(sequence: Sequence) -> PhonemeTimes | None:
-    alignment = sequence.alignment
+    alignment = sequence.kept.alignment if sequence.kept else None
     if alignment is None:
         return None
     confidence = tuple(round(float(value), 3) for value in alignment.phoneme_confidence)

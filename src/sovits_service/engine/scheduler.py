@@ -21,6 +21,7 @@ class Scheduler:
         self._running: list[Sequence | None] = [None] * slots
         self._begun: list[Sequence] = []
         self._jobs: list[Job] = []
+        self._again: list[Sequence] = []
 
     @property
     def jobs(self) -> list[Job]:
@@ -51,6 +52,10 @@ class Scheduler:
 
     def begin(self) -> Sequence | None:
         """The next segment to prepare, of a job whose voice is there: what listeners wait for first; None: nothing."""
+        if self._again:
+            sequence = self._again.pop(0)
+            self._begun.append(sequence)
+            return sequence
         voiced = [job for job in self._jobs if job.has_voice and job.can_start()]
         ready = [job for job in voiced if self._begun_of(job) < _BEGUN_PER_JOB]
         if not ready:
@@ -58,6 +63,10 @@ class Scheduler:
         sequence = min(ready, key=lambda job: (*job.urgency, self._slots_held(job))).start_next()
         self._begun.append(sequence)
         return sequence
+
+    def begin_again(self, sequence: Sequence) -> None:
+        """Another take of a segment goes before segments that have had none."""
+        self._again.append(sequence)
 
     def pass_by(self, sequence: Sequence) -> None:
         """A prepared segment needs no slot: its tokens are there."""
@@ -90,12 +99,14 @@ class Scheduler:
         for sequence in job.running.values():
             self.release(sequence)
         self._begun = [sequence for sequence in self._begun if sequence.job is not job]
+        self._again = [sequence for sequence in self._again if sequence.job is not job]
         job.running.clear()
         if job in self._jobs:
             self._jobs.remove(job)
 
     def _begun_of(self, job: Job) -> int:
-        return sum(sequence.job is job for sequence in self._begun)
+        """Segments that have had no slot; further takes are of segments that had one."""
+        return sum(sequence.job is job and not sequence.takes for sequence in self._begun)
 
     def _slots_held(self, job: Job) -> int:
         return sum(sequence.slot is not None for sequence in job.running.values())

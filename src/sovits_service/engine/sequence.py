@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sovits_service.engine.source import Source
-from sovits_service.types import AudioChunk, ReferenceAudio, SamplingParams, Segment, VoicePrompt
+from sovits_service.types import AudioChunk, GuardMode, ReferenceAudio, SamplingParams, Segment, VoicePrompt
 
 if TYPE_CHECKING:
     import torch
 
-    from sovits_service.engine.alignment import Alignment
+    from sovits_service.engine.guard import Take
 
 
 # A stream that has just come goes before those whose listeners have this much to play, and after those that have less.
 _FIRST_AUDIO_S = 0.25
+_TAKE_STREAM = 2  # keeps the generators of further takes apart from those of tokens and of noise
 # A stream whose listener has this much to play can spare the time that work in the background takes.
 _AHEAD_S = 2.0
 
@@ -38,20 +39,42 @@ class JobOptions:
     cfm_steps: int = 32
     super_sampling: bool = False
     has_times: bool = False  # whether it is told when each phoneme is said
+    guard: GuardMode = "off"
+    max_takes: int = 1
+    candidates: int = 1
 
     @property
     def streams_chunks(self) -> bool:
         return self.streaming_mode >= 2
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether takes are looked at for faults."""
+        return self.guard != "off" or self.candidates > 1
+
+    @property
+    def needs_alignment(self) -> bool:
+        return self.has_times or self.is_judged
+
+    def wants_another(self, takes: Row[Take]) -> bool:
+        """Whether a fragment that has these takes gets one more. What was streamed by chunks cannot be taken back."""
+        if self.streams_chunks:
+            return False
+        is_faulty = all(take.faults for take in takes)
+        return len(takes) < (self.max_takes if self.guard == "retry" and is_faulty else self.candidates)
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """One segment: its tokens so far and its place in the batch.
+    """One take of a segment: its tokens so far and its place in the batch.
 
     Attributes:
-        bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill, or to
-            its alignment.
-        alignment: of a finished one, where it was asked for and is sure.
+        bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill, or
+            until it is settled where it is aligned.
+        takes: of the segment, where they are aligned or judged; this one's too when it has been.
+        kept: the take whose tokens a settled one has.
+        has_looped: whether it was ended since its tokens went in a circle.
+        is_settled: whether its tokens are final: finished, and judged where that is asked for.
         is_prepared: whether it waits for nothing but a slot.
         prefix_length: phonemes and prompt tokens: what the cache holds before the first new token.
         launched: tokens that the device was asked for, some of which the host may not have read yet.
@@ -69,7 +92,10 @@ class Sequence:
     bert: torch.Tensor | None = None
     is_prepared: bool = False
     is_finished: bool = False
-    alignment: Alignment | None = None
+    is_settled: bool = False
+    has_looped: bool = False
+    takes: list[Take] = field(default_factory=list)
+    kept: Take | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -154,6 +180,13 @@ class Job:
         rng = np.random.default_rng([self.options.seed, index])
         sequence = self.running[index] = Sequence(self, index, self.segments[index], rng)
         return sequence
+
+    def start_again(self, sequence: Sequence) -> Sequence:
+        """Another take of a segment, with random numbers of its own: the same whatever the batch holds."""
+        rng = np.random.default_rng([self.options.seed, sequence.index, _TAKE_STREAM, len(sequence.takes)])
+        again = Sequence(self, sequence.index, sequence.segment, rng, bert=sequence.bert, takes=sequence.takes)
+        self.running[sequence.index] = again
+        return again
 
     def deliver(self, index: int, chunk: AudioChunk) -> None:
         """Send a chunk of a segment, in the order of the text: one that is early is held."""

@@ -45,7 +45,7 @@ def next_feed(sequence: Sequence, emitted_tokens: int, chunks_before: int, fed_t
         end = max(emitted_tokens + chunk_tokens(options, chunks_before) + options.overlap_tokens, fed_tokens + 1)
         if len(sequence.tokens) >= end:
             return Feed(end, is_final=False)
-    return Feed(len(sequence.tokens), is_final=True) if sequence.is_finished else None
+    return Feed(len(sequence.tokens), is_final=True) if sequence.is_settled else None
 
 
 def quietest_frame(samples: FloatArray, frame_samples: int, first_frame: int, last_frame: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from sovits_service.types import SynthesisRequest, TimedText
+from sovits_service.types import FAULT_KINDS, FragmentFault, SynthesisRequest, TimedText
 
 _MAGIC = b"SVC1"
 _DIGEST_BYTES = 16
@@ -23,6 +23,8 @@ class CachedAudio:
     Attributes:
         data: a whole file of `media_type`.
         seed: the one that was used.
+        takes: of all fragments together; 0 where nobody judged them.
+        faults: of the takes that were kept.
         words, cues: of its text, and fragments of it, with their times, where they were asked for.
     """
 
@@ -33,6 +35,8 @@ class CachedAudio:
     seed: int
     dropped_characters: int = 0
     warnings: tuple[str, ...] = ()
+    takes: int = 0
+    faults: tuple[FragmentFault, ...] = ()
     words: tuple[TimedText, ...] = ()
     cues: tuple[TimedText, ...] = ()
 
@@ -114,6 +118,8 @@ def cache_key(
     }
     if request.timestamps != "none":
         shape["timestamps"] = request.timestamps
+    if request.guard != "off" or request.candidates > 1:
+        shape["takes"] = [request.guard, request.max_takes, request.candidates]
     if timbre_hash:
         shape["timbre"] = timbre_hash
     if request.source is not None:
@@ -143,6 +149,7 @@ def unpack_audio(key: str, value: bytes) -> CachedAudio | None:
         head: dict[str, Any] = json.loads(body[4 : 4 + head_bytes])
         lists = {
             "warnings": tuple(head.get("warnings", ())),
+            "faults": tuple(FragmentFault(*fault) for fault in head.get("faults", ())),
             **{name: tuple(TimedText(*part) for part in head.get(name, ())) for name in ("words", "cues")},
         }
         audio = CachedAudio(data=body[4 + head_bytes :], **{**head, **lists})
@@ -161,7 +168,11 @@ def _is_plausible(audio: CachedAudio) -> bool:
         and 1_000 <= audio.sample_rate_hz <= 384_000
         and type(audio.duration_s) in (int, float)
         and 0 < audio.duration_s < 10**6
-        and all(type(number) is int and 0 <= number < 2**63 for number in (audio.seed, audio.dropped_characters))
+        and all(
+            type(number) is int and 0 <= number < 2**63
+            for number in (audio.seed, audio.dropped_characters, audio.takes)
+        )
+        and all(type(fault.fragment) is int and fault.kind in FAULT_KINDS for fault in audio.faults)
         and len(audio.warnings) <= 64
         and all(type(warning) is str and len(warning) <= 1000 for warning in audio.warnings)
         and all(_is_plausible_part(part) for part in (*audio.words, *audio.cues))

@@ -79,6 +79,8 @@ DEFAULT_FIELDS: Mapping[str, tuple[type, ...]] = {
     "min_chunk_length": (int,),
     "sample_steps": (int,),
     "super_sampling": (bool,),
+    "guard": (str, bool),  # YAML reads off as false
+    "candidates": (int,),
     "cache": (bool,),
     "response": (str,),
     "timeout_s": (float, int),

@@ -46,7 +46,7 @@ async def convert(request: Request) -> Response:
     )
     check_limits(fields, context.settings)
     tts_request = replace(
-        to_synthesis_request(fields, timeout_s=context.settings.timeout_s),
+        to_synthesis_request(fields, context.settings),
         source=source,
         streaming_mode=_CHUNKS if fields.streaming_mode else 0,
         speed=1.0,

@@ -1,0 +1,239 @@
+"""`python -m benchmarks.quality`: what the guard finds of faults that were planted in the demonstration voice's tokens.
+
+Every fragment of the judge's sentences is spoken once as it is; then its tokens are changed (phonemes dropped, said
+twice, tokens of the reference in front, a loop, noise in the waveform) and judged again. Prints how many are found, and
+how many of the unchanged ones are suspected.
+
+`--speak DIR` writes speech with `flag` and with `retry` and a manifest for a machine listener, which writes
+`DIR/report.json` with the `error` (of words or syllables) of each file; `--report DIR` then says how well the cost
+of the guard tells errors apart, and what taking again gains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from benchmarks.timestamps import FILES, SENTENCES, VOICES
+from sovits_service.engine.guard import Take, loop_start, wave_faults
+from sovits_service.engine.lane import Lane
+from sovits_service.engine.sequence import Sequence
+from sovits_service.service import SpeechService, build_service
+from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.types import AudioChunk, SynthesisRequest, Voice
+
+MIDDLE = 4  # phonemes that are left as they are at either end
+LOOP_PERIOD = 12
+
+
+@dataclass
+class Heard:
+    """What a run has seen: fragments with what is needed to judge them again, and their waveforms."""
+
+    fragments: list[tuple[Sequence, Take]] = field(default_factory=list)
+    chunks: list[AudioChunk] = field(default_factory=list)
+
+
+async def speak(service: SpeechService, lane: Lane, count: int) -> Heard:
+    heard = Heard()
+    find = lane._find_faults
+
+    def watched(sequence: Sequence) -> Take:
+        take = find(sequence)
+        copy = Sequence(sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert)
+        heard.fragments.append((copy, take))
+        return take
+
+    lane._find_faults = watched  # type: ignore[method-assign]
+    for index, sentence in enumerate(sentences()[:count]):
+        voice = await service.get_voice(VOICES[index % len(VOICES)])
+        request = request_of(sentence, voice, index)
+        heard.chunks += [chunk async for chunk in (await service.synthesize(request)).chunks if len(chunk.samples)]
+    lane._find_faults = find  # type: ignore[method-assign]
+    return heard
+
+
+def request_of(sentence: dict[str, str], voice: Voice, seed: int) -> SynthesisRequest:
+    return SynthesisRequest(
+        text=sentence["text"],
+        text_lang=sentence["lang"] if sentence["lang"] in ("zh", "en") else "auto",
+        voice_id=voice.voice_id,
+        prompt_text=voice.prompt_text,
+        prompt_lang=voice.prompt_lang,
+        seed=seed,
+        guard="flag",
+    )
+
+
+def sentences() -> list[dict[str, str]]:
+    lines = [line for name in FILES for line in (SENTENCES / name).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def dropped(take: Take, phonemes: int) -> list[int] | None:
+    """Without the tokens of some phonemes from the middle."""
+    cut = middle(take, phonemes)
+    return [*take.tokens[: cut[0]], *take.tokens[cut[1] :]] if cut else None
+
+
+def doubled(take: Take, phonemes: int) -> list[int] | None:
+    """Some phonemes from the middle twice."""
+    cut = middle(take, phonemes)
+    return [*take.tokens[: cut[1]], *take.tokens[cut[0] :]] if cut else None
+
+
+def middle(take: Take, phonemes: int) -> tuple[int, int] | None:
+    """Tokens of phonemes from the middle, each of which has one; None where the fragment is too short."""
+    assert take.alignment is not None
+    first = len(take.alignment.starts) // 2 - phonemes // 2
+    if first < MIDDLE or first + phonemes + MIDDLE > len(take.alignment.starts):
+        return None
+    start, end = int(take.alignment.starts[first]), int(take.alignment.ends[first + phonemes - 1])
+    return (start, end) if end > start else None
+
+
+def plants(lane: Lane) -> Iterator[tuple[str, str, Callable[[Sequence, Take], list[int] | None]]]:
+    """(what, the fault to be found, how)."""
+    for count in (3, 5, 8):
+        yield f"{count} phonemes dropped", "missing", lambda _, take, count=count: dropped(take, count)
+    for count in (4, 6, 8):
+        yield f"{count} phonemes twice", "repeated", lambda _, take, count=count: doubled(take, count)
+    for count in (10, 20, 40):
+
+        def leaked(sequence: Sequence, take: Take, count: int = count) -> list[int]:
+            job = sequence.job
+            assert job.voice_prompt is not None
+            return [*lane._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment).tolist()[-count:], *take.tokens]
+
+        yield f"{count} tokens of the reference in front", "leak", leaked
+    yield "a loop at the end", "loop", lambda _, take: [*take.tokens, *(take.tokens[-LOOP_PERIOD:] * 5)]
+
+
+def with_noise(samples: np.ndarray, rng: np.random.Generator, rate_hz: int) -> np.ndarray:
+    """A second of noise behind the speech, 10 dB below its level."""
+    level = np.sqrt(np.square(samples).mean()) * 10 ** (-10 / 20)
+    return np.concatenate([samples, level * rng.standard_normal(rate_hz)]).astype(np.float32)
+
+
+def judge(lane: Lane, sequence: Sequence, tokens: list[int]) -> Take:
+    again = Sequence(sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert, tokens=tokens)
+    again.has_looped = loop_start(tokens) is not None
+    return lane._find_faults(again)
+
+
+async def measure(count: int) -> None:
+    service = build_service(load_tts_settings(section="demo"), load_service_settings())
+    await service.start()
+    lane = service._models.current.lane
+    heard = await speak(service, lane, count)
+    await service.stop(0.0)
+    suspected = [take for _, take in heard.fragments if take.faults]
+    unsure = sum(take.alignment is None for _, take in heard.fragments)
+    print(f"{len(heard.fragments)} fragments, {unsure} not aligned; as they are, suspected: {len(suspected)}")
+    print(f"  of: {[(take.faults, len(take.tokens)) for take in suspected]}")
+    print("| planted | found | by its name |\n|---|---|---|")
+    for what, kind, plant in plants(lane):
+        takes = []
+        for sequence, take in heard.fragments:
+            tokens = plant(sequence, take) if take.alignment is not None and not take.faults else None
+            if tokens is not None:
+                takes.append(judge(lane, sequence, tokens))
+        found = np.mean([bool(take.faults) for take in takes])
+        named = np.mean([kind in take.faults for take in takes])
+        print(f"| {what} ({len(takes)}) | {100 * found:.0f} % | {100 * named:.0f} % |", flush=True)
+    rng = np.random.default_rng(0)
+    noisy = [wave_faults(with_noise(c.samples, rng, c.sample_rate_hz), c.sample_rate_hz) for c in heard.chunks]
+    clean = [wave_faults(chunk.samples, chunk.sample_rate_hz) for chunk in heard.chunks]
+    print(f"| a second of noise behind ({len(noisy)}) | {100 * np.mean([bool(f) for f in noisy]):.0f} % | |")
+    print(f"waveforms as they are, suspected: {sum(map(bool, clean))} of {len(clean)}")
+
+
+async def write_speech(folder: Path, count: int, seeds: int) -> None:
+    """Speech of each sentence and seed with `flag` and with `retry`, as files, and `manifest.jsonl`."""
+    service = build_service(load_tts_settings(section="demo"), load_service_settings())
+    await service.start()
+    lane = service._models.current.lane
+    costs: list[float] = []
+    settle = lane._settle
+
+    def watched(sequence: Sequence, take: Take) -> None:
+        settle(sequence, take)
+        if sequence.kept is not None:
+            costs.append(sequence.kept.cost)
+
+    lane._settle = watched  # type: ignore[method-assign]
+    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
+        for (index, sentence), seed in itertools.product(enumerate(sentences()[:count]), range(seeds)):
+            voice = await service.get_voice(VOICES[index % len(VOICES)])
+            for mode in ("flag", "retry"):
+                costs.clear()
+                asked = replace(request_of(sentence, voice, 1000 * seed + index), guard=mode)
+                synthesis = await service.synthesize(asked)
+                chunks = [chunk async for chunk in synthesis.chunks]
+                wav = folder / f"{index:03d}-{seed}-{mode}.wav"
+                soundfile.write(wav, np.concatenate([chunk.samples for chunk in chunks]), synthesis.sample_rate_hz)
+                row = {
+                    "wav": str(wav),
+                    "text": sentence["text"],
+                    "lang": "en" if sentence["lang"] == "en" else "zh",
+                    "mode": mode,
+                    "cost": max(costs),
+                    "fragments": len(costs),
+                    "takes": sum(chunk.takes for chunk in chunks),
+                    "faults": [kind for chunk in chunks for kind in chunk.faults],
+                }
+                manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
+    await service.stop(0.0)
+
+
+def report(folder: Path) -> None:
+    """What the listener's `report.json` says of the guard, with the manifest beside it."""
+    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    heard = {row["wav"]: row["error"] for row in json.loads((folder / "report.json").read_text("utf-8"))["rows"]}
+    rows = [{**row, "error": heard[row["wav"]]} for row in map(json.loads, lines)]
+    flag, retry = ([row for row in rows if row["mode"] == mode] for mode in ("flag", "retry"))
+    cost, error = (np.array([row[key] for row in flag]) for key in ("cost", "error"))
+    is_wrong, is_blamed = error > 0, np.array([bool(row["faults"]) for row in flag])
+    wrong, right = is_wrong.sum(), (~is_wrong).sum()
+    print(f"{len(flag)} answers, {wrong} with an error; AUC of the cost {auc(cost[is_wrong], cost[~is_wrong]):.2f}")
+    print(f"blamed: {is_blamed[is_wrong].sum()} of those, {is_blamed[~is_wrong].sum()} of the {right} others")
+    takes, fragments = (sum(row[key] for row in retry) for key in ("takes", "fragments"))
+    after = np.mean([row["error"] for row in retry])
+    print(f"retry: {takes} takes of {fragments} fragments; error {error.mean():.3f} -> {after:.3f}")
+    for before, again in zip(flag, retry, strict=True):
+        if again["takes"] > again["fragments"]:
+            print(f"  {before['faults']} -> {again['faults']}: error {before['error']:.2f} -> {again['error']:.2f}")
+
+
+def auc(higher: np.ndarray, lower: np.ndarray) -> float:
+    """How often one of the former is above one of the latter; equals count half (Mann and Whitney, 1947)."""
+    difference = higher[:, None] - lower[None]
+    return float((np.mean(difference > 0) + np.mean(difference >= 0)) / 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", type=int, default=60, help="how many of the judge's sentences")
+    parser.add_argument("--seeds", type=int, default=1, help="of each, with --speak")
+    parser.add_argument("--speak", type=Path, metavar="DIR", help="write speech and a manifest for a listener")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="of that speech, with the listener's report.json")
+    args = parser.parse_args()
+    if args.report:
+        report(args.report)
+    elif args.speak:
+        args.speak.mkdir(parents=True, exist_ok=True)
+        asyncio.run(write_speech(args.speak, args.sentences, args.seeds))
+    else:
+        asyncio.run(measure(args.sentences))
+
+
+if __name__ == "__main__":
+    main()
