@@ -89,7 +89,8 @@ async def receive_form(
                 texts[name] = value
                 continue
             if name not in limits:
-                raise InvalidRequestError(f"{name} must be text, not a file")
+                fields = " and ".join(limits)
+                raise InvalidRequestError(f"a file is accepted in the field {fields} only; all other fields are text")
             what, file_limit = limits[name]
             data = await value.read(file_limit + 1)
             if len(data) > file_limit:
