@@ -22,16 +22,16 @@ export class JobList {
     });
   }
 
-  /** Asks for the jobs, and goes on asking while one is not over. */
-  refresh() {
+  /** Asks for the jobs, and goes on asking while one is not over, also through failures. */
+  async refresh() {
     const { $, send } = this.#page;
-    clearTimeout(this.#timer);
     if ($("jobs-card").hidden) return; // the service has none
-    this.#try(async () => {
+    await this.#try(async () => {
       this.#jobs = (await (await send("jobs")).json()).jobs;
       this.show();
-      if (this.#jobs.some(({ finished_at }) => !finished_at)) this.#timer = setTimeout(() => this.refresh(), POLL_MS);
     });
+    clearTimeout(this.#timer);
+    if (this.#jobs.some(({ finished_at }) => !finished_at)) this.#timer = setTimeout(() => this.refresh(), POLL_MS);
   }
 
   /** Shows what is known, in the page's language. Rows stay, so that a keyboard does not lose its place. */
