@@ -26,12 +26,13 @@ export class JobList {
   async refresh() {
     const { $, send } = this.#page;
     if ($("jobs-card").hidden) return; // the service has none
-    await this.#try(async () => {
+    const error = await this.#try(async () => {
       this.#jobs = (await (await send("jobs")).json()).jobs;
       this.show();
-    });
+    }, true);
     clearTimeout(this.#timer);
-    if (this.#jobs.some(({ finished_at }) => !finished_at)) this.#timer = setTimeout(() => this.refresh(), POLL_MS);
+    const isGoing = error?.status !== 401 && this.#jobs.some(({ finished_at }) => !finished_at);
+    if (isGoing) this.#timer = setTimeout(() => this.refresh(), POLL_MS);
   }
 
   /** Shows what is known, in the page's language. Rows stay, so that a keyboard does not lose its place. */
@@ -93,12 +94,13 @@ export class JobList {
     this.refresh();
   }
 
-  async #try(work) {
-    this.#page.$("jobs-error").textContent = "";
+  async #try(work, isPoll = false) {
+    if (!isPoll) this.#page.$("jobs-error").textContent = "";
     try {
       await work();
     } catch (error) {
       this.#page.$("jobs-error").textContent = error.message;
+      return error;
     }
   }
 }
