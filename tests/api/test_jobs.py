@@ -387,6 +387,40 @@ async def test_bounds_on_jobs_and_their_files(serve: Serve) -> None:
         assert (await http.post("/jobs", json={"text": "abc"}, headers=other)).status_code == 201
 
 
+async def test_a_job_that_fills_its_room_fails_and_goes_on_once_there_is_more(
+    serve: Serve, service: FastService, tmp_path: Path
+) -> None:
+    text = "\n".join("abcdefghijklmnopqrstuvwxyz" * 7 for _ in range(12))
+    async with serve(jobs_settings={"max_bytes": 2**20}) as http:
+        job = await finished(http, await submit(http, text))
+        assert (job["status"], "jobs.max_bytes" in job["message"]) == ("failed", True)
+        assert 0 < job["done"] < 12
+    jobs = Jobs(service, ServiceSettings(jobs={"dir": tmp_path / "jobs"}).jobs)  # type: ignore[arg-type]
+    await jobs.open()
+    service.requests.clear()
+    again = await jobs.resume(job["id"])
+    async with contextlib.aclosing(jobs.watch(job["id"], None)) as seen:
+        async for now in seen:
+            again = now or again
+    await jobs.stop()
+    assert (again.state, again.done) == ("done", 12)
+    assert len(service.requests) >= 12 - job["done"]
+
+
+async def test_jobs_take_turns(serve: Serve, service: FastService) -> None:
+    gate = service.gate = asyncio.Semaphore(0)
+    async with serve(jobs_settings={"at_once": 1}) as http:
+        long = await submit(http, "\n".join(f"long {number}" for number in range(5)))
+        short = await submit(http, "short 0\nshort 1")
+        for _ in range(7):
+            gate.release()
+        for job_id in (long, short):
+            await finished(http, job_id)
+    texts = [request.text for request in service.requests]
+    assert texts.index("short 1") < texts.index("long 4")
+    assert [text for text in texts if text.startswith("long")] == [f"long {number}" for number in range(5)]
+
+
 async def test_jobs_that_are_off_say_so(service: FastService, tmp_path: Path) -> None:
     for settings, status, said in (({"enabled": False}, 403, "switched off"), ({}, 501, "Ray")):
         async with (
