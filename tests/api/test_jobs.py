@@ -295,6 +295,8 @@ async def test_events_tell_of_every_step_and_end(serve: Serve, service: FastServ
         job_id = await submit(http, "abc\ndef")
         early = await http.get(f"/jobs/{job_id}/audio")
         assert (early.status_code, "not done" in early.json()["message"]) == (409, True)
+        head = await http.head(f"/jobs/{job_id}/events")
+        assert (head.status_code, head.headers["content-type"].split(";")[0]) == (200, "text/event-stream")
         seen: list[str] = []
         async with http.stream("GET", f"/jobs/{job_id}/events") as stream:
             async for line in stream.aiter_lines():

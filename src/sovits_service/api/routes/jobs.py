@@ -141,6 +141,10 @@ async def watch_job(request: Request) -> Response:
     jobs, sees = await _authorize(request)
     seen = jobs.watch(_id(request), sees)
     first = _event(jobs, await anext(seen))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":
+        await seen.aclose()
+        return Response(media_type="text/event-stream", headers=headers)
 
     async def events() -> AsyncGenerator[tuple[bytes, bool], None]:
         async with contextlib.aclosing(seen):
@@ -152,7 +156,7 @@ async def watch_job(request: Request) -> Response:
         (first, False),
         events(),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers=headers,
         stall_s=stall_s,
     )
 
