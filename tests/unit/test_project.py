@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 def document(name: str) -> Any:
@@ -51,3 +52,16 @@ def test_every_file_that_is_named_exists(name: str) -> None:
     ]
     assert not missing
     assert named
+
+
+def test_the_table_of_layers_has_every_module_in_its_row() -> None:
+    [contract] = [part for part in PYPROJECT["tool"]["importlinter"]["contracts"] if part["type"] == "layers"]
+    rows = [set(re.findall(r"\w+", layer)) for layer in contract["layers"]]
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"^\| layer \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    told = [
+        set(re.findall(r"`(\w+)`", re.split(r"(?<!\\)\|", line)[1]))
+        for line in table.splitlines()
+        if line.startswith("| `")
+    ]
+    assert told == rows
