@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sqlite3
 import time
@@ -179,7 +180,8 @@ def _read(database: sqlite3.Connection, key: str) -> bytes | None:
     row = database.execute("SELECT value FROM blobs JOIN entries USING (id) WHERE key = ?", (key,)).fetchone()
     if row is None:
         return None
-    database.execute("UPDATE entries SET used = (SELECT max(used) + 1 FROM entries) WHERE key = ?", (key,))
+    with contextlib.suppress(sqlite3.OperationalError), database:  # a full disk still has what it had
+        database.execute("UPDATE entries SET used = (SELECT max(used) + 1 FROM entries) WHERE key = ?", (key,))
     value: bytes = row[0]
     return value
 

@@ -505,3 +505,32 @@ async def test_a_cache_that_cannot_write_is_reported_once_until_it_works_again(t
     await cache.close()
     events = [entry["event"] for entry in logged]
     assert events == ["disk_cache_not_available", "disk_cache_available_again"] * 2
+
+
+FULL_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from sovits_service.storage.cache import CachedAudio
+from sovits_service.storage.disk_cache import DiskCache
+
+async def main() -> None:
+    cache, audio = DiskCache(Path(sys.argv[1])), CachedAudio(b"RIFF" * 1000, "wav", 32000, 1.5, 7)
+    await cache.put("old", audio)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    await cache.put("new", audio)
+    print(await cache.get("old") == audio, await cache.get("new"), cache.counts.failures)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    await cache.put("new", audio)
+    print(await cache.get("new") == audio)
+    await cache.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_gives_what_it_has(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert [line for line in result.stdout.splitlines() if "disk_cache" not in line] == ["True None 1", "True"]
