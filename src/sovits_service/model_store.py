@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from weakref import WeakValueDictionary
 import structlog
 import torch
 
-from sovits_service.cores import available_cores, stage_threads
+from sovits_service.cores import choose_threads
 from sovits_service.engine.aligner import Aligner
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.device_queue import set_up_cuda
@@ -126,8 +125,9 @@ class ModelStore:
         self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half and settings.precision != "float32")
         if self._device.type == "cuda":
             set_up_cuda()
-        if not os.environ.get("OMP_NUM_THREADS") or settings.threads:
-            torch.set_num_threads(settings.threads or stage_threads(available_cores()))
+        threads = choose_threads(settings.threads)
+        if threads is not None:
+            torch.set_num_threads(threads.beside)
         backend, precision = choose_backend(settings, self._device, self._dtype)
         store = GraphStore(settings.graphs_dir, settings.graphs_max_bytes)
         self._digests = store.digests
@@ -139,6 +139,7 @@ class ModelStore:
             dtype=self._dtype,
             store=store,
             threads=torch.get_num_threads(),
+            threads_alone=threads.alone if threads is not None else torch.get_num_threads(),
             slots=settings.max_running,
         )
 

@@ -234,11 +234,20 @@ def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others():
     assert used == [3, 1, 3, 1]
 
 
-async def test_on_one_core_no_further_tokens_are_decoded_before_the_first_chunk_is_heard(make_lane, monkeypatch):
-    engine = WatchedEngine(max_jobs=4, threads=Threads(alone=1, beside=1, cores=1))
+@pytest.mark.parametrize("cores", [1, 2])
+async def test_on_few_cores_the_first_chunk_has_them_all_and_no_further_tokens_are_decoded(
+    make_lane, monkeypatch, cores
+):
+    engine = WatchedEngine(max_jobs=4, threads=Threads(alone=cores, beside=1, cores=cores))
     engine.start()
     lane = make_lane(engine)
-    held = Held(lane.decoder.advance)
+    advance, threads = lane.decoder.advance, []
+
+    def watched(streams):
+        threads.append(torch.get_num_threads())
+        return advance(streams)
+
+    held = Held(watched)
     monkeypatch.setattr(lane.decoder, "advance", held)
     stream = asyncio.create_task(
         collect(speak(engine, lane, [segment(1)], voice(1), options(streaming_mode=3, max_new_tokens=200)))
@@ -255,5 +264,6 @@ async def test_on_one_core_no_further_tokens_are_decoded_before_the_first_chunk_
     held.release.set()
     chunks = await stream
     engine.stop(0.0)
+    assert threads[0] == cores
     assert lane.counters.decode_steps > steps
     assert len(chunks) > 3

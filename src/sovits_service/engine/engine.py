@@ -248,7 +248,7 @@ class Engine:
             self.release_places(live)
 
     def _is_decoding(self) -> bool:
-        return any(lane.running_sequences for lane in self._lanes)
+        return any(lane.decodes(self._stages.threads.cores) for lane in self._lanes)
 
     def _run(self) -> None:
         torch.set_num_threads(self._stages.threads.beside)

@@ -30,6 +30,7 @@ from sovits_service.types import FAULT_KINDS, AudioChunk, FaultKind, FloatArray,
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+_FEW_CORES = 2  # where waves of a first chunk take all of them: half of them would take nearly twice as long
 _PREFILLS_PER_STEP = 4
 _LOOP_CHECK_TOKENS = 8
 _WAVE_FAULT_COST = 4.0
@@ -125,6 +126,13 @@ class Lane:
     def waiting_jobs(self) -> int:
         return self._scheduler.waiting_jobs
 
+    def decodes(self, cores: int) -> bool:
+        """Whether the next step draws tokens: not while few cores make waves that a listener waits in silence for."""
+        if not self._scheduler.running or cores > _FEW_CORES:
+            return bool(self._scheduler.running)
+        busy = [sequence.job for sequence, speech in self._speech.items() if speech.is_busy]
+        return not any(job.is_stream and not job.has_delivered for job in busy)
+
     def is_awaited(self, now_s: float) -> bool:
         """Whether somebody waits for what runs here."""
         return any(job.is_awaited(now_s) for job in self._scheduler.jobs)
@@ -149,7 +157,7 @@ class Lane:
         self._encode_voices(stages.voices)
         self._prepare_texts(stages.texts)
         has_prefilled = self._prefill()
-        has_decoded = not self._would_delay_first_chunk(stages) and self._decode()
+        has_decoded = self.decodes(stages.cores) and self._decode()
         self._feed_streams()
         self._finish_speech(stages.streams, are_streams=True)
         self._finish_speech(stages.answers, are_streams=False)
@@ -301,13 +309,6 @@ class Lane:
                 with self._failing([item.sequence.job for item in live]):
                     self._runner.prefill(live)
         return bool(sequences)
-
-    def _would_delay_first_chunk(self, stages: StageSet) -> bool:
-        """Whether further tokens would take the only core from waves that a listener waits in silence for."""
-        if stages.cores > 1 or not stages.streams.is_busy:
-            return False
-        busy = [sequence.job for sequence, speech in self._speech.items() if speech.is_busy]
-        return any(job.is_stream and not job.has_delivered for job in busy)
 
     def _decode(self) -> bool:
         """Draw a token for every running sequence; returns whether there were any."""

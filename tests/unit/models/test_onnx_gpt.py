@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sovits_service.models.checkpoint_models import load_gpt
-from sovits_service.models.gpt import GptConfig, Head, TextToSemantic
+from sovits_service.models.gpt import BERT_WIDTH, GptConfig, Head, TextToSemantic
 from sovits_service.models.onnx import gpt as onnx_gpt
 from sovits_service.models.onnx import probe
 from sovits_service.models.onnx.gpt import GraphPrecision, OnnxGpt, rows_are_independent, write_graphs
@@ -98,6 +98,21 @@ def test_logits_are_those_of_the_reference(model: OnnxGpt, reference: TextToSema
             assert same == 13
         error = (actual[slot][:same] - expected[slot][:same]).abs().max() / expected[slot].abs().max()
         assert error < BOUNDS[model.precision]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_prefill_has_the_same_bits_on_any_number_of_threads(
+    folders: dict[str, Path], precision: GraphPrecision
+) -> None:
+    inputs = (torch.arange(60), torch.randn(60, BERT_WIDTH, generator=torch.Generator().manual_seed(1)))
+    logits = [
+        OnnxGpt(folders[precision], precision, 1, threads)
+        .open_slots(1, CAPACITY)
+        .prefill(inputs[0] % 50, inputs[1], torch.arange(20) % 50, 0)
+        for threads in (1, 2, 3)
+    ]
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
 
 
 def test_a_row_has_the_same_bits_alone_and_with_others_and_in_any_slot(model: OnnxGpt) -> None:

@@ -64,6 +64,7 @@ class OnnxGpt:
         folder: what `write_graphs` has written; it may be deleted afterwards.
         precision: that the graphs were written in.
         threads: that a step may use.
+        prefill_threads: that a prefill may use, whose bits do not depend on it; None for as many as a step.
 
     Raises:
         SESSION_ERRORS: the graphs cannot be run here.
@@ -71,11 +72,11 @@ class OnnxGpt:
 
     backend: Literal["onnx"] = "onnx"
 
-    def __init__(self, folder: Path, precision: GraphPrecision, threads: int) -> None:
+    def __init__(self, folder: Path, precision: GraphPrecision, threads: int, prefill_threads: int | None = None) -> None:
         self.config = read_config(folder)
         self.precision = precision
         self.decoder = open_session(folder / DECODE, threads)
-        self.prefiller = open_session(folder / PREFILL, threads)
+        self.prefiller = open_session(folder / PREFILL, prefill_threads or threads)
         self._folder, self._threads = folder, threads
         self._attention: tuple[int, onnxruntime.InferenceSession | None] | None = None
 

@@ -34,8 +34,9 @@ class ModelLoader:
         backend, precision: what is asked for; int8 is of ONNX Runtime alone, bfloat16 of torch.
         device, dtype: of the torch back end; ONNX Runtime runs on the CPU. With bfloat16 `dtype` is HuBERT's alone.
         store: where built graphs are kept.
-        threads: that a step of ONNX Runtime may use.
+        threads: that a step of ONNX Runtime may use, beside which waves are made.
         slots: the largest batch, up to which a row must not depend on the others.
+        threads_alone: that BERT and a prefill may use, for which a listener waits; None for as many as a step.
     """
 
     backend: Backend
@@ -45,6 +46,7 @@ class ModelLoader:
     store: GraphStore
     threads: int
     slots: int
+    threads_alone: int | None = None
 
     @property
     def text_dtype(self) -> torch.dtype:
@@ -79,7 +81,7 @@ class ModelLoader:
 
             try:
                 with self.store.open(key, build) as graphs:
-                    return OnnxBert(graphs, tokenizer, self.threads)
+                    return OnnxBert(graphs, tokenizer, self.threads_alone or self.threads)
             except SESSION_ERRORS as error:
                 log.warning("bert_graph_does_not_run", precision=precision, reason=type(error).__name__)
         return load_bert(folder, device=self.device, dtype=self.text_dtype)
@@ -131,7 +133,7 @@ class ModelLoader:
                 if not onnx_gpt.rows_are_independent(folder, self.threads, self.slots):
                     log.warning("gpt_rows_depend_on_others", precision=precision, advice="the next precision is taken")
                     return None
-                return OnnxGpt(folder, precision, self.threads)
+                return OnnxGpt(folder, precision, self.threads, self.threads_alone or self.threads)
         except SESSION_ERRORS as error:
             log.warning("gpt_graphs_do_not_run", precision=precision, reason=type(error).__name__)
             return None

@@ -20,7 +20,7 @@ from sovits_service.models.sovits.weight_norm import add_weight_norm, remove_wei
 # For each length of a convolution oneDNN builds code, and tables as long as the signal: for a window of the generator
 # 20 MB (70 MB at full size) and a third of the time that it takes. So signals are padded to few lengths on a CPU, which
 # changes no sample.
-WINDOW_FRAMES = (48, 64, 128, 160)  # 48: chunks of mode 3, of 18 tokens and then of 16 with what is before and after
+WINDOW_FRAMES = (36, 48, 64, 128, 160)  # 36: a stream's first chunk, of 18 tokens; 48: those of mode 3 after it
 _STEP_FRAMES = 32
 _STEP_TOKENS = 32
 
