@@ -72,7 +72,9 @@ class OnnxGpt:
 
     backend: Literal["onnx"] = "onnx"
 
-    def __init__(self, folder: Path, precision: GraphPrecision, threads: int, prefill_threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, precision: GraphPrecision, threads: int, prefill_threads: int | None = None
+    ) -> None:
         self.config = read_config(folder)
         self.precision = precision
         self.decoder = open_session(folder / DECODE, threads)
