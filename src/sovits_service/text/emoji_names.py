@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from sovits_service.text.spoken import Spoken
 
 # Pictures, flags and skin tones; hearts, stars and check marks belong to the readers, which say some of them.
 _PICTURES = "\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
-_ENDS_A_SENTENCE = re.compile(
-    rf"(?<=[^\W_])(?=([ \t]*[{_PICTURES}\u200d\ufe0f]{{1,40}}))\1"
-    r"(?=[ \t]*[A-Z\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])"
-)
 _PICTURE = re.compile(rf"[ \t]?[{_PICTURES}][\u200d\ufe0f]*")
 _HAS_NAMES = {"en": "en", "zh": "zh", "yue": "zh", "ja": "ja", "ko": "ko"}
 
 
 def silent_emoji(text: Spoken) -> Spoken:
     """Text without pictures: a pause where one stands between two sentences."""
-    if text.text.isascii():
+    if max(text.text, default="") < _PICTURES[0]:
         return text
-    return text.sub(_ENDS_A_SENTENCE, _pause).sub(_PICTURE, "")
+    return text.sub(_ends_a_sentence(), _pause).sub(_PICTURE, "")
+
+
+@lru_cache(maxsize=1)
+def _ends_a_sentence() -> re.Pattern[str]:
+    """Compiled when a text has a picture: it takes longer than reading most sentences."""
+    return re.compile(
+        rf"(?<=[^\W_])(?=([ \t]*[{_PICTURES}\u200d\ufe0f]{{1,40}}))\1"
+        r"(?=[ \t]*[A-Z\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])"
+    )
 
 
 def _pause(match: re.Match[str]) -> str:

@@ -5,49 +5,50 @@ Every pattern is bounded, so that the time is in proportion to the text.
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
-_CHARACTER_REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")  # as html has it
+_CHARACTER_REFERENCE = LazyPattern(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")  # as html has it
 _BLOCK = (
     # a fenced block is code, which nobody wants to hear
     (
-        re.compile(
+        LazyPattern(
             r"^[ \t]*(```|~~~)[^\n]{0,100}\n(?:(?![ \t]*\1)[^\n]{0,2000}\n){0,500}[ \t]*\1[ \t]*$", re.MULTILINE
         ),
         "",
     ),
-    (re.compile(r"^[ \t]*(?:```|~~~)[^\n]{0,100}$", re.MULTILINE), ""),
-    (re.compile(r"<!--[^<>]{0,1000}-->|<(script|style)\b[^<>]{0,200}>[^<]{0,5000}</\1>", re.IGNORECASE), " "),
-    (re.compile(r"</?(?:br|p|div|li|tr|h[1-6]|hr|ul|ol|table|blockquote|s)\b[^<>\n]{0,200}>", re.IGNORECASE), "\n"),
-    (re.compile(r"<break\b[^<>\n]{0,200}>", re.IGNORECASE), "\n"),
-    (re.compile(r"</t[dh]>", re.IGNORECASE), ", "),
-    (re.compile(r"</?[A-Za-z][^<>\n]{0,200}>"), " "),
+    (LazyPattern(r"^[ \t]*(?:```|~~~)[^\n]{0,100}$", re.MULTILINE), ""),
+    (LazyPattern(r"<!--[^<>]{0,1000}-->|<(script|style)\b[^<>]{0,200}>[^<]{0,5000}</\1>", re.IGNORECASE), " "),
+    (LazyPattern(r"</?(?:br|p|div|li|tr|h[1-6]|hr|ul|ol|table|blockquote|s)\b[^<>\n]{0,200}>", re.IGNORECASE), "\n"),
+    (LazyPattern(r"<break\b[^<>\n]{0,200}>", re.IGNORECASE), "\n"),
+    (LazyPattern(r"</t[dh]>", re.IGNORECASE), ", "),
+    (LazyPattern(r"</?[A-Za-z][^<>\n]{0,200}>"), " "),
 )
 # the line under a table's head
-_TABLE_RULE = re.compile(r"^[ \t]*\|?(?:[ \t]*:?-{1,80}:?[ \t]*\|){1,50}(?:[ \t]*:?-{1,80}:?)?[ \t]*$", re.MULTILINE)
+_TABLE_RULE = LazyPattern(r"^[ \t]*\|?(?:[ \t]*:?-{1,80}:?[ \t]*\|){1,50}(?:[ \t]*:?-{1,80}:?)?[ \t]*$", re.MULTILINE)
 _LINES = (
-    (re.compile(r"^[ \t]*(?:[-*_=][ \t]?){3,}$", re.MULTILINE), ""),  # a rule
-    (re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•·][ \t]+(?:\[[ xX]\][ \t]+)?)", re.MULTILINE), ""),
-    (re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE), ""),
+    (LazyPattern(r"^[ \t]*(?:[-*_=][ \t]?){3,}$", re.MULTILINE), ""),  # a rule
+    (LazyPattern(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•·][ \t]+(?:\[[ xX]\][ \t]+)?)", re.MULTILINE), ""),
+    (LazyPattern(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE), ""),
 )
-_CELL = re.compile(r"[ \t]*\|[ \t]*")
-_TABLE_ROW = re.compile(r"^[ \t]*\|[^\n]{1,2000}\|[ \t]*$", re.MULTILINE)
+_CELL = LazyPattern(r"[ \t]*\|[ \t]*")
+_TABLE_ROW = LazyPattern(r"^[ \t]*\|[^\n]{1,2000}\|[ \t]*$", re.MULTILINE)
 _WITHIN = (
     # [text](link) and ![alt](image)
-    (re.compile(r"!?\[([^\[\]\n]{0,300})\]\((?=[^()\s]{0,500}[./#])[^()\n]{1,500}\)"), r"\1"),
-    (re.compile(r"(\*\*|__|~~)(?=\S)([^*_~\n]{1,300}?)(?<=\S)\1"), r"\2"),
-    (re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
-    (re.compile(r"(?<!`)`{1,2}([^`\n]{1,300})`{1,2}(?!`)"), r" \1 "),
+    (LazyPattern(r"!?\[([^\[\]\n]{0,300})\]\((?=[^()\s]{0,500}[./#])[^()\n]{1,500}\)"), r"\1"),
+    (LazyPattern(r"(\*\*|__|~~)(?=\S)([^*_~\n]{1,300}?)(?<=\S)\1"), r"\2"),
+    (LazyPattern(r"(?<![\w*])[*_](?=[^\s*_])([^*_\n]{1,300}?)(?<=[^\s*_])[*_](?![\w*])"), r"\1"),
+    (LazyPattern(r"(?<!`)`{1,2}([^`\n]{1,300})`{1,2}(?!`)"), r" \1 "),
 )
-_FORMULA = re.compile(
+_MARKS_WITHIN = frozenset("[*_~`")
+_FORMULA = LazyPattern(
     r"\$\$([^$]{1,500})\$\$|\\\(([^\n]{1,300}?)\\\)|\\\[([^\[\]]{1,300}?)\\\]"
     r"|\$(?=[^$\n]{0,200}[=^_\\+])([^\s$\d][^$\n]{0,200}?)\$|\$(\\[^$\n]{1,200}|[A-Za-z])\$"
 )
-_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]{1,50})\}\{([^{}]{1,50})\}")
+_FRACTION = LazyPattern(r"\\[dt]?frac\{([^{}]{1,50})\}\{([^{}]{1,50})\}")
 _SUPERSCRIPT = str.maketrans("0123456789nxy+-", "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣʸ⁺⁻")
 _GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "theta", "pi", "rho", "sigma", "tau", "phi", "omega", "mu")
 _COMMANDS = {
@@ -57,12 +58,12 @@ _COMMANDS = {
     "lambda": "λ", "Delta": "Δ", "Omega": "Ω",
 }  # fmt: skip
 _LATEX = (
-    (re.compile(r"\\(?:text|mathrm|mathbf|mathit|operatorname)\{([^{}]{0,100})\}"), r"\1"),
-    (re.compile(r"\\sqrt\{([^{}]{1,50})\}"), r"√\1"),
-    (re.compile(r"\^\{?([0-9nxy+-]{1,4})\}?"), lambda match: match[1].translate(_SUPERSCRIPT)),
-    (re.compile(r"_\{?(\w{1,20})\}?"), r" \1"),
-    (re.compile(r"\\([A-Za-z]{1,20})"), lambda match: _COMMANDS.get(match[1], "")),
-    (re.compile(r"[\\{}]|(?<=\W) | (?=\W)"), ""),
+    (LazyPattern(r"\\(?:text|mathrm|mathbf|mathit|operatorname)\{([^{}]{0,100})\}"), r"\1"),
+    (LazyPattern(r"\\sqrt\{([^{}]{1,50})\}"), r"√\1"),
+    (LazyPattern(r"\^\{?([0-9nxy+-]{1,4})\}?"), lambda match: match[1].translate(_SUPERSCRIPT)),
+    (LazyPattern(r"_\{?(\w{1,20})\}?"), r" \1"),
+    (LazyPattern(r"\\([A-Za-z]{1,20})"), lambda match: _COMMANDS.get(match[1], "")),
+    (LazyPattern(r"[\\{}]|(?<=\W) | (?=\W)"), ""),
 )
 _ELLIPSIS = re.compile(r"(?<=[A-Za-z])\.{3,8}(?=[A-Za-z])")
 _EUROPEAN = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d,]|\.\d)")
@@ -78,18 +79,22 @@ def without_markup(text: Spoken, stop: str) -> Spoken:
         stop: the mark that a line without one ends in.
     """
     if "&" in text.text:
-        text = text.sub(_CHARACTER_REFERENCE, lambda match: html.unescape(match[0]))
+        import html  # its table of names takes longer to import than most texts to read
+
+        text = text.sub(_CHARACTER_REFERENCE.compiled, lambda match: html.unescape(match[0]))
     for pattern, kept in _BLOCK if "<" in text.text or "`" in text.text or "~" in text.text else ():
-        text = text.sub(pattern, kept)
+        text = text.sub(pattern.compiled, kept)
     if "\n" in text.text or text.text[:1] in "#>|*-+•·" or text.text[:1].isspace():
-        text = text.sub(_TABLE_RULE, "")
-        text = text.sub(_TABLE_ROW, lambda match: _CELL.sub(", ", match[0].strip().strip("|").strip()))
+        text = text.sub(_TABLE_RULE.compiled, "")
+        text = text.sub(
+            _TABLE_ROW.compiled, lambda match: _CELL.compiled.sub(", ", match[0].strip().strip("|").strip())
+        )
         for pattern, kept in _LINES:
-            text = text.sub(pattern, kept)
-    for pattern, kept in _WITHIN:
-        text = text.sub(pattern, kept)
+            text = text.sub(pattern.compiled, kept)
+    for pattern, kept in _WITHIN if not _MARKS_WITHIN.isdisjoint(text.text) else ():
+        text = text.sub(pattern.compiled, kept)
     if "$" in text.text or "\\" in text.text:
-        text = text.sub(_FORMULA, _formula)
+        text = text.sub(_FORMULA.compiled, _formula)
     text = text.sub(_OPEN_LINE, stop + "\n").sub(_ELLIPSIS, "... ")
     text = text.sub(_EUROPEAN, lambda match: f"{match[1].replace('.', ',')}.{match[2]}")
     return text.sub(_RATIO_OF_THOUSANDS, lambda match: match[1].replace(",", ""))
@@ -97,7 +102,7 @@ def without_markup(text: Spoken, stop: str) -> Spoken:
 
 def _formula(match: re.Match[str]) -> str:
     written = next(group for group in match.groups() if group is not None)
-    written = _FRACTION.sub(lambda m: f" {m[1]}/{m[2]} ", written)
+    written = _FRACTION.compiled.sub(lambda m: f" {m[1]}/{m[2]} ", written)
     for pattern, said in _LATEX:
-        written = pattern.sub(said, written)
+        written = pattern.compiled.sub(said, written)
     return f" {written.strip()} " if written[:1].isalpha() else written

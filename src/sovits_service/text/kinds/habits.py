@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 OwnRule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
 """What only one language has: where it begins, and how it is said; None where it is something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Habits:
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Habits(NamedTuple):
     """How amounts, telephones and ranges are written.
 
     Attributes:
@@ -38,11 +41,11 @@ class Habits:
     between: str = r"\s?[-~～–—]\s?"
     no_sign_after: str = r"A-Za-z\d)"
     more: str = r"\+"
-    per: Mapping[str, str] = field(default_factory=dict)
+    per: Mapping[str, str] = _NOTHING
     apart_units: str = ""
     touching_units: str = r"(?!)"
     unit_end: str = r"(?![A-Za-z\d²³])"
     money_scales: str = r"(?:bn|mn|tn|[BMKkT])(?![A-Za-z])"
-    letter_scales: Mapping[str, str] = field(default_factory=dict)
+    letter_scales: Mapping[str, str] = _NOTHING
     own: tuple[OwnRule, ...] = ()
     last: tuple[OwnRule, ...] = ()

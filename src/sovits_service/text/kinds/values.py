@@ -1,13 +1,14 @@
-"""What a text holds besides words, as values without a language: numbers, amounts, dates, clocks, telephones, ..."""
+"""What a text holds besides words, as values without a language: numbers, amounts, dates, clocks, telephones, ...
+
+Named tuples, since a process that starts makes them in a tenth of the time of dataclasses.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """Digits as written but for separators: `-1,234.50` is `-` and `1234.50`; signs are `-`, `+`, `±` or none."""
 
     digits: str
@@ -23,8 +24,7 @@ class Number:
         return self.digits.partition(".")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """A number that counts something.
 
     Attributes:
@@ -42,8 +42,7 @@ class Amount:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Date:
+class Date(NamedTuple):
     """A date in figures; year or day may be missing. `written` has the order of the text: `ymd`, `dmy`, `md`, ..."""
 
     year: str
@@ -52,8 +51,7 @@ class Date:
     written: str = "ymd"
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """A time of day, or a duration where the text says so; `half` is `a`, `p` or nothing."""
 
     hour: str
@@ -63,8 +61,7 @@ class Clock:
     half: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """From one value to another of its kind; `between` is what stood there."""
 
     first: Amount | Clock
@@ -72,8 +69,7 @@ class Range:
     between: str
 
 
-@dataclass(frozen=True, slots=True)
-class Telephone:
+class Telephone(NamedTuple):
     """Groups of digits; the first one is a country's where `plus` is set."""
 
     groups: tuple[str, ...]
@@ -81,8 +77,7 @@ class Telephone:
     extension: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Digits:
+class Digits(NamedTuple):
     """Groups of digits with one mark between them: `192.168.0.1`, `978-7-111`, `1/2/3`, `16:9`, `3x4` and a unit."""
 
     groups: tuple[str, ...]
@@ -90,8 +85,7 @@ class Digits:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fraction:
+class Fraction(NamedTuple):
     """`1/2`, with the whole number before it and its sign; two pressures where the unit is (`120/80mmHg`)."""
 
     top: str
@@ -101,16 +95,14 @@ class Fraction:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Power:
+class Power(NamedTuple):
     """`1.5e-3`: a number and the power of ten it is multiplied with."""
 
     number: Number
     exponent: str
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """A part of a formula.
 
     Attributes:
@@ -124,15 +116,13 @@ class Term:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
+class Formula(NamedTuple):
     """Operands, operators, powers and roots, in order."""
 
     terms: tuple[Term, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Standard:
+class Standard(NamedTuple):
     """`GB/T 2828.1-2012`, `ISO 9001:2015`: who made it, its number and, behind a mark, its year."""
 
     name: str
@@ -144,8 +134,7 @@ class Standard:
 Value: TypeAlias = Amount | Date | Clock | Range | Telephone | Digits | Fraction | Power | Formula | Standard
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a value stands: what is before and after it tells a score from a range and a year from a count."""
 
     text: str
