@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
+from sovits_service.text.en.amounts import SIGNS, is_adjective, names_of_unit, say_amount, say_range
 from sovits_service.text.en.currencies import CURRENCIES, EAST_ASIAN_SCALES, LETTER_SCALES, PER, SCALES
 from sovits_service.text.en.dates import DATE_RULES, MONTHS, clock, date, duration, is_day, stop, time_of_day
 from sovits_service.text.en.figures import (
     ALNUM,
-    NAMED_AFTER,
     alphanumeric,
-    named,
     password,
-    plain_words,
     read_number,
 )
 from sovits_service.text.en.numbers import (
     cardinal,
-    decimal,
     ordinal,
     ordinal_of_words,
     plural,
     spell_digits,
     year,
 )
-from sovits_service.text.kinds.find import NUMBER, Finder
+from sovits_service.text.kinds.find import NUMBER, reader
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -43,9 +39,7 @@ from sovits_service.text.kinds.values import (
     Term,
     Value,
 )
-from sovits_service.text.spoken import Spoken
 
-_SIGNS = {"-": "negative ", "+": "plus ", "±": "plus or minus ", "": ""}
 _LETTER_UNITS = ("m", "g", "L", "l", "h", "s", "V", "W")
 _TOUCHING = (*_LETTER_UNITS, "us", "Pa", "in")
 _NOT_UNITS = frozenset((*_TOUCHING, "A", "N", "J", "B", "%p", "t", "ℓ", "K", "rad", "Gs"))
@@ -56,17 +50,6 @@ _OPERATORS = {
     "≥": "is at least", "≠": "does not equal", "≈": "is about", "±": "plus or minus", "√": "the square root of",
     "∠": "angle",
 }  # fmt: skip
-_SINGULAR_NOUN = re.compile(
-    r" (?!(?:and|or|for|to|in|on|at|a|an|the|per|of|is|was|from|by|with|as|if|but|each|more|less|off|total|now|today|"
-    r"that|which|when|so|because|after|before|than|then|every|worth|into|plus|minus|will|would|could)\b)[A-Za-z]{2,}"
-)
-_ARTICLE = re.compile(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
-_TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
-_DIMENSION_OF = re.compile(r" (?:ceilings?|fence|wall|race|dash|pool|radius|cable|tape|lens)\b")
-_MANY = re.compile(r" (?:people|users|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
-_DECADE_BEFORE = re.compile(
-    r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]|\d0s (?:and|or|to|through) )$", re.IGNORECASE
-)
 _STATE = (
     "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]"
 )
@@ -76,9 +59,9 @@ def say(value: Value, place: Place) -> str | None:
     """The words of a value in its place; None where it is no such thing there."""
     match value:
         case Amount():
-            return _amount(value, place)
+            return say_amount(value, place)
         case Range(first=Amount() as first, last=Amount() as last, between=between):
-            return _range(first, last, between, place)
+            return say_range(first, last, between, place)
         case Range(first=Clock() as first, last=Clock() as last):
             low, high = _clock(first, Place("", 0, 0)), _clock(last, place)
             if first.minute == "" and not first.half:
@@ -179,7 +162,7 @@ def _groups(value: Digits, place: Place) -> str | None:
         case "x":
             if re.match(r"\s?=", place.after):
                 return None
-            unit = f" {_names(value.unit)[1]}" if value.unit else ""
+            unit = f" {names_of_unit(value.unit)[1]}" if value.unit else ""
             if not unit and re.search(" [x*×] ", place.text[place.start : place.end]):
                 return " times ".join(map(read_number, groups))
             sides = (year(group) if len(group) == 4 and group.isdigit() else read_number(group) for group in groups)
@@ -192,7 +175,7 @@ def _fraction(value: Fraction) -> str | None:
     top, bottom = value.top, value.bottom
     if "." in top or "." in bottom:
         return f"{read_number(top)} out of {read_number(bottom)}"
-    unit = f" {_names(value.unit)[1]}" if value.unit else ""
+    unit = f" {names_of_unit(value.unit)[1]}" if value.unit else ""
     if value.unit == "mmHg":
         return f"{cardinal(top)} over {cardinal(bottom)}{unit}"
     if not value.whole and (top, bottom) in _FAMOUS:
@@ -204,10 +187,10 @@ def _fraction(value: Fraction) -> str | None:
         said = said.replace("one", "a", 1) if said in ("one half", "one quarter") else said
         said = f"{cardinal(value.whole)} and {said}"
     elif unit and said == "one half":
-        said, unit = "half", f" a {_names(value.unit)[0]}"
+        said, unit = "half", f" a {names_of_unit(value.unit)[0]}"
     elif unit:
-        unit = " of a" + ("n" if unit[1] in "aeiou" else "") + f" {_names(value.unit)[0]}"
-    return _SIGNS["-" if value.sign else ""] + said + unit
+        unit = " of a" + ("n" if unit[1] in "aeiou" else "") + f" {names_of_unit(value.unit)[0]}"
+    return SIGNS["-" if value.sign else ""] + said + unit
 
 
 def _share(top: str, bottom: str) -> str:
@@ -249,132 +232,8 @@ def _term(term: Term) -> str:
 
 def _exponent(exponent: str) -> str:
     if exponent.lstrip("-").isdigit():
-        return _SIGNS["-" if exponent[0] == "-" else ""] + cardinal(exponent.lstrip("-"))
+        return SIGNS["-" if exponent[0] == "-" else ""] + cardinal(exponent.lstrip("-"))
     return exponent
-
-
-def _names(unit: str) -> tuple[str, str]:
-    """A unit in the singular and the plural."""
-    one, slash, many = unit_names("en")[unit.strip(" .-")].partition("/")
-    return one, many or (
-        one if slash else one.replace("degree", "degrees") if " " in one and "degree" in one else one + "s"
-    )
-
-
-def _scaled(value: Amount) -> str:
-    """A number and its scale in words; `10万` is moved to our thousands."""
-    digits, scale = value.number.digits, value.scale.strip(" -")
-    if scale in EAST_ASIAN_SCALES:
-        zeros = EAST_ASIAN_SCALES[scale]
-        whole, _, fraction = digits.partition(".")
-        moved, rest = whole + fraction[:zeros].ljust(zeros, "0"), fraction[zeros:]
-        return decimal(moved, rest) if rest else cardinal(moved)
-    return f"{read_number(digits)} {scale}".rstrip()
-
-
-def _is_adjective(place: Place) -> bool:
-    """`a $5 bill`, `a 27" screen`: the unit stays singular."""
-    return bool(_ARTICLE.search(place.before[-9:]) and _SINGULAR_NOUN.match(place.after))
-
-
-def _amount(value: Amount, place: Place) -> str | None:
-    lead = " " if place.before[-1:].isalnum() and value.unit else ""
-    per = f" per {PER[value.per]}" if value.per else ""
-    if value.is_money:
-        return f"{lead}{_SIGNS[value.number.sign]}{_money(value, _is_adjective(place))}{per}"
-    if value.unit:
-        return _measure(value, place, per)
-    if value.number.sign:
-        return (
-            _SIGNS[value.number.sign] + (_plain(value, place) or "")
-            if value.number.sign != "-" or not re.search(r"[\w)\]'\".,]$", place.before)
-            else None
-        )
-    if value.scale:
-        return f"{_scaled(value)}{' ' if place.after[:1].isalpha() else ''}"
-    if re.match(r"[A-Za-z]|-[A-Za-z\d]", place.after) or re.search(r"[A-Za-z]-?$", place.before):
-        return None if ALNUM.match(place.text, place.start) else _plain(value, place)
-    return _plain(value, place)
-
-
-def _money(value: Amount, singular: bool = False) -> str:
-    names = CURRENCIES[value.unit]
-    one, many = names[:2]
-    if singular:
-        many = one
-    if value.scale:
-        return f"{_scaled(value)} {many}"
-    whole, fraction = value.number.whole, value.number.fraction
-    if not fraction or len(fraction) > 2 or len(names) < 4:
-        fraction = "" if set(fraction) == {"0"} else fraction
-        amount = decimal(whole, fraction) if fraction else cardinal(whole)
-        return f"{amount} {one if amount == 'one' else many}"
-    units, hundredths = int(whole or "0"), int(fraction.ljust(2, "0"))
-    small = f"{cardinal(hundredths)} {names[2] if hundredths == 1 else names[3]}"
-    if not units:
-        return small if hundredths else f"zero {many}"
-    main = f"{cardinal(units)} {one if units == 1 else many}"
-    return f"{main} and {small}" if hundredths else main
-
-
-def _measure(value: Amount, place: Place, per: str = "") -> str | None:
-    unit = value.unit.strip(" .-")
-    digits = value.number.digits
-    is_hyphened = value.unit.startswith("-")
-    if unit == "in" and is_hyphened:
-        return None  # 3-in-1
-    is_decade = len(digits) == 4 or (len(digits) == 2 and _DECADE_BEFORE.search(place.before))
-    if unit == "s" and digits.isdigit() and digits.endswith("0") and is_decade:
-        return None  # the 1990s, in her 30s
-    if unit == "s" and NAMED_AFTER.search(place.before):
-        return plural(named(digits)) if len(digits) == 3 else None  # Boeing 747s
-    amount = _scaled(value)
-    if unit == "m" and _MANY.match(place.after):
-        return f"{amount} million"
-    one, many = _names(unit)
-    if unit == "bps" and float(digits) < 1000:
-        one, many = "basis point", "basis points"
-    singular = is_hyphened or amount == "one"
-    singular = singular or (unit in ("m", "km", "cm", "mm", "ft") and _DIMENSION_OF.match(place.after) is not None)
-    singular = singular or bool(_TURN.match(place.after)) if unit.startswith("°") else singular or _is_adjective(place)
-    is_end = value.unit.endswith(".") and re.match(r"\s*$|\s+[A-Z][a-z]", place.after) is not None
-    return f"{_SIGNS[value.number.sign]}{amount} {one if singular else many}{per}{'.' if is_end else ''}"
-
-
-def _range(first: Amount, last: Amount, between: str, place: Place) -> str | None:
-    low, high = first.number, last.number
-    if first.unit or last.unit or last.scale:
-        if first.is_money and not last.is_money and not last.unit:
-            last = Amount(last.number, first.unit, True, last.scale, last.per)
-        if last.is_money and (not first.unit or first.unit == last.unit):
-            per = f" per {PER[last.per]}" if last.per else ""
-            same = first.unit == last.unit and ((not low.fraction and not high.fraction) or last.scale)
-            start = _scaled(first) if same or not first.unit else _money(first)
-            return f"{_SIGNS[low.sign]}{start} to {_money(last)}{per}"
-        if (first.unit and last.unit != first.unit) or first.is_money or last.is_money:
-            return None
-        per = f" per {PER[last.per]}" if last.per else ""
-        end = _measure(last, Place(place.text, place.end, place.end), per) if last.unit else _scaled(last)
-        return f"{_SIGNS[low.sign]}{_scaled(first)} to {end}" if end else None
-    if low.sign or high.sign or "to" in between:
-        return None
-    if re.match(r"-[a-z]|[A-Za-z\d/]|-\d|[.,]\d", place.after):
-        if not re.match("-[a-z]", place.after):
-            return None
-        return f"{read_number(low.digits)} to {read_number(high.digits)}"
-    falls = " - " in between and float(low.digits) > float(high.digits)
-    if falls or (" - " in between and place.after.lstrip().startswith("=")):
-        return f"{read_number(low.digits)} minus {read_number(high.digits)}"
-    if re.match(" ?[+×÷*]", place.after):
-        return None
-    return f"{plain_words(first, place)} to {plain_words(last, place)}"
-
-
-def _plain(value: Amount, place: Place) -> str:
-    """A figure on its own, kept apart from letters that touch it."""
-    lead = " " if place.before[-1:].isalpha() else ""
-    more = " plus " if value.more else ""
-    return f"{lead}{plain_words(value, place)}{more}{' ' if place.after[:1].isalpha() else ''}"
 
 
 def _inches(match: re.Match[str]) -> str | None:
@@ -382,7 +241,7 @@ def _inches(match: re.Match[str]) -> str | None:
     if match.string.count('"', 0, match.start()) % 2:
         return None
     place = Place(match.string, match.start(), match.end())
-    return f"{read_number(match[1])} inch{'' if _is_adjective(place) or match[1] == '1' else 'es'}"
+    return f"{read_number(match[1])} inch{'' if is_adjective(place) or match[1] == '1' else 'es'}"
 
 
 def _loss(match: re.Match[str]) -> str:
@@ -428,11 +287,10 @@ _TELEPHONES = (
 )
 
 
-@lru_cache(maxsize=1)
-def _finder() -> Finder:
+def _habits() -> Habits:
     apart = alternatives([sign for sign in unit_names("en") if sign not in _NOT_UNITS])
     letters = "|".join(_LETTER_UNITS)
-    habits = Habits(
+    return Habits(
         currencies=CURRENCIES,
         scales=rf"-?(?:{'|'.join(SCALES)})\b|{alternatives(EAST_ASIAN_SCALES)}",
         telephones=_TELEPHONES,
@@ -447,9 +305,6 @@ def _finder() -> Finder:
         own=_OWN,
         last=((ALNUM, alphanumeric),),
     )
-    return Finder(habits, say)
 
 
-def read(text: Spoken) -> Spoken:
-    """Say every kind."""
-    return _finder().read(text)
+read = reader(_habits, say)

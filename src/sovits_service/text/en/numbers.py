@@ -8,14 +8,9 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 _SCALES = """_ thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion
 decillion""".split()  # noqa: SIM905
 _ORDINALS = {
-    "one": "first",
-    "two": "second",
-    "three": "third",
-    "five": "fifth",
-    "eight": "eighth",
-    "nine": "ninth",
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
-}
+}  # fmt: skip
 MAX_CARDINAL_DIGITS = 3 * len(_SCALES)
 
 

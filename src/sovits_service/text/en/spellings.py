@@ -19,15 +19,9 @@ _TITLES = {
     "Adm": "Admiral",
 }  # fmt: skip
 _STREETS = {
-    "St": "Street",
-    "Ave": "Avenue",
-    "Blvd": "Boulevard",
-    "Rd": "Road",
-    "Hwy": "Highway",
-    "Pkwy": "Parkway",
-    "Sq": "Square",
-    "Ln": "Lane",
-}
+    "St": "Street", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Hwy": "Highway", "Pkwy": "Parkway",
+    "Sq": "Square", "Ln": "Lane",
+}  # fmt: skip
 _SHORT_WORDS = {
     "vs": "versus", "approx": "approximately", "dept": "department", "govt": "government", "est": "established",
     "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation", "Co": "Company", "Bros": "Brothers", "Jr": "Junior",

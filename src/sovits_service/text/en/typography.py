@@ -57,28 +57,11 @@ _CHARACTERS = {
     "ı": "i",
 }
 _SIGNS = {
-    "≈": " is about ",
-    "≠": " does not equal ",
-    "≤": " is at most ",
-    "≥": " is at least ",
-    "±": " plus or minus ",
-    "∞": " infinity ",
-    "√": " the square root of ",
-    "∑": " the sum of ",
-    "→": " to ",
-    "⇒": " implies ",
-    "←": " from ",
-    "↔": " to and from ",
-    "↑": " up ",
-    "↓": " down ",
-    "✓": " check ",
-    "✔": " check ",
-    "§": " section ",
-    "©": " copyright ",
-    "№": " number ",
-    "Ω": " ohms ",
-    "‰": " per thousand ",
-}
+    "≈": " is about ", "≠": " does not equal ", "≤": " is at most ", "≥": " is at least ", "±": " plus or minus ",
+    "∞": " infinity ", "√": " the square root of ", "∑": " the sum of ", "→": " to ", "⇒": " implies ",
+    "←": " from ", "↔": " to and from ", "↑": " up ", "↓": " down ", "✓": " check ", "✔": " check ",
+    "§": " section ", "©": " copyright ", "№": " number ", "Ω": " ohms ", "‰": " per thousand ",
+}  # fmt: skip
 _OHM_PREFIX = {"": "", "k": "kil", "K": "kil", "M": "meg"}
 _GREEK = dict(
     zip(

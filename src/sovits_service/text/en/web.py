@@ -57,14 +57,8 @@ _SPOKEN = {
 }
 _PIECE = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_")
 _AS_WORDS = {
-    "www": "W W W",
-    "http": "H T T P",
-    "https": "H T T P S",
-    "js": "J S",
-    "io": "I O",
-    "ai": "A I",
-    "pdf": "P D F",
-}
+    "www": "W W W", "http": "H T T P", "https": "H T T P S", "js": "J S", "io": "I O", "ai": "A I", "pdf": "P D F",
+}  # fmt: skip
 
 
 def read_addresses(text: Spoken) -> Spoken:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from sovits_service.text.ja.tables import CURRENCIES, DIGITS, SIGNS
-from sovits_service.text.kinds.find import Finder
+from sovits_service.text.kinds.find import reader
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -24,7 +23,6 @@ from sovits_service.text.kinds.values import (
     Term,
     Value,
 )
-from sovits_service.text.spoken import Spoken
 
 _COUNTER = re.compile(
     r"\s?(?:[時分秒日月年人個円歳階回枚本冊杯台匹名点番度%％週ヶか泊倍割巻話章頁キメグセ]|パーセント|ページ)"
@@ -36,13 +34,9 @@ _PER = {"h": "時", "s": "秒", "min": "分", "日": "日", "月": "月", "年":
         "分": "分", "秒": "秒", "L": "リットル", "kg": "キログラム",
         "m²": "平方メートル", "m³": "立方メートル"}  # fmt: skip
 _NAMED_SIZES = {
-    "2D": "ツーディー",
-    "3D": "スリーディー",
-    "4G": "フォージー",
-    "5G": "ファイブジー",
-    "4K": "ヨンケー",
+    "2D": "ツーディー", "3D": "スリーディー", "4G": "フォージー", "5G": "ファイブジー", "4K": "ヨンケー",
     "8K": "ハチケー",
-}
+}  # fmt: skip
 
 
 def digit_by_digit(digits: str) -> str:
@@ -176,21 +170,16 @@ _TELEPHONES = (
 )
 
 
-@lru_cache(maxsize=1)
-def _finder() -> Finder:
-    habits = Habits(
+def _habits() -> Habits:
+    return Habits(
         currencies=CURRENCIES,
         scales="[十百千]?[万億兆]|[百千]",
         telephones=_TELEPHONES,
-        between=r"\s?[-~～〜–—]\s?",
         per=_PER,
         apart_units=alternatives(unit_names("ja")),
         unit_end=r"(?![A-Za-z²³]|(?<=\d)\d)",  # 1m75cm
         own=_OWN,
     )
-    return Finder(habits, say)
 
 
-def read(text: Spoken) -> Spoken:
-    """Say every kind."""
-    return _finder().read(text)
+read = reader(_habits, say)

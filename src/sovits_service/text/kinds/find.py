@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 
 from sovits_service.text.kinds.habits import Habits
@@ -136,8 +136,6 @@ class Finder:
 
     def read(self, text: Spoken) -> Spoken:
         """Say every kind; words and what is none of them stay."""
-        if not any(map(str.isdigit, text.text)):
-            return text
         if _EQUATION_SIGN.search(text.text):
             text = text.sub(_FORMULA.compiled, self._formula)
         return text.rewrite(self._found(text.text))
@@ -246,6 +244,19 @@ class Finder:
         word = self._habits.letter_scales.get(letter or "")
         number = _number(written, sign, None if word else letter)
         return Amount(number, currency or "", True, word or scale or "", per or "", bool(more))
+
+
+def reader(habits: Callable[[], Habits], say: Say) -> Callable[[Spoken], Spoken]:
+    """What says every kind in the text of one language; its patterns are built at the first text with a digit."""
+
+    @lru_cache(maxsize=1)
+    def finder() -> Finder:
+        return Finder(habits(), say)
+
+    def read(text: Spoken) -> Spoken:
+        return finder().read(text) if any(map(str.isdigit, text.text)) else text
+
+    return read
 
 
 def _number(written: str, sign: str | None = None, letter: str | None = None) -> Number:

@@ -38,7 +38,7 @@ class Habits(NamedTuple):
     currencies: Iterable[str]
     scales: str
     telephones: tuple[re.Pattern[str], ...] = ()
-    between: str = r"\s?[-~～–—]\s?"
+    between: str = r"\s?[-~～〜–—]\s?"
     no_sign_after: str = r"A-Za-z\d)"
     more: str = r"\+"
     per: Mapping[str, str] = _NOTHING

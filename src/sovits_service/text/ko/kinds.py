@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
-from sovits_service.text.kinds.find import Finder
+from sovits_service.text.kinds.find import reader
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -34,7 +33,6 @@ from sovits_service.text.ko.tables import (
     SIGNS,
     SINO_COUNTERS,
 )
-from sovits_service.text.spoken import Spoken
 
 _COUNTERS = alternatives({*SINO_COUNTERS, *MIXED_COUNTERS, *NATIVE_BELOW})
 _COUNTER = re.compile(rf"(\s?)({_COUNTERS})(?!\d)")
@@ -295,22 +293,17 @@ _TELEPHONES = (
 )
 
 
-@lru_cache(maxsize=1)
-def _finder() -> Finder:
-    habits = Habits(
+def _habits() -> Habits:
+    return Habits(
         currencies=CURRENCIES,
         scales=_SCALE,
         telephones=_TELEPHONES,
-        between=r"\s?[-~～〜–—]\s?",
         no_sign_after=r"A-Za-z\d가-힣)",
         per=_PER,
         apart_units=alternatives(unit_names("ko")),
         unit_end=r"(?![A-Za-z²³])",
         own=_OWN,
     )
-    return Finder(habits, say)
 
 
-def read(text: Spoken) -> Spoken:
-    """Say every kind."""
-    return _finder().read(text)
+read = reader(_habits, say)

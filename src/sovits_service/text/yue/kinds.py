@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
-from sovits_service.text.kinds.find import Finder
+from sovits_service.text.kinds.find import reader
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -23,7 +22,6 @@ from sovits_service.text.kinds.values import (
     Term,
     Value,
 )
-from sovits_service.text.spoken import Spoken
 from sovits_service.text.yue.numerals import cardinal, digit_by_digit, number
 from sovits_service.text.yue.tables import CURRENCIES, MEASURES, SIGNS
 
@@ -202,22 +200,17 @@ _TELEPHONES = (
 )
 
 
-@lru_cache(maxsize=1)
-def _finder() -> Finder:
-    habits = Habits(
+def _habits() -> Habits:
+    return Habits(
         currencies=CURRENCIES,
         scales="[十百千]?[萬万億亿]|[百千]",
         telephones=_TELEPHONES,
         between=r"\s?[-~～〜–—]\s?|(?<=\d)[至到](?=[-\d$])",
-        no_sign_after=r"A-Za-z\d)",
         per=_PER,
         apart_units=alternatives(unit_names("yue")),
         unit_end=r"(?![A-Za-z²³])",
         own=_OWN,
     )
-    return Finder(habits, say)
 
 
-def read(text: Spoken) -> Spoken:
-    """Say every kind."""
-    return _finder().read(text)
+read = reader(_habits, say)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from sovits_service.text.kinds.find import POWER_DIGITS, POWERS, Finder
+from sovits_service.text.kinds.find import POWER_DIGITS, POWERS, reader
 from sovits_service.text.kinds.habits import Habits
 from sovits_service.text.kinds.units import alternatives, unit_names
 from sovits_service.text.kinds.values import (
@@ -321,12 +321,10 @@ def _per() -> dict[str, str]:
                                            "m²", "m2", "m³", "m3", "cm³", "cm2", "cm²", "kWh")}  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def _finder() -> Finder:
-    """The kinds as they are written and said in Chinese."""
+def _habits() -> Habits:
     # A座 and 4S店 are no amperes and seconds
     unit = rf"(?:{alternatives(unit_names('zh'))})(?<!A(?=[级座股罩货类型区班组版楼栋馆]))(?<!s(?=店))"
-    habits = Habits(
+    return Habits(
         currencies=notation().currencies,
         scales=rf"[+多余]?{_SCALE}",
         telephones=TELEPHONES,
@@ -336,7 +334,9 @@ def _finder() -> Finder:
         apart_units=unit,
         own=OWN,
     )
-    return Finder(habits, say)
+
+
+_read_kinds = reader(_habits, say)
 
 
 def read(text: Spoken) -> Spoken:
@@ -345,7 +345,7 @@ def read(text: Spoken) -> Spoken:
     text = text.sub(units, lambda match: "每" + unit_names("zh")[match[1]])
     text = text.sub(bare_areas, lambda match: unit_names("zh")[match[0]])
     text = text.sub(units_in_words, lambda match: unit_names("zh")[match[1]])
-    return _finder().read(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _powers).sub(signs, _sign)
+    return _read_kinds(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _powers).sub(signs, _sign)
 
 
 @lru_cache(maxsize=1)
