@@ -99,10 +99,10 @@ def top_1_agreement(bench: Bench, dtype: torch.dtype) -> float:
 
 def part_c(bench: Bench) -> dict[str, Any]:
     """The same seed alone and among others, prefilled with them in one pass, over a change of the graph's bound."""
-    gpt, slots = bench.maker.gpt(), bench.batches[-1]
+    slots = bench.batches[-1]
     tokens = min(300, bench.maker.capacity_tokens - PHONEMES - 40 - PROMPT_TOKENS)
 
-    def spoken(others: int, *, is_deterministic: bool = True) -> list[int]:
+    def spoken(gpt: TextToSemantic, others: int, *, is_deterministic: bool = True) -> list[int]:
         runner = SemanticRunner(
             gpt, slots, bench.maker.capacity_tokens, is_deterministic=is_deterministic, prefill_rows=4
         )
@@ -113,14 +113,16 @@ def part_c(bench: Bench) -> dict[str, Any]:
             runner.step([sequence for sequence in running if not sequence.is_finished], len(running))
         return running[0].tokens
 
-    alone, again, together = spoken(0), spoken(0), spoken(slots - 1)
+    gpt, bfloat16 = bench.maker.gpt(), bench.maker.gpt(torch.bfloat16)
+    alone, again, together = spoken(gpt, 0), spoken(gpt, 0), spoken(gpt, slots - 1)
     first = next((i for i, (a, b) in enumerate(zip(alone, together, strict=False)) if a != b), None)
     return {
         "tokens": len(alone),
         "repeats": alone == again,
         "alone_as_together": alone == together,
         "differs_at": first,
-        "alone_in_few_rows_too": alone == spoken(0, is_deterministic=False),
+        "alone_in_few_rows_too": alone == spoken(gpt, 0, is_deterministic=False),
+        "alone_as_together_in_bfloat16": spoken(bfloat16, 0) == spoken(bfloat16, slots - 1),
         "wave_error_in_company": wave_error(bench),
     }
 

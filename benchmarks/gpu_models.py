@@ -20,7 +20,7 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder
 from sovits_service.models.checkpoint import Checkpoint
-from sovits_service.models.checkpoint_models import build_sovits, fill, without_weights
+from sovits_service.models.checkpoint_models import build_gpt, build_sovits, fill, without_weights
 from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
@@ -47,10 +47,12 @@ class Maker:
     dtype: torch.dtype
     is_tiny: bool
 
-    def gpt(self) -> TextToSemantic:
+    def gpt(self, dtype: torch.dtype | None = None) -> TextToSemantic:
+        """In the bench's dtype, or another."""
+        config = tiny_sizes.GPT if self.is_tiny else GPT
         with without_weights():
-            model = TextToSemantic(tiny_sizes.GPT if self.is_tiny else GPT)
-        return self._filled(model, "GPT")
+            shapes = {key: value.shape for key, value in TextToSemantic(config).state_dict().items()}
+        return build_gpt(config, self._state(shapes), device=self.device, dtype=dtype or self.dtype)
 
     def vits(self, version: ModelVersion = "v2Pro") -> Vits:
         if not self.is_tiny:

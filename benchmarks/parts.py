@@ -13,7 +13,7 @@ from sovits_service.models.gpt import BERT_WIDTH
 from sovits_service.types import ReferenceAudio
 
 if TYPE_CHECKING:  # an earlier commit has not all of them
-    from sovits_service.model_store import Model
+    from sovits_service.loaded_models import Model
     from sovits_service.models.hubert import Hubert
     from sovits_service.models.semantic_model import SemanticSlots, TextEncoder
     from sovits_service.models.sovits.vits import Vits

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,6 +23,7 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder, windows_together
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
+from sovits_service.loaded_models import LoadedModels, Model, Pair, WeightsFile
 from sovits_service.models.checkpoint import Checkpoint, read_sovits
 from sovits_service.models.checkpoint_models import (
     build_sovits,
@@ -40,7 +39,7 @@ from sovits_service.models.semantic_model import Backend, ContentEncoder, Precis
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
-from sovits_service.models.sovits.spec import VERSIONS, VersionSpec
+from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.models.super_sampling import SuperSampler
@@ -53,49 +52,6 @@ from sovits_service.types import ModelVersion, SymbolSet
 
 log = structlog.get_logger(__name__)
 _MAX_AUTO_SLOTS = 64  # each step on CUDA spans all of them
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Model:
-    """A GPT and a SoVITS that speak together, and the lane that runs them.
-
-    Attributes:
-        background_lane: for what nobody waits for; it is made at the first call, which takes memory and time.
-        weights_hash: of both files, and how they are computed: with it, results of one pair, or of another back end
-            or precision, are never taken for another's.
-    """
-
-    gpt: SemanticModel
-    vits: Vits | CfmSynthesizer
-    lane: Lane
-    background_lane: Callable[[], Lane]
-    weights_hash: str
-
-    @property
-    def spec(self) -> VersionSpec:
-        return self.vits.config.spec
-
-    @property
-    def version(self) -> ModelVersion:
-        return self.spec.version
-
-    @property
-    def can_super_sample(self) -> bool:
-        return isinstance(self.lane.decoder, CfmWaveDecoder) and self.lane.decoder.super_sampler is not None
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsFile:
-    """A weights file as it was when it was looked at: another file under the same name is another one."""
-
-    path: Path
-    modified_ns: int
-    size_bytes: int
-
-    @classmethod
-    def at(cls, path: Path) -> WeightsFile:
-        status = path.stat()
-        return cls(path, status.st_mtime_ns, status.st_size)
 
 
 class ModelStore:
@@ -113,7 +69,7 @@ class ModelStore:
         self._settings = settings
         self._counters = counters
         self._lock = threading.Lock()  # one load at a time: a second would hold the weights twice
-        self._resident: OrderedDict[tuple[WeightsFile, WeightsFile], Model] = OrderedDict()
+        self._loaded = LoadedModels(settings.max_models, settings.max_models_bytes)
         self._gpts: WeakValueDictionary[WeightsFile, SemanticModel] = WeakValueDictionary()
         self._vits: WeakValueDictionary[WeightsFile, Vits | CfmSynthesizer] = WeakValueDictionary()
         self._encoders: tuple[ContentEncoder, TextEncoder | None] | None = None
@@ -195,6 +151,7 @@ class ModelStore:
                     raise
                 log.warning("weights_wait_for_their_counterpart")
             self._gpt_path, self._vits_path = gpt_path, vits_path
+            self._unload(keep=[self._current])
 
     def pair(self, gpt: str = "", sovits: str = "") -> Model:
         """The model of a voice that names its own weights; the current ones stand in for a name left out. Blocks.
@@ -227,9 +184,9 @@ class ModelStore:
 
     def _load(self, gpt_path: Path, vits_path: Path) -> Model:
         key = (WeightsFile.at(gpt_path), WeightsFile.at(vits_path))
-        model = self._resident.get(key)
+        model = self._loaded.get(key)
         if model is None:
-            self._evict(self._settings.max_models - 1, keep=self._current)  # before the new one takes its memory
+            self._unload(self._estimate(key), models=1, keep=[self._current])  # before the new one takes its memory
             if self._encoders is None:  # first: where BERT's graph is built, its weights are the most that is ever held
                 self._encoders = self._load_encoders()
                 return_free_memory()
@@ -238,7 +195,9 @@ class ModelStore:
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision])
             aligner = self._aligner(gpt, vits.config.spec.symbols, digests[0])
-            model = Model(gpt, vits, *self._open_lanes(gpt, vits, aligner), weights_hash)
+            lane, background_lane = self._open_lanes(gpt, vits, aligner)
+            cache_bytes = lane.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
+            model = Model(gpt, vits, lane, background_lane, weights_hash, cache_bytes)
             log.info(
                 "model_loaded",
                 version=model.version,
@@ -246,17 +205,20 @@ class ModelStore:
                 backend=gpt.backend,
                 precision=gpt.precision,
             )
-            self._resident[key] = model
+            self._loaded.add(key, model)
             return_free_memory()
-            self._evict(self._settings.max_models, keep=model)
-        self._resident.move_to_end(key)
+            self._unload(keep=[model, self._current])
         return model
 
-    def _evict(self, count: int, keep: Model | None) -> None:
-        """Forget the longest unused models but `keep` until at most `count` are left."""
-        for key in list(self._resident):
-            if len(self._resident) > count and self._resident[key] is not keep:
-                del self._resident[key]
+    def _estimate(self, pair: Pair) -> int:
+        """What a pair will take, as far as is known before it is loaded: files, and a cache as large as the others'."""
+        (gpt_file, vits_file), caches = pair, [model.cache_bytes for model in self._loaded.models]
+        gpt_bytes = 0 if gpt_file in self._gpts else gpt_file.size_bytes
+        vits_bytes = 0 if vits_file in self._vits else vits_file.size_bytes
+        return gpt_bytes + vits_bytes + max(caches, default=0)
+
+    def _unload(self, needed_bytes: int = 0, *, models: int = 0, keep: Sequence[Model | None]) -> None:
+        self._loaded.make_room(needed_bytes, models=models, keep=keep)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -327,12 +289,14 @@ class ModelStore:
             return settings.max_running
         torch.cuda.empty_cache()
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        slot_bytes = (
-            2 * gpt.config.layers * gpt.config.width * settings.max_seq_tokens * self._loader.text_dtype.itemsize
-        )
-        slots = min(_MAX_AUTO_SLOTS, (free_bytes - settings.kv_reserve_bytes) // slot_bytes)
+        slots = min(_MAX_AUTO_SLOTS, (free_bytes - settings.kv_reserve_bytes) // self._slot_bytes(gpt))
         log.info("kv_cache", slots=max(1, slots), free_bytes=free_bytes)
         return max(1, slots)
+
+    def _slot_bytes(self, gpt: SemanticModel) -> int:
+        """Of one slot of a KV cache on CUDA."""
+        token_bytes = 2 * gpt.config.layers * gpt.config.width * self._loader.text_dtype.itemsize
+        return token_bytes * self._settings.max_seq_tokens
 
     def _super_sampler(self, vits: CfmSynthesizer) -> SuperSampler | None:
         """The network that takes v3's 24 kHz to 48 kHz, where its file is there."""

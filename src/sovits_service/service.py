@@ -22,7 +22,8 @@ from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError, UnknownVoiceError
-from sovits_service.model_store import Model, ModelStore
+from sovits_service.loaded_models import Model
+from sovits_service.model_store import ModelStore
 from sovits_service.native_memory import return_free_memory
 from sovits_service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings, TtsSettings

@@ -416,6 +416,8 @@ class ServiceSettings(ConfigModel, BaseSettings):
         graphs_dir: where graphs for ONNX Runtime are kept, so that a model is built once.
         graphs_max_bytes: what they may take; those used longest ago leave first.
         max_models: pairs of weights that stay loaded; the one used longest ago leaves first.
+        max_models_bytes: what their weights, and on CUDA their KV caches, may take together; 0 sets no bound. The
+            current pair, and one that is needed, are loaded whatever they take.
         lexicon_path: the users' pronunciation dictionary; read when it exists.
         max_queue: requests that may wait; one more is refused with 503.
         max_running: sequences decoded together, that is, slots of the KV cache.
@@ -475,6 +477,7 @@ class ServiceSettings(ConfigModel, BaseSettings):
     graphs_dir: Path = Path("cache/graphs")
     graphs_max_bytes: int = Field(default=2 * 2**30, ge=0)
     max_models: int = Field(default=2, ge=1)
+    max_models_bytes: int = Field(default=0, ge=0)
     max_text_characters: int = Field(default=10_000, ge=1)
     max_upload_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     max_queue: int = Field(default=64, ge=0)

@@ -44,6 +44,7 @@ def test_every_part_runs_with_torch_and_little_else(tmp_path):
     assert parts["a"]["not_needed"] == []
     assert max(parts["b"]["error_over_bound"].values()) <= 1
     assert parts["c"]["alone_as_together"]
+    assert parts["c"]["alone_as_together_in_bfloat16"]
     assert parts["c"]["wave_error_in_company"] < 1e-4
     assert parts["f"]["still_speaks"]
     assert parts["f"]["stuck"] == 0

@@ -14,7 +14,8 @@ from sovits_service.engine.sequence import Job
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder
 from sovits_service.errors import InvalidRequestError
-from sovits_service.models.gpt import Prefix
+from sovits_service.models.checkpoint_models import build_gpt
+from sovits_service.models.gpt import GptConfig, Prefix, TextToSemantic
 from tests.tiny_sizes import VITS
 
 from .conftest import CPU, collect, joined, options, segment, voice
@@ -158,6 +159,27 @@ def test_on_a_cpu_each_is_prefilled_by_itself(gpt):
     assert runner.prefill_rows == 1
     batches = runner.batches([admit(runner, new_sequence(index, index)) for index in range(5)])
     assert [len(batch) for batch in batches] == [1] * 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_a_sequence_leaves_the_same_bits_alone_and_in_company(dtype):
+    config = GptConfig(width=512, heads=8, layers=2, feed_forward=2048, phoneme_vocab=732, semantic_vocab=1025)
+    torch.manual_seed(1)
+    model = build_gpt(config, TextToSemantic(config).state_dict(), dtype=dtype)
+
+    def cached(sequences):
+        runner = SemanticRunner(model, 4, CAPACITY)
+        spoken(runner, sequences)
+        first = sequences[0]
+        return first.tokens, runner.slots.cache.keys[
+            :, first.slot, :, : first.prefix_length + len(first.tokens)
+        ].clone()
+
+    tokens, keys = cached([new_sequence(0, 0)])
+    for slots in ((3, 0), (1, 0, 2, 3)):
+        in_company = cached([new_sequence(index, slot) for index, slot in enumerate(slots)])
+        assert in_company[0] == tokens
+        assert torch.equal(in_company[1][:, :, :-1], keys[:, :, :-1])
 
 
 async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_fails_alone(

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,8 +73,6 @@ async def service(tmp_path, settings, weights):
 
 
 async def speak(service: SpeechService, **changes: object) -> np.ndarray:
-    from dataclasses import replace
-
     synthesis = await service.synthesize(replace(REQUEST, **changes))
     return np.concatenate([chunk.samples async for chunk in synthesis.chunks])
 
@@ -140,8 +139,8 @@ async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights)
     await service.set_sovits_weights("b.pth")
     assert service._models.pair("", "b.pth") is service._models.current
     await service.set_sovits_weights("c.pth")
-    assert len(service._models._resident) == 2
-    assert first not in service._models._resident.values()
+    assert len(service._models._loaded.models) == 2
+    assert first not in service._models._loaded.models
 
 
 async def test_room_is_made_before_a_new_model_is_built(service, weights, monkeypatch):
@@ -151,7 +150,7 @@ async def test_room_is_made_before_a_new_model_is_built(service, weights, monkey
     resident, build = [], model_store.build_sovits
 
     def counted(*args, **keys):
-        resident.append([model is service._models.current for model in service._models._resident.values()])
+        resident.append([model is service._models.current for model in service._models._loaded.models])
         return build(*args, **keys)
 
     monkeypatch.setattr(model_store, "build_sovits", counted)
@@ -175,7 +174,7 @@ GIB = 2**30
 def test_the_cache_takes_what_is_free_where_it_is_told_to(kv_cache, device, free_bytes, slots, tmp_path, monkeypatch):
     settings = ServiceSettings(max_running=16, max_seq_tokens=1024, kv_cache=kv_cache, kv_reserve_bytes=2 * GIB)
     models = model_store.ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings, Counters())
-    models._device, models._dtype = device, torch.float16
+    models._device, models._loader = device, replace(models._loader, dtype=torch.float16)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     gpt = SimpleNamespace(config=SimpleNamespace(layers=24, width=512))  # the published sizes: 48 KiB a token

@@ -98,6 +98,9 @@ class SemanticRunner:
         self._bounds = graph_bounds(capacity_tokens) if self.queue.captures else []
         self._row_sizes = graph_rows(slots, is_fixed=is_deterministic) if self.queue.captures else []
         self._is_deterministic = is_deterministic
+        # A CPU multiplies a single row by other means than several (`models/linear.py`), with other last bits.
+        needs_two = is_deterministic and isinstance(self.slots, TorchSlots) and self.device.type == "cpu"
+        self._least_rows = min(2, slots) if needs_two else 1
         self.prefill_rows = prefill_rows or (_PREFILL_ROWS if self.queue.captures else 1)
         self._batching = self.slots if self.prefill_rows > 1 and isinstance(self.slots, TorchSlots) else None
         self._launches: deque[_Launch] = deque()
@@ -186,6 +189,7 @@ class SemanticRunner:
             sequences: those that hold a slot; none is finished.
             rows: how many slots they span.
         """
+        rows = max(rows, self._least_rows)
         unfinished = [sequence for sequence in sequences if sequence.launched < sequence.max_new_tokens]
         if unfinished:
             rows = fitting(self._row_sizes, rows) if self._row_sizes else rows

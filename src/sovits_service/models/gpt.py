@@ -215,6 +215,10 @@ class TextToSemantic(nn.Module):
         return names.get(self.dtype, "float32")
 
     @property
+    def weights_bytes(self) -> int:
+        return sum(parameter.nbytes for parameter in self.parameters())
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of its products, keys and values."""
         return self.bert_proj.weight.dtype

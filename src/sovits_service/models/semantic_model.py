@@ -83,6 +83,11 @@ class SemanticModel(Protocol):
     @property
     def precision(self) -> Precision: ...
 
+    @property
+    def weights_bytes(self) -> int:
+        """What the weights take in memory."""
+        ...
+
     def text_attention(
         self,
         phoneme_ids: torch.Tensor,

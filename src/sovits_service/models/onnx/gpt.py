@@ -76,6 +76,8 @@ class OnnxGpt:
         self, folder: Path, precision: GraphPrecision, threads: int, prefill_threads: int | None = None
     ) -> None:
         self.config = read_config(folder)
+        # Each of the two sessions has the weights that it uses, which are nearly all.
+        self.weights_bytes = 2 * sum(file.stat().st_size for file in folder.iterdir())
         self.precision = precision
         self.decoder = open_session(folder / DECODE, threads)
         self.prefiller = open_session(folder / PREFILL, prefill_threads or threads)
