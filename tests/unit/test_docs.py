@@ -18,7 +18,7 @@ from sovits_service.cli import _parser
 from sovits_service.diagnostics import examine
 from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
 from sovits_service.storage.voices import VoiceStore
-from sovits_service.text.lexicon import load_lexicon
+from sovits_service.text.lexicon import parse_lexicon, read_lexicon
 from tests.api.fast_service import FastService
 from tests.tiny_pack import write_pack
 
@@ -97,7 +97,7 @@ def test_the_lexicon_of_the_example_is_one(tmp_path: Path) -> None:
     [text] = blocks("docs/text.md", "yaml")
     file = tmp_path / "lexicon.yaml"
     file.write_text(text, encoding="utf-8")
-    lexicon = load_lexicon(file)
+    lexicon = parse_lexicon(read_lexicon(file), file.name)
     assert all(lexicon.readings(language) for language in ("zh", "en", "ja", "ko", "yue"))
 
 

@@ -49,15 +49,6 @@ class Lexicon:
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 
-def load_lexicon(path: Path) -> Lexicon:
-    """Read and check `configs/lexicon.yaml`.
-
-    Raises:
-        SettingsError: the file cannot be read, or an entry is wrong; the message has its line and what is expected.
-    """
-    return parse_lexicon(read_lexicon(path), path.name)
-
-
 def read_lexicon(path: Path) -> str:
     """The text of the file. Raises SettingsError."""
     try:

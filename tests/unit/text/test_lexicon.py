@@ -9,15 +9,19 @@ from structlog.testing import capture_logs
 
 from sovits_service.errors import SettingsError
 from sovits_service.text.frontend import Frontend
-from sovits_service.text.lexicon import Lexicon, load_lexicon
+from sovits_service.text.lexicon import Lexicon, parse_lexicon, read_lexicon
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.text.symbols import symbol_ids
+
+
+def _load_file(path: Path) -> Lexicon:
+    return parse_lexicon(read_lexicon(path), path.name)
 
 
 def _load(tmp_path: Path, content: str) -> Lexicon:
     path = tmp_path / "lexicon.yaml"
     path.write_text(content, encoding="utf-8")
-    return load_lexicon(path)
+    return _load_file(path)
 
 
 def _phonemes(frontend: Frontend, text: str, language: str) -> list[str]:
@@ -26,7 +30,7 @@ def _phonemes(frontend: Frontend, text: str, language: str) -> list[str]:
 
 
 def test_the_shipped_file_is_right() -> None:
-    assert load_lexicon(Path(__file__).parents[3] / "configs" / "lexicon.yaml").readings("zh") == {}
+    assert _load_file(Path(__file__).parents[3] / "configs" / "lexicon.yaml").readings("zh") == {}
 
 
 def test_words_are_read_as_written(tmp_path: Path) -> None:
@@ -68,7 +72,7 @@ def test_a_wrong_entry_is_named_by_its_line(tmp_path: Path, content: str, line: 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
-        load_lexicon(tmp_path / "lexicon.yaml")
+        _load_file(tmp_path / "lexicon.yaml")
 
 
 @pytest.mark.parametrize("content", ["", "zh:\n", "# nothing\n"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sovits_service.text.en.numbers import cardinal, ordinal, plural, year
+from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.kinds.values import Place
 from sovits_service.text.spoken import Spoken
 
@@ -15,12 +16,10 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 _WEEKDAYS = {day[:3]: day for day in _DAYS} | {
     short: day for day in _DAYS for short in ("Tues", "Weds", "Thur", "Thurs") if day.startswith(short[:3])
 }
-_WEEKDAY_WORDS = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
-_MONTH_WORDS = "|".join(sorted(MONTHS, key=len, reverse=True))
+_WEEKDAY_WORDS = alternatives(_WEEKDAYS)
+_MONTH_WORDS = alternatives(MONTHS)
 _FULLMONTHS = "|".join(name for name in MONTHS if name.capitalize() in _MONTH_NAMES)
-_SHORTMONTHS = "|".join(
-    sorted((name for name in MONTHS if name.capitalize() not in _MONTH_NAMES), key=len, reverse=True)
-)
+_SHORTMONTHS = alternatives(name for name in MONTHS if name.capitalize() not in _MONTH_NAMES)
 _MONTH = rf"((?:{_FULLMONTHS})\b|(?:{_SHORTMONTHS})(?:\.|\b))"
 _YEAR = r"(\d{4})(?![\d,:]\d|\d|\w)"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sovits_service.text.en.word_context import BE, DEGREE, DETERMINERS, MODALS, ONE, SUBJECTS, Place, words_of
+from sovits_service.text.en.word_context import BE, DEGREE, DETERMINERS, ENDS, MODALS, ONE, SUBJECTS, Place, words_of
 
 
 def _lead(place: Place) -> str:
@@ -29,15 +29,7 @@ def _lead(place: Place) -> str:
         return "L EH1 D"
     if place.word(-1) in words_of(
         "of with contain contains contained containing like from for melt melted"
-    ) and place.word(1) in (
-        "",
-        ".",
-        ",",
-        "!",
-        "?",
-        "and",
-        "or",
-    ):
+    ) and place.word(1) in ENDS | words_of("and or"):
         return "L EH1 D"
     if not place.is_verb() and any(
         w in ("pencil", "pencils", "pencil's") for w in place.words[max(0, place.i - 6) : place.i]
@@ -148,7 +140,7 @@ def _minute(place: Place) -> str:
     return (
         "M AY0 N UW1 T"
         if place.after(tiny)
-        or (place.before(BE) and place.word(1) in ("", ".", ",", "!", "?", "but", "compared"))
+        or (place.before(BE) and place.word(1) in ENDS | words_of("but compared"))
         or (place.before(DEGREE - {"as", "more", "so"}) and place.word(1) != "of")
         else "M IH1 N AH0 T"
     )
@@ -183,7 +175,7 @@ def _polish(place: Place) -> str:
 
 
 def _invalid(place: Place) -> str:
-    ends = words_of(". , ! ? for since in who and after until at") | {""} | BE
+    ends = ENDS | BE | words_of("for since in who and after until at")
     adult = place.before(words_of("elderly poor old bedridden")) and not place.tag_of(1).startswith("N")
     sick = adult or (place.before(words_of("the an")) and place.word(1) in ends)
     return "IH1 N V AH0 L AH0 D" if sick else "IH0 N V AE1 L AH0 D"

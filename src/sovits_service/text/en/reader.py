@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from sovits_service.text.en.g2p import phonemes
 from sovits_service.text.en.normalize import normalize
+from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.reading import Reading
 from sovits_service.text.spoken import Spoken
 from sovits_service.types import SymbolSet
@@ -23,8 +24,8 @@ class EnglishReader:
     def __init__(self, lexicon: Mapping[str, tuple[str, ...]] = _NO_WORDS) -> None:
         """lexicon: words as they are written, in any case, and their ARPAbet; it goes before every rule."""
         self._lexicon = {word.lower(): reading for word, reading in lexicon.items()}
-        words = "|".join(re.escape(word) for word in sorted(self._lexicon, key=len, reverse=True))
-        self._words = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) if words else None
+        words = rf"(?<!\w)(?:{alternatives(self._lexicon)})(?!\w)"
+        self._words = re.compile(words, re.IGNORECASE) if lexicon else None
 
     def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Phonemes of any text: ARPAbet with stress, and punctuation. Both symbol sets hold all of them."""

@@ -10,6 +10,7 @@ from sovits_service.text.en.word_context import (
     CAUSATIVES,
     DEGREE,
     DETERMINERS,
+    ENDS,
     HAVE,
     MODALS,
     OBJECTS,
@@ -40,12 +41,8 @@ def _read(place: Place) -> str:
         return past
     if before in MODALS or (place.before(MODALS, 3) and not place.before(frozenset((".", ",")), 3)):
         return present
-    if place.after(words_of("yesterday ago last earlier once"), 12) or before in (
-        "never",
-        "already",
-        "once",
-        "just",
-        "finally",
+    if place.after(words_of("yesterday ago last earlier once"), 12) or before in words_of(
+        "never already once just finally"
     ):
         return past
     if before in ONE or (before in ("who", "that") and place.tag == "VBD"):
@@ -85,15 +82,8 @@ def _live(place: Place) -> str:
         "theatre sports football "
         "data demo traffic births birth support camera cameras game games news"
     )
-    if place.before(MODALS | SUBJECTS) or place.word(-1) in (
-        "people",
-        "men",
-        "women",
-        "children",
-        "families",
-        "who",
-        "still",
-        "also",
+    if place.before(MODALS | SUBJECTS) or place.word(-1) in words_of(
+        "people men women children families who still also"
     ):
         return "L AY1 V" if place.word(-1) == "we" and place.word(-2) in ("are",) else "L IH1 V"
     if place.is_asked() and place.tag_of(-1).startswith("N") and not place.after(shown):
@@ -102,20 +92,7 @@ def _live(place: Place) -> str:
         return "L IH1 V"
     if place.after(shown) or place.before(adverb_of) or place.before(DETERMINERS | DEGREE | BE):
         return "L AY1 V"
-    if place.word(-2) in adverb_of and place.word(1) in (
-        "",
-        ".",
-        ",",
-        "!",
-        "?",
-        "on",
-        "from",
-        "at",
-        "in",
-        "to",
-        "tonight",
-        "now",
-    ):
+    if place.word(-2) in adverb_of and place.word(1) in ENDS | words_of("on from at in to tonight now"):
         return "L AY1 V"
     if place.starts() and place.word(1) in ("from", "at"):
         return "L AY1 V"
@@ -149,7 +126,7 @@ def _used(place: Place) -> str:
 def _close(place: Place) -> str:
     if place.word(-1) == "the" and place.word(1) == "of":
         return "K L OW1 Z"
-    ends = place.word(1) in words_of(". , ! ?") | {""}
+    ends = place.word(1) in ENDS
     if (ends and place.word(-1) == "a") or (ends and place.word(-2) == "at" and place.word(-1) == "the"):
         return "K L OW1 Z"
     shut = place.after(words_of("for early on when today tomorrow around at in")) and place.word(2) != "hand"
@@ -165,7 +142,7 @@ def _content(place: Place) -> str:
     seems = words_of("seem seems seemed look looks looked feel feels felt appear appeared perfectly not quite")
     is_asked = place.before(SUBJECTS | ONE) and place.word(-2) in BE
     is_glad = is_asked or place.before(BE | DEGREE | seems) or (place.word(-1).endswith("ly") and place.word(-2) in BE)
-    is_glad = is_glad and place.word(1) in ("", ".", ",", "!", "?", "with", "to", "after", "when")
+    is_glad = is_glad and place.word(1) in ENDS | words_of("with to after when")
     return "K AH0 N T EH1 N T" if is_glad else "K AA1 N T EH0 N T"
 
 

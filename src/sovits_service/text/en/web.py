@@ -40,21 +40,9 @@ _HANDLE = re.compile(r"(?<![\w@])@([A-Za-z_]\w{0,60})")
 _PATH = re.compile(r"(?<![\w/.])((?:~|[A-Za-z]:)?(?:[/\\][\w.\-]{1,80}){2,12}[/\\]?)(?!\w)")
 
 _SPOKEN = {
-    ".": "dot",
-    "/": "slash",
-    "\\": "backslash",
-    ":": "colon",
-    "@": "at",
-    "-": "dash",
-    "_": "underscore",
-    "?": "question mark",
-    "=": "equals",
-    "&": "and",
-    "#": "hash",
-    "%": "percent",
-    "+": "plus",
-    "~": "tilde",
-}
+    ".": "dot", "/": "slash", "\\": "backslash", ":": "colon", "@": "at", "-": "dash", "_": "underscore",
+    "?": "question mark", "=": "equals", "&": "and", "#": "hash", "%": "percent", "+": "plus", "~": "tilde",
+}  # fmt: skip
 _PIECE = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_")
 _AS_WORDS = {
     "www": "W W W", "http": "H T T P", "https": "H T T P S", "js": "J S", "io": "I O", "ai": "A I", "pdf": "P D F",
@@ -117,24 +105,11 @@ def _ip(match: re.Match[str]) -> str:
     return said + (f" slash {cardinal(match[3][1:])}" if match[3] else "")
 
 
+_SAID_AS_WORDS = "zip exe log net java go tar toml wav doc flac ini iso json docx".split()  # noqa: SIM905
+
+
 def _extension(extension: str) -> str:
     known = extension.lower()
-    if known in (
-        "zip",
-        "exe",
-        "log",
-        "net",
-        "java",
-        "go",
-        "tar",
-        "toml",
-        "wav",
-        "doc",
-        "flac",
-        "ini",
-        "iso",
-        "json",
-        "docx",
-    ):
+    if known in _SAID_AS_WORDS:
         return {"docx": "doc X", "exe": "E X E", "ini": "I N I", "iso": "I S O", "wav": "wave"}.get(known, known)
     return " ".join(known.upper())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 
+@cache
 def words_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -57,6 +59,7 @@ OBJECTS = words_of("it me him them us you himself herself themselves yourself my
 SUBJECTS = words_of("i you we they who")
 ONE = words_of("he she it")
 DEGREE = words_of("very so too more most quite rather really extremely pretty less least how as")
+ENDS = frozenset(("", ".", ",", "!", "?"))  # what may stand behind the last word of a phrase
 STARTS = frozenset((".", ",", "!", "?", "-", "and", "or", "but", "then", "please", "just", "also", "never", "always"))
 
 
@@ -139,7 +142,7 @@ def tag_in_context(place: Place) -> str:
         return verb
     if before in BE and not tag.startswith("VB"):
         return noun
-    if before in DEGREE and after in ("", ".", ",", "!", "?"):
+    if before in DEGREE and after in ENDS:
         return noun
     if after in OBJECTS and not tag.startswith("J"):
         return verb

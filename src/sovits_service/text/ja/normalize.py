@@ -10,6 +10,7 @@ from functools import lru_cache
 from sovits_service.text.ja import kinds
 from sovits_service.text.ja.kinds import digit_by_digit
 from sovits_service.text.ja.tables import LATIN_WORDS, LETTERS, WORDS
+from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.spoken import Spoken
 
 _FOLDED: dict[int, str] = {
@@ -22,10 +23,6 @@ _FOLDED: dict[int, str] = {
 }
 # a letter and its voicing mark at a time
 _HALF_KANA = re.compile("[\uff66-\uff9d][\uff9e\uff9f]?|[\uff9e\uff9f]")
-
-
-def _alternatives(words: dict[str, str]) -> str:
-    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
 
 _LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
@@ -58,7 +55,7 @@ _TIMES = re.compile(r"(?<=[\dァ-ヶー²³])\s?×\s?(?=\d)")
 _PERCENT = re.compile("%")
 _LAUGH = re.compile(r"(?<![A-Za-z])[wW]{2,}(?![A-Za-z.])")
 _LATIN = re.compile(r"[A-Za-zé]+(?:-[A-Za-z]+)*")
-_WORDS = re.compile(_alternatives(WORDS))
+_WORDS = re.compile(alternatives(WORDS))
 
 
 def normalize(text: Spoken) -> Spoken:

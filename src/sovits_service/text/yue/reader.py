@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from sovits_service.errors import MissingExtraError
 from sovits_service.text.chunking import chunks
+from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.reading import Reading
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.symbols import PUNCTUATION, UNKNOWN, symbol_ids
@@ -36,8 +37,7 @@ class CantoneseReader:
         if importlib.util.find_spec("ToJyutping") is None:
             raise MissingExtraError("Cantonese text needs the extra yue: pip install 'sovits-service[yue]'")
         self._readings: dict[str, tuple[str, ...]] = {**CORRECTIONS, **lexicon}
-        words = sorted(self._readings, key=len, reverse=True)
-        self._words = re.compile("|".join(map(re.escape, words)))
+        self._words = re.compile(alternatives(self._readings))
 
     def read(self, text: Spoken, symbols: SymbolSet) -> Reading:
         """Normalise a run and turn it into phonemes; any Unicode text has an answer, if an empty one."""
