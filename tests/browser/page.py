@@ -164,8 +164,8 @@ class TestJobs:
     async def test_a_file_is_spoken_followed_downloaded_and_deleted(
         self, browser: Browser, service: FastService, tmp_path: Path, locale: str
     ) -> None:
-        names = {"en-US": ("Choose file", "Speaking", "Done", "Download", "Delete")}
-        names["zh-CN"] = ("选择文件", "朗读中", "完成", "下载", "删除")
+        names = {"en-US": ("Choose text", "Speaking", "Done", "Download", "Delete")}
+        names["zh-CN"] = ("选择文本", "朗读中", "完成", "下载", "删除")
         choose, speaking, done, download, delete = names[locale]
         service.gate = asyncio.Semaphore(1)
         async with opened(browser, service, jobs_dir=tmp_path, locale=locale) as page:
