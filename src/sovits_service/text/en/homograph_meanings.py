@@ -48,7 +48,8 @@ def _wind(place: Place) -> str:
         and place.word(1) not in ("power", "turbine", "turbines")
     ):
         return "W AY1 N D"
-    if place.tag_of(-1) == "NNS" and place.after(words_of("through around up down along past between")):
+    goes = place.after(words_of("through around up down along past between")) or place.word(1).endswith("ly")
+    if place.tag_of(-1) == "NNS" and goes:
         return "W AY1 N D"
     if place.before(SUBJECTS) or (
         place.starts() and place.word(1) in ("the", "it", "up", "your") and place.word(1) != ""
@@ -121,11 +122,12 @@ def _bass(place: Place) -> str:
     fish = words_of("sea striped largemouth smallmouth black caught catch grilled fried white fresh baked freshwater")
     fishy = words_of("fishing fillet fillets pond lake boat tournament swim swims swam")
     water = any(word in fishy for word in place.words[place.i + 1 : place.i + 5])
-    return "B AE1 S" if place.before(fish, 3) or water else "B EY1 S"
+    caught = not words_of("trout salmon perch catfish").isdisjoint(place.words)
+    return "B AE1 S" if place.before(fish, 3) or water or caught else "B EY1 S"
 
 
 def _minute(place: Place) -> str:
-    if place.word(-1) == "so" and place.word(1) == "that":
+    if place.word(-1) == "so":
         return "M AY0 N UW1 T"
     if place.tag_of(1) in ("NNS", "JJ") and not (
         place.before(_NUMBERS) or place.tag_of(-1) == "CD" or place.word(1) in _TIMED
@@ -147,6 +149,8 @@ def _minute(place: Place) -> str:
 
 
 def _wound(place: Place) -> str:
+    if place.before(ONE) and not place.is_asked():
+        return "W AW1 N D"  # who wounds has an s
     turned = words_of("up around down through its back along past tightly between itself themselves")
     if place.after(turned) and not place.before(DETERMINERS):
         return "W AW1 N D"

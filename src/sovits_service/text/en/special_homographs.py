@@ -82,6 +82,8 @@ def _live(place: Place) -> str:
         "theatre sports football "
         "data demo traffic births birth support camera cameras game games news"
     )
+    if place.word(-1) in ("still", "also") and place.word(-2) in BE:
+        return "L AY1 V"
     if place.before(MODALS | SUBJECTS) or place.word(-1) in words_of(
         "people men women children families who still also"
     ):

@@ -187,6 +187,14 @@ def _follows_its_subject(place: Place) -> bool:
         return True
     if before.startswith("N") and place.word(-2) == "and" and after.endswith("ly"):
         return True
+    if before.startswith("N") and place.word(-2) in CAUSATIVES - HAVE and after in ENDS:
+        return True  # makes metal contract
+    if (
+        before == "NNS"
+        and after in ENDS
+        and not any(tag.startswith("V") for j, tag in enumerate(place.tags) if j != place.i)
+    ):
+        return True  # Our views conflict
     if place.word(-1) in ("some", "many", "most", "others", "few") and place.tag_of(1) in ("DT", "PRP$"):
         return True
     says = after in AFTER_A_VERB and place.word(2) != "than"
