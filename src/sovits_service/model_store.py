@@ -85,6 +85,7 @@ class ModelStore:
         if threads is not None:
             torch.set_num_threads(threads.beside)
         backend, precision = choose_backend(settings, self._device, self._dtype)
+        self._uses_bfloat16 = precision == "int8" and has_bfloat16_instructions()
         store = GraphStore(settings.graphs_dir, settings.graphs_max_bytes)
         self._digests = store.digests
         self._head_choices = HeadChoices(settings.graphs_dir / "alignment_heads.json")
@@ -193,7 +194,7 @@ class ModelStore:
             gpt, vits = self._load_gpt(key[0]), self._load_vits(key[1])
             require_fit(gpt.config, vits)
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
-            weights_hash = "-".join([*digests, gpt.backend, gpt.precision])
+            weights_hash = "-".join([*digests, gpt.backend, gpt.precision, *["bfloat16"] * self._uses_bfloat16])
             aligner = self._aligner(gpt, vits.config.spec.symbols, digests[0])
             lane, background_lane = self._open_lanes(gpt, vits, aligner)
             cache_bytes = lane.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
@@ -233,6 +234,8 @@ class ModelStore:
         if vits is None:
             roots = self._settings.weights_roots
             vits = self._vits[file] = load_sovits(file.path, self._tts, roots, self._device, self._dtype)
+            if self._uses_bfloat16 and isinstance(vits, Vits):
+                vits.dec.use_bfloat16()
         return vits
 
     def _vocoder(self, version: ModelVersion) -> BigVgan | Hifigan:
@@ -407,6 +410,11 @@ def can_compute_half(device: torch.device) -> bool:
 def can_compute_bfloat16(device: torch.device) -> bool:
     """Whether a device has it; a CPU without instructions for it is slow."""
     return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def has_bfloat16_instructions() -> bool:
+    """Whether the processor has instructions for products in bfloat16; others take longer for them than for float32."""
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def choose_backend(settings: ServiceSettings, device: torch.device, dtype: torch.dtype) -> tuple[Backend, Precision]:

@@ -413,6 +413,7 @@ class ServiceSettings(ConfigModel, BaseSettings):
         backend: what the GPT runs on; `auto` is ONNX Runtime on a CPU and torch on CUDA.
         precision: of its products and BERT's; `auto` is int8 with ONNX Runtime, and what `is_half` says with torch.
             bfloat16 is torch's alone, on CUDA or a CPU; waves stay in what `is_half` says.
+            With int8, HiFi-GAN multiplies in bfloat16 where the processor has instructions for it.
         graphs_dir: where graphs for ONNX Runtime are kept, so that a model is built once.
         graphs_max_bytes: what they may take; those used longest ago leave first.
         max_models: pairs of weights that stay loaded; the one used longest ago leaves first.

@@ -18,7 +18,7 @@ from sovits_service import model_store
 from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.engine.lane import Counters
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.model_store import choose_backend, choose_device
+from sovits_service.model_store import ModelStore, choose_backend, choose_device
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects import LocalObjects
@@ -362,3 +362,24 @@ async def test_a_service_speaks_in_either_back_end_and_their_answers_are_not_mix
         assert any(expected in part for part in (await service.fingerprint(REQUEST)).model_hashes)
     finally:
         await service.stop(0.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "has_instructions", "dtype"),
+    [
+        ({}, True, torch.bfloat16),
+        ({}, False, torch.float32),
+        ({"precision": "float32"}, True, torch.float32),
+        ({"backend": "torch"}, True, torch.float32),
+    ],
+)
+async def test_the_generator_is_rounded_where_int8_is_allowed_and_the_processor_gains_by_it(
+    tmp_path, settings, monkeypatch, keys, has_instructions, dtype
+):
+    monkeypatch.setattr("sovits_service.model_store.has_bfloat16_instructions", lambda: has_instructions)
+    store = ModelStore(
+        load_tts_settings(write_pack(tmp_path / "pack")), settings.model_copy(update=keys), Counters()
+    )
+    await asyncio.to_thread(store.load_configured)
+    assert {weight.dtype for weight in store.current.vits.dec.resblocks.parameters()} == {dtype}
+    assert ("bfloat16" in store.current.weights_hash) == (dtype == torch.bfloat16)

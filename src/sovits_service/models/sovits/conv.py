@@ -23,9 +23,10 @@ def from_planes(x: Tensor) -> Tensor:
 
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Applies an `nn.Conv1d` or `nn.ConvTranspose1d` to (B, C, 1, T)."""
+    """Applies an `nn.Conv1d` or `nn.ConvTranspose1d` to (B, C, 1, T), in the dtype of its weights."""
     assert isinstance(conv, nn.Conv1d | nn.ConvTranspose1d)
     weight, padding = conv.weight.unsqueeze(2), (0, int(conv.padding[0]))
+    x = x.to(weight.dtype)
     if isinstance(conv, nn.ConvTranspose1d):
         return F.conv_transpose2d(x, weight, conv.bias, (1, conv.stride[0]), padding)
     return F.conv2d(x, weight, conv.bias, (1, conv.stride[0]), padding, (1, conv.dilation[0]), conv.groups)

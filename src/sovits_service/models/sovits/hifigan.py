@@ -56,6 +56,11 @@ def _dilated(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
     return nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
 
 
+def _add(branch: Tensor, x: Tensor) -> Tensor:
+    """The sum, in the wider dtype of the two; the branch may be overwritten."""
+    return branch.add_(x) if branch.dtype == x.dtype else branch + x
+
+
 def _activate(x: Tensor, length: int | None) -> Tensor:
     return mute_tail(F.leaky_relu(x, _SLOPE), length)
 
@@ -75,7 +80,7 @@ class ResBlock1(nn.Module):
     def forward(self, x: Tensor, length: int | None = None) -> Tensor:
         for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
             hidden = convolve(conv1, _activate(x, length))
-            x = convolve(conv2, _activate(hidden, length)).add_(x)
+            x = _add(convolve(conv2, _activate(hidden, length)), x)
         return x
 
 
@@ -93,7 +98,7 @@ class ResBlock2(nn.Module):
 
     def forward(self, x: Tensor, length: int | None = None) -> Tensor:
         for conv in self.convs:
-            x = convolve(conv, _activate(x, length)).add_(x)
+            x = _add(convolve(conv, _activate(x, length)), x)
         return x
 
 
@@ -139,6 +144,15 @@ class Hifigan(nn.Module):
             yield from block.normed_layers()
         yield from self.ups
 
+    def use_bfloat16(self) -> None:
+        """Rounds the weights and inputs of nearly all convolutions to bfloat16; sums stay in float32.
+
+        For inference alone, on processors with instructions for it. First and last layer, which cost next to nothing,
+        stay as they are: the last would round the samples.
+        """
+        self.ups.to(torch.bfloat16)
+        self.resblocks.to(torch.bfloat16)
+
     def forward(self, x: Tensor, style: Tensor | None = None, length: int | None = None) -> Tensor:
         """Turns frames into samples.
 
@@ -156,7 +170,7 @@ class Hifigan(nn.Module):
             x += self.cond(style)
         x = to_planes(x)
         for stage, up in enumerate(self.ups):
-            x = convolve(up, _activate(x, length))
+            x = convolve(up, _activate(x, length)).to(x.dtype)
             length = None if length is None else length * self.rates[stage]
             blocks = self.resblocks[stage * self.n_kernels : (stage + 1) * self.n_kernels]
             total = blocks[0](x, length)
