@@ -377,9 +377,7 @@ async def test_the_generator_is_rounded_where_int8_is_allowed_and_the_processor_
     tmp_path, settings, monkeypatch, keys, has_instructions, dtype
 ):
     monkeypatch.setattr("sovits_service.model_store.has_bfloat16_instructions", lambda: has_instructions)
-    store = ModelStore(
-        load_tts_settings(write_pack(tmp_path / "pack")), settings.model_copy(update=keys), Counters()
-    )
+    store = ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings.model_copy(update=keys), Counters())
     await asyncio.to_thread(store.load_configured)
     assert {weight.dtype for weight in store.current.vits.dec.resblocks.parameters()} == {dtype}
     assert ("bfloat16" in store.current.weights_hash) == (dtype == torch.bfloat16)
