@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", parents=[model, service], help="tell what would keep it from speaking well")
     check.add_argument("--convert", action="store_true", help="write a safetensors copy beside the weights")
+    check.add_argument("--voices", action="store_true", help="load the model too, and check what the voices' clips say")
     check.set_defaults(run=_check)
 
     export = commands.add_parser("export", parents=[model, service], help="write the model as ONNX graphs")
@@ -406,8 +407,29 @@ def _check(args: argparse.Namespace) -> int:
         for path in convert_weights(tts):
             print(f"ok    written: {path}")
     failures = sum(finding.level == "FAIL" for finding in findings)
+    if args.voices and not failures:
+        asyncio.run(_check_voices(tts, settings))
     print(f"{failures} problem{'s' * (failures != 1)} found" if failures else "ready to speak")
     return _EXIT_FAILED if failures else 0
+
+
+async def _check_voices(tts: TtsSettings, settings: ServiceSettings) -> None:
+    """Print what would spoil the speech with each voice, and with each of its emotions."""
+    async with running_service(tts, settings) as service:
+        for voice in await service.list_voices():
+            for emotion in ("", *voice.emotions):
+                name = f"voice {voice.voice_id}" + (f", {emotion}" if emotion else "")
+                try:
+                    report = await service.check_voice(voice.voice_id, emotion)
+                except SovitsError as error:
+                    print(f"warn  {name}: {error}")
+                    continue
+                for finding in report.findings:
+                    print(f"{'FAIL' if finding.severity == 'error' else 'warn'}  {name}: {finding.message}")
+                for code, reason in report.not_checked.items():
+                    print(f"warn  {name}: {code} is not checked: {reason}")
+                if not report.findings and not report.not_checked:
+                    print(f"ok    {name}: one voice, and it says its transcript")
 
 
 def _export(args: argparse.Namespace) -> int:

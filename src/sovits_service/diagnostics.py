@@ -14,7 +14,8 @@ import onnxruntime
 import torch
 from safetensors.torch import save_file
 
-from sovits_service.audio.load import decode_reference, measure_reference, validate_reference
+from sovits_service.audio.load import decode_reference
+from sovits_service.audio.quality import measure_reference, validate_reference
 from sovits_service.errors import SettingsError, SovitsError
 from sovits_service.model_store import can_compute_half, choose_backend, choose_device
 from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits

@@ -13,6 +13,7 @@ from torch import nn
 
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.lane import Lane
+from sovits_service.engine.reference_checker import ReferenceChecker
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.spec import VersionSpec
@@ -45,6 +46,7 @@ class Model:
 
     Attributes:
         background_lane: for what nobody waits for; it is made at the first call, which takes memory and time.
+        checker: of reference clips.
         weights_hash: of both files, and how they are computed: with it, results of one pair, or of another back end
             or precision, are never taken for another's.
         cache_bytes: what the lane's KV cache takes from the start; on a CPU nothing, since it grows with what runs.
@@ -54,6 +56,7 @@ class Model:
     vits: Vits | CfmSynthesizer
     lane: Lane
     background_lane: Callable[[], Lane]
+    checker: ReferenceChecker
     weights_hash: str
     cache_bytes: int
 

@@ -15,10 +15,11 @@ import torch
 from sovits_service.cores import choose_threads
 from sovits_service.engine.aligner import Aligner
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.device_queue import set_up_cuda
+from sovits_service.engine.device_queue import open_queue, set_up_cuda
 from sovits_service.engine.guard import Guard
 from sovits_service.engine.lane import Counters, Lane
 from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.reference_checker import ReferenceChecker
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder, windows_together
@@ -196,9 +197,9 @@ class ModelStore:
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision, *["bfloat16"] * self._uses_bfloat16])
             aligner = self._aligner(gpt, vits.config.spec.symbols, digests[0])
-            lane, background_lane = self._open_lanes(gpt, vits, aligner)
+            lane, background_lane, checker = self._open_lanes(gpt, vits, aligner)
             cache_bytes = lane.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
-            model = Model(gpt, vits, lane, background_lane, weights_hash, cache_bytes)
+            model = Model(gpt, vits, lane, background_lane, checker, weights_hash, cache_bytes)
             log.info(
                 "model_loaded",
                 version=model.version,
@@ -250,8 +251,8 @@ class ModelStore:
 
     def _open_lanes(
         self, gpt: SemanticModel, vits: Vits | CfmSynthesizer, aligner: Aligner
-    ) -> tuple[Lane, Callable[[], Lane]]:
-        """The lane of a pair, and what makes the one of its background."""
+    ) -> tuple[Lane, Callable[[], Lane], ReferenceChecker]:
+        """The lane of a pair, what makes the one of its background, and what checks references with it."""
         assert self._encoders is not None
         hubert, bert = self._encoders
         speaker = None
@@ -283,7 +284,9 @@ class ModelStore:
             )
 
         background = functools.cache(lambda: open_lane(settings.jobs.slots, is_background=True))
-        return open_lane(self._slots(gpt), is_background=False), background
+        features, marks = TextFeatures(bert, self._device, self._loader.text_dtype), pause_ids(vits.config.spec.symbols)
+        checker = ReferenceChecker(prompts, features, aligner, open_queue(self._device), marks)
+        return open_lane(self._slots(gpt), is_background=False), background, checker
 
     def _slots(self, gpt: SemanticModel) -> int:
         """How many slots the KV cache gets. The weights are loaded: what is free is free for it and for requests."""

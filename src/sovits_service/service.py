@@ -26,6 +26,7 @@ from sovits_service.loaded_models import Model
 from sovits_service.model_store import ModelStore
 from sovits_service.native_memory import return_free_memory
 from sovits_service.periodic import PeriodicWork
+from sovits_service.reference_checks import ReferenceChecks
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
@@ -44,6 +45,7 @@ from sovits_service.types import (
     Fingerprint,
     ModelVersion,
     ReferenceAudio,
+    ReferenceReport,
     Segment,
     SplitMethod,
     SymbolSet,
@@ -130,6 +132,7 @@ class SpeechService:
         # Apart from asyncio's own pool, which has the short work on files: neither long texts nor weights stop that.
         self._text_pool = ThreadPoolExecutor(_TEXT_THREADS, "sovits-text")
         self._model_pool = ThreadPoolExecutor(1, "sovits-models")
+        self._checks = ReferenceChecks(frontend)
         self._replicas = replicas
         self._switches = Switches(
             models, library, lexicon_file, self._use_lexicon, self._model_pool, replicas, configuration_hash
@@ -170,6 +173,7 @@ class SpeechService:
         await self._periodic.stop()
         self._text_pool.shutdown(wait=False, cancel_futures=True)
         self._model_pool.shutdown(wait=False, cancel_futures=True)
+        self._checks.close()
         await self._library.close()
         if self.results is not None:
             await self.results.close()
@@ -509,6 +513,58 @@ class SpeechService:
         if data is not None:
             await self.scan(data)
         return await self._library.decode_source(data, name, owner)
+
+    async def check_voice(self, voice_id: str, emotion: str = "") -> ReferenceReport:
+        """What would spoil the speech with a voice, or with one of its emotions.
+
+        Raises:
+            UnknownVoiceError: no such voice.
+            InvalidRequestError: no such emotion.
+            ReferenceAudioError, UnsupportedAudioError: the clip cannot be read.
+            OverloadedError, DeadlineExceededError: the engine is full, or took too long.
+        """
+        voice = await self.get_voice(voice_id)
+        name = next((known for known in voice.emotions if known.casefold() == emotion.strip().casefold()), "")
+        if emotion and not name:
+            raise InvalidRequestError("the voice has no such emotion; GET /voices lists those that it has")
+        said = voice.emotions[name] if name else voice
+        request = SynthesisRequest("", "", voice_id=voice_id, emotion=name)
+        _, model = await self._voice_and_model(request)
+        clips = await self._library.read_clips(request, voice)
+        reference = await self._library.decode_clip(clips.references[0].data, "", None)
+        return await self._check_reference(reference, UploadDetails(said.prompt_text, said.prompt_lang), model)
+
+    async def check_reference(
+        self,
+        data: bytes | None = None,
+        details: UploadDetails | None = None,
+        *,
+        name: str = "",
+        owner: str | None = None,
+    ) -> ReferenceReport:
+        """What would spoil the speech with a clip, which is not kept; as it was sent, or by its name.
+
+        Args:
+            details: what it says.
+            owner: as for `decode_source`.
+
+        Raises:
+            As `decode_source`, but for length and silence, which are findings; as `check_voice` where there is no room.
+        """
+        details = details or UploadDetails()
+        self._check_prompt_length(details.prompt_text)
+        if data is not None:
+            await self.scan(data)
+        reference = await self._library.decode_clip(data, name, owner)
+        return await self._check_reference(reference, details, self._models.current)
+
+    async def _check_reference(
+        self, reference: ReferenceAudio, details: UploadDetails, model: Model
+    ) -> ReferenceReport:
+        with self._engine.admit():
+            return await self.deadline().wait(
+                self._checks.check(reference, details.prompt_text, details.prompt_lang, model)
+            )
 
     async def _check_transcript(self, text: str, language: str, *, is_own_model: bool = False) -> None:
         """Raise an InvalidRequestError for a transcript that no synthesis could use, when it comes and not later."""

@@ -208,6 +208,38 @@ class ReferenceAudio:
         return len(self.samples) / self.sample_rate_hz
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceFinding:
+    """Something that would spoil the speech with a reference.
+
+    Attributes:
+        code: what it is, for programs.
+        severity: an `error` rules the clip out; a `warning` will be heard.
+        message: what it is and what to do about it.
+        start_s, end_s: where in the clip, where that is known.
+        text_span: from and to, in characters of its transcript, where that is known.
+    """
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    start_s: float | None = None
+    end_s: float | None = None
+    text_span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceReport:
+    """What a check of a reference has found.
+
+    Attributes:
+        not_checked: what could not be looked at, and why, by the code that a finding would have.
+    """
+
+    findings: tuple[ReferenceFinding, ...]
+    not_checked: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VoicePrompt:
     """What the models need of a voice, computed once for a reference's content and a pair of weights.

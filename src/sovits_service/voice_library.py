@@ -11,14 +11,8 @@ from dataclasses import dataclass
 
 from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.isolate import IsolatedDecoder
-from sovits_service.audio.load import (
-    MAX_REFERENCE_S,
-    AudioLimits,
-    decode_reference,
-    decode_source,
-    trim_reference,
-    validate_reference,
-)
+from sovits_service.audio.load import AudioLimits, decode_reference, decode_source, trim_reference
+from sovits_service.audio.quality import MAX_REFERENCE_S, validate_reference
 from sovits_service.errors import InvalidRequestError, QuotaExceededError, ReferenceAudioError, UnknownVoiceError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.clip import Clip
@@ -160,6 +154,11 @@ class VoiceLibrary:
         """
         content = data if data is not None else (await self._read(name, owner)).data
         return await run_in(self._decoding, lambda: decode_source(content, self._limits, self._decode_audio))
+
+    async def decode_clip(self, data: bytes | None, name: str, owner: str | None) -> ReferenceAudio:
+        """A clip as it is, whether or not it could be a reference; otherwise as `decode_source`."""
+        content = data if data is not None else (await self._read(name, owner)).data
+        return await run_in(self._decoding, lambda: self._decode_audio(content, self._limits))
 
     async def upload_details(self, name: str, owner: str) -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""

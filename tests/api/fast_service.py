@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from sovits_service.audio.load import decode_source
+from sovits_service.audio.load import decode_reference, decode_source
+from sovits_service.audio.quality import find_faults
 from sovits_service.deadline import Deadline
 from sovits_service.errors import (
     DeadlineExceededError,
@@ -39,6 +40,8 @@ from sovits_service.types import (
     AudioChunk,
     ModelVersion,
     ReferenceAudio,
+    ReferenceFinding,
+    ReferenceReport,
     SplitMethod,
     SynthesisRequest,
     TimedText,
@@ -303,6 +306,28 @@ class FastService:
         if data is None and name not in self.references:
             raise InvalidRequestError("the recording is not a file under an allowed root, nor an upload")
         return decode_source(self.references[name] if data is None else data)
+
+    async def check_reference(
+        self,
+        data: bytes | None = None,
+        details: UploadDetails | None = None,
+        *,
+        name: str = "",
+        owner: str | None = None,
+    ) -> ReferenceReport:
+        if data is None and name not in self.references:
+            raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
+        findings = find_faults(decode_reference(self.references[name] if data is None else data))
+        said = (details or UploadDetails()).prompt_text
+        return ReferenceReport(tuple(findings), {} if said else {"transcript": "there is none"})
+
+    async def check_voice(self, voice_id: str, emotion: str = "") -> ReferenceReport:
+        voice = await self.get_voice(voice_id)
+        if emotion and emotion not in voice.emotions:
+            raise InvalidRequestError("the voice has no such emotion; GET /voices lists those that it has")
+        span = (0, len(voice.prompt_text))
+        found = ReferenceFinding("transcript_differs", "warning", "transcript: ...", 0.5, 1.25, span)
+        return ReferenceReport((found,), {})
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         return self.details.get((name, owner), UploadDetails())

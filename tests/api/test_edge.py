@@ -106,7 +106,8 @@ async def test_openapi_says_what_can_come_back(client: httpx.AsyncClient) -> Non
     assert set(spec["paths"]) == {
         "/tts", "/v1/audio/speech", "/read", "/upload_ref", "/voices", "/voices/{voice_id}", "/health", "/ready",
         "/metrics", "/control", "/set_gpt_weights", "/set_sovits_weights", "/set_refer_audio", "/objects/{key}",
-        "/vc",
+        "/vc", "/check_ref", "/voices/{voice_id}/check", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/audio",
+        "/jobs/{job_id}/events", "/jobs/{job_id}/subtitles",
     }  # fmt: skip
     for path, operations in spec["paths"].items():
         for operation in operations.values():

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sovits_service.engine.aligner import Aligner
 from sovits_service.errors import CheckpointError, InvalidRequestError
 from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.service import build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.text.symbols import pause_ids
 from tests.tiny_pack import GPT, write_gpt, write_pack
 from tests.tiny_versions import write_companions, write_lora, write_sovits
 
@@ -110,3 +112,22 @@ async def test_a_missing_vocoder_is_named_with_the_command_that_gets_it(service,
     with pytest.raises(CheckpointError, match=r"vocoder\.pth.*download v4"):
         await service.set_sovits_weights("v4.pth")
     assert len(await speak(service))
+
+
+async def test_words_have_times_and_references_are_checked_in_every_version(service):
+    """Random weights: sizes and places, no heads that anybody chose."""
+    for version in ("v1", "v2Pro", "v3", "v4"):
+        await service.set_gpt_weights("v1.ckpt" if version == "v1" else "v2.ckpt")
+        await service.set_sovits_weights(f"{version}.pth")
+        model = service._models.current
+        model.lane._aligner = Aligner(model.gpt, pause_ids(model.spec.symbols), [(0, 0), (0, 1)])
+        synthesis = await service.synthesize(replace(REQUEST, **PROMPTED, timestamps="char"))
+        chunks = [chunk async for chunk in synthesis.chunks]
+        words = [word for chunk in chunks for word in chunk.words]
+        assert "".join(word.text for word in words) == "".join(c for c in REQUEST.text if c.isalpha())
+        times = [time_s for word in words for time_s in (word.start_s, word.end_s)]
+        assert times == sorted(times)
+        assert times[-1] <= sum(len(chunk.samples) for chunk in chunks) / synthesis.sample_rate_hz + 0.001
+        report = await service.check_voice("tone")
+        assert "transcript" in report.not_checked
+        assert {finding.code for finding in report.findings} <= {"noise", "bandwidth", "sample_rate", "speakers"}

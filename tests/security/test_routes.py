@@ -56,6 +56,8 @@ ROUTES: dict[Call, str] = {
     ("GET", "/voices/{voice_id}"): "synth",
     ("GET", "/metrics"): "synth",
     ("POST", "/upload_ref"): "upload",
+    ("POST", "/check_ref"): "upload",
+    ("POST", "/voices/{voice_id}/check"): "synth",
     ("PUT", "/voices/{voice_id}"): "upload",
     ("DELETE", "/voices/{voice_id}"): "upload",
     ("GET", "/speakers"): "synth",

@@ -24,8 +24,8 @@ from sovits_service.api.errors import install_error_handlers
 from sovits_service.api.front_page import add_page_files, front_page, wants_front_page
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
+from sovits_service.api.routes import checks, live, objects, ops, read, tts, vc, voices
 from sovits_service.api.routes import jobs as job_routes
-from sovits_service.api.routes import live, objects, ops, read, tts, vc, voices
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.fetch import ReferenceFetcher
@@ -89,7 +89,7 @@ def create_app(
         on_control=on_control,
         jobs=jobs,
     )
-    routers = [module.router for module in (tts, vc, read, voices, job_routes, objects, ops)]
+    routers = [module.router for module in (tts, vc, read, voices, checks, job_routes, objects, ops)]
     if settings.dialects.api_v1:
         routers += [api_v1.router, api_v1.admin_router]
     if settings.dialects.openai:

@@ -229,6 +229,34 @@ def _conversion_body() -> dict[str, Any]:
 CONVERSION_BODY = _conversion_body()
 CONVERSION_ANSWERS: Answers = {200: _WITH_LINK, 304: _NOT_MODIFIED, **failures(400, 404, 413, 415, 503, 504)}
 
+_TRANSCRIPT: dict[str, Any] = {
+    "prompt_text": {"type": "string", "description": "What the clip says."},
+    "prompt_lang": {"type": "string", "description": "Its language."},
+}
+_CLIP: dict[str, Any] = {"type": "string", "format": "binary", "description": "The clip, 3 to 10 s."}
+_NAMED_CLIP: dict[str, Any] = {"ref_audio_path": {"type": "string", "minLength": 1, "description": "As for /tts."}}
+CHECK_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": _CLIP, **_NAMED_CLIP, **_TRANSCRIPT}}
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["ref_audio_path"],
+                    "properties": {**_NAMED_CLIP, **_TRANSCRIPT},
+                },
+                "example": {
+                    "ref_audio_path": "<the path that /upload_ref answered>",
+                    "prompt_text": "What it says.",
+                    "prompt_lang": "en",
+                },
+            },
+        },
+    }
+}
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -238,9 +266,8 @@ UPLOAD_BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The clip, 3 to 10 s."},
-                        "prompt_text": {"type": "string", "description": "What the clip says."},
-                        "prompt_lang": {"type": "string", "description": "Its language."},
+                        "file": _CLIP,
+                        **_TRANSCRIPT,
                         "consent": {"type": "string", "description": "Who agreed to the use of the voice."},
                         "trim": {"type": "string", "enum": ["true", "false"], "description": "Cut it at silence."},
                     },

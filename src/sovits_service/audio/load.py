@@ -1,4 +1,4 @@
-"""Decode a sound file into a bounded mono reference, with warnings about its quality."""
+"""Decode a sound file into a bounded mono reference."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ import numpy.typing as npt
 from sovits_service.audio.containers.damage import damaged
 from sovits_service.audio.containers.sound import FORMATS, sound_of
 from sovits_service.audio.containers.vorbis import check_codebooks
+from sovits_service.audio.quality import (
+    FRAME_S,
+    MAX_REFERENCE_S,
+    MIN_REFERENCE_S,
+    frame_levels_dbfs,
+    frame_samples,
+    measure_reference,
+    silence_threshold_dbfs,
+)
 from sovits_service.errors import ReferenceAudioError, UnsupportedAudioError, UploadTooLargeError
 from sovits_service.types import FloatArray, ReferenceAudio
 
-MIN_REFERENCE_S = 3.0
-MAX_REFERENCE_S = 10.0
 MIN_SOURCE_S = 0.3
 MAX_SOURCE_S = 60.0
 _PCM = "u8 s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be alaw mulaw s8"
@@ -29,8 +36,6 @@ _CODECS |= {f"pcm_{name}" for name in _PCM.split()}
 # FFmpeg opens no decoder while it looks at a file: descriptions are checked before, and no picture is decoded at all.
 _OPTIONS = {"codec_whitelist": "none"}
 _MAX_ALAC_FRAME = 2**16
-_FRAME_S = 0.02
-_QUIETEST_DBFS = -120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +57,6 @@ class AudioLimits:
 
 DEFAULT_LIMITS = AudioLimits()
 Decode = Callable[[bytes, AudioLimits], ReferenceAudio]
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceQuality:
-    """What can be measured of a reference clip.
-
-    Attributes:
-        speech_level_dbfs: the loud frames (95th percentile of frames of 20 ms).
-        noise_floor_dbfs: the quiet frames (10th percentile); -120 at the lowest.
-        clipped_share: samples at full scale, 0 to 1.
-        silent_share: frames more than 35 dB below the speech level, 0 to 1.
-    """
-
-    duration_s: float
-    sample_rate_hz: int
-    speech_level_dbfs: float
-    noise_floor_dbfs: float
-    clipped_share: float
-    silent_share: float
 
 
 def decode_reference(data: bytes | Path, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
@@ -122,50 +108,6 @@ def decode_source(
     return source
 
 
-def measure_reference(reference: ReferenceAudio) -> ReferenceQuality:
-    """Measures level, noise, clipping and silence of a clip."""
-    levels = _frame_levels_dbfs(reference)
-    speech_dbfs = float(np.percentile(levels, 95))
-    return ReferenceQuality(
-        duration_s=reference.duration_s,
-        sample_rate_hz=reference.sample_rate_hz,
-        speech_level_dbfs=speech_dbfs,
-        noise_floor_dbfs=float(np.percentile(levels, 10)),
-        clipped_share=float(np.mean(np.abs(reference.samples) >= 0.9995)),
-        silent_share=float(np.mean(levels < _silence_threshold_dbfs(speech_dbfs))),
-    )
-
-
-def validate_reference(reference: ReferenceAudio) -> tuple[str, ...]:
-    """Checks that a clip can serve as a voice.
-
-    Returns:
-        Warnings: what will be heard in the voice, and what to do about it.
-
-    Raises:
-        ReferenceAudioError: not 3 to 10 s, or without a sound.
-    """
-    check_duration(reference.duration_s)
-    quality = measure_reference(reference)
-    if quality.speech_level_dbfs < -60:
-        raise ReferenceAudioError("the reference is silent; record it again at a normal level")
-    return tuple(_warnings(quality))
-
-
-def check_duration(duration_s: float) -> None:
-    """Refuses what is not 3 to 10 s, the lengths that the models were trained for.
-
-    Raises:
-        ReferenceAudioError: with the measured length.
-    """
-    if MIN_REFERENCE_S <= duration_s <= MAX_REFERENCE_S:
-        return
-    shown = f"{duration_s:.1f}"
-    if MIN_REFERENCE_S <= float(shown) <= MAX_REFERENCE_S:
-        shown = f"{duration_s:.4f}"
-    raise ReferenceAudioError(f"the reference is {shown} s; it must be 3 to 10 s")
-
-
 def trim_reference(reference: ReferenceAudio) -> ReferenceAudio:
     """Cuts silence off both ends, then cuts what is still too long at the last pause that leaves 3 to 10 s.
 
@@ -175,19 +117,19 @@ def trim_reference(reference: ReferenceAudio) -> ReferenceAudio:
     Raises:
         ReferenceAudioError: silent, or longer than 10 s without a pause to cut at.
     """
-    levels = _frame_levels_dbfs(reference)
+    levels = frame_levels_dbfs(reference)
     speech_dbfs = float(np.percentile(levels, 95))
     if speech_dbfs < -60:
         raise ReferenceAudioError("the reference is silent; record it again at a normal level")
-    quiet = levels < _silence_threshold_dbfs(speech_dbfs)
+    quiet = levels < silence_threshold_dbfs(speech_dbfs)
     margin = 5  # frames of quiet that stay at each end
     loud = np.flatnonzero(~quiet)
     first, end = max(0, int(loud[0]) - margin), min(len(quiet), int(loud[-1]) + 1 + margin)
-    if (end - first) * _FRAME_S > MAX_REFERENCE_S:
+    if (end - first) * FRAME_S > MAX_REFERENCE_S:
         end = first + _pause_to_cut_at(quiet[first:end])
-    frame_samples = _frame_samples(reference.sample_rate_hz)
-    start_sample = first * frame_samples
-    end_sample = len(reference.samples) if end == len(quiet) else end * frame_samples
+    frame = frame_samples(reference.sample_rate_hz)
+    start_sample = first * frame
+    end_sample = len(reference.samples) if end == len(quiet) else end * frame
     if start_sample == 0 and end_sample == len(reference.samples):
         return reference
     samples = reference.samples[start_sample:end_sample].copy()
@@ -269,48 +211,13 @@ def _mono(frame: av.AudioFrame) -> FloatArray:
     return mean
 
 
-def _frame_samples(sample_rate_hz: int) -> int:
-    return max(1, round(sample_rate_hz * _FRAME_S))
-
-
-def _frame_levels_dbfs(reference: ReferenceAudio) -> npt.NDArray[np.float64]:
-    """(frames,) level of each 20 ms; the rest that fills no frame counts as one."""
-    length = _frame_samples(reference.sample_rate_hz)
-    power = reference.samples.astype(np.float64) ** 2
-    starts = np.arange(0, len(power), length)
-    counts = np.diff(np.append(starts, len(power)))
-    mean_power = np.add.reduceat(power, starts) / counts
-    levels: npt.NDArray[np.float64] = 10 * np.log10(np.maximum(mean_power, 10 ** (_QUIETEST_DBFS / 10)))
-    return levels
-
-
-def _silence_threshold_dbfs(speech_dbfs: float) -> float:
-    return speech_dbfs - 35.0
-
-
 def _pause_to_cut_at(quiet: npt.NDArray[np.bool_]) -> int:
     """The frame to end at: inside the last pause of 100 ms or more that ends a clip of 3 to 10 s."""
-    shortest, longest = round(MIN_REFERENCE_S / _FRAME_S), round(MAX_REFERENCE_S / _FRAME_S) - 1
+    shortest, longest = round(MIN_REFERENCE_S / FRAME_S), round(MAX_REFERENCE_S / FRAME_S) - 1
     pause = 5
     for end in range(longest, shortest + pause, -1):
         if quiet[end - pause : end].all():
             return end
     raise ReferenceAudioError(
-        f"the reference is {len(quiet) * _FRAME_S:.1f} s and has no pause to cut it at; cut it to 3 to 10 s yourself"
+        f"the reference is {len(quiet) * FRAME_S:.1f} s and has no pause to cut it at; cut it to 3 to 10 s yourself"
     )
-
-
-def _warnings(quality: ReferenceQuality) -> list[str]:
-    found = []
-    if quality.clipped_share > 0.001:
-        found.append(f"clipping: {quality.clipped_share:.1%} of the samples are at full scale; record at a lower level")
-    if quality.speech_level_dbfs < -35:
-        found.append(f"low level: the speech is at {quality.speech_level_dbfs:.0f} dBFS; bring it to about -20 dBFS")
-    distance_db = quality.speech_level_dbfs - quality.noise_floor_dbfs
-    if quality.noise_floor_dbfs > -55 and distance_db < 20:
-        found.append(f"noise: the background is only {distance_db:.0f} dB below the speech; record in a quiet room")
-    if quality.silent_share > 0.5:
-        found.append(f"silence: {quality.silent_share:.0%} of the clip is silent; cut the pauses out")
-    if quality.sample_rate_hz < 16000:
-        found.append(f"sample rate: {quality.sample_rate_hz} Hz sounds dull; record at 16 kHz or more")
-    return found

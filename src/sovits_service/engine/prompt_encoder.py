@@ -102,25 +102,42 @@ class PromptEncoder:
         """The tokens that go before the new ones: none where nothing says what they mean."""
         return prompt.prompt_tokens if prompt_segment is not None else prompt.prompt_tokens[:0]
 
+    def tokens(self, reference: ReferenceAudio) -> list[int]:
+        """The semantic tokens of a clip, whose voice need not be known."""
+        prompt = self.known([reference])
+        with torch.inference_mode():
+            tokens = prompt.prompt_tokens if prompt is not None else self._content(reference)[1]
+        found: list[int] = tokens.tolist()
+        return found
+
+    def style(self, reference: ReferenceAudio) -> FloatArray:
+        """(gin_channels,) the style of a clip, which holds its timbre."""
+        with torch.inference_mode():
+            style: FloatArray = to_host(self._style([reference]).float()).flatten()
+        return style
+
     @torch.inference_mode()
     def _encode(self, references: Row[ReferenceAudio], timbre: ReferenceAudio | None) -> VoicePrompt:
-        config = self._vits.config
         content, tokens = self._content(references[0])
         sounding = (timbre or references[0], *references[1:])
-        spectra = [self._spectrum(reference) for reference in sounding]
-        speakers = None
-        if self._speaker is not None and config.speaker_embedding_channels:
-            speakers = [
-                self._speaker(fbank(self._samples(reference, SPEAKER_RATE_HZ)).to(self._dtype))
-                for reference in sounding
-            ]
-        style = self._vits.style_embedding(spectra, speakers)
+        style = self._style(sounding)
         # The content too: in half precision HuBERT can overflow, and the codebook entry nearest to NaN is entry 0.
         if not np.isfinite(to_host(torch.cat([content.flatten(), style.flatten()]).float())).all():
             raise SynthesisError("the reference gave non-finite features; try another clip")
         mel = self._mel(sounding[0])
         mel_tokens = self._content(timbre)[1] if timbre is not None and mel is not None else None
         return VoicePrompt(tokens, style, mel, mel_tokens)
+
+    def _style(self, references: Row[ReferenceAudio]) -> torch.Tensor:
+        """(1, gin_channels, 1) the mean over clips."""
+        spectra = [self._spectrum(reference) for reference in references]
+        speakers = None
+        if self._speaker is not None and self._vits.config.speaker_embedding_channels:
+            speakers = [
+                self._speaker(fbank(self._samples(reference, SPEAKER_RATE_HZ)).to(self._dtype))
+                for reference in references
+            ]
+        return self._vits.style_embedding(spectra, speakers)
 
     def _content(self, reference: ReferenceAudio) -> tuple[torch.Tensor, torch.Tensor]:
         """(1, channels, frames) HuBERT features of a clip, and its (T,) semantic tokens."""

@@ -20,7 +20,17 @@ from sovits_service.ray_serve.messages import EngineStatus, Spoken, affinity_of
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects, open_replicas
-from sovits_service.types import AudioChunk, Fingerprint, ModelVersion, SplitMethod, Synthesis, SynthesisRequest, Voice
+from sovits_service.types import (
+    AudioChunk,
+    Fingerprint,
+    ModelVersion,
+    ReferenceAudio,
+    ReferenceReport,
+    SplitMethod,
+    Synthesis,
+    SynthesisRequest,
+    Voice,
+)
 
 if TYPE_CHECKING:
     from sovits_service.text.explain import Explanation
@@ -196,9 +206,33 @@ class RemoteService:
         stored: StoredReference = await self._ask("add_reference", data, details, owner=owner, trim=trim)
         return stored
 
+    async def check_reference(
+        self,
+        data: bytes | None = None,
+        details: UploadDetails | None = None,
+        *,
+        name: str = "",
+        owner: str | None = None,
+    ) -> ReferenceReport:
+        report: ReferenceReport = await self._ask("check_reference", data, details, name=name, owner=owner)
+        return report
+
+    async def check_voice(self, voice_id: str, emotion: str = "") -> ReferenceReport:
+        report: ReferenceReport = await self._ask("check_voice", voice_id, emotion)
+        return report
+
+    async def decode_source(
+        self, data: bytes | None = None, *, name: str = "", owner: str | None = None
+    ) -> ReferenceAudio:
+        source: ReferenceAudio = await self._ask("decode_source", data, name=name, owner=owner)
+        return source
+
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         details: UploadDetails = await self._ask("upload_details", name, owner)
         return details
+
+    async def scan(self, data: bytes) -> None:
+        await self._ask("scan", data)
 
     async def list_voices(self) -> list[Voice]:
         voices: list[Voice] = await self._ask("list_voices")

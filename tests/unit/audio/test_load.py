@@ -17,14 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sovits_service.audio.encode import encode_whole
-from sovits_service.audio.load import (
-    AudioLimits,
-    check_duration,
-    decode_reference,
-    measure_reference,
-    trim_reference,
-    validate_reference,
-)
+from sovits_service.audio.load import AudioLimits, decode_reference, trim_reference
+from sovits_service.audio.quality import check_duration, measure_reference, validate_reference
 from sovits_service.errors import ReferenceAudioError, SovitsError, UnsupportedAudioError, UploadTooLargeError
 from sovits_service.types import FloatArray, ReferenceAudio
 
