@@ -14,6 +14,13 @@ from pathlib import Path
 from benchmarks.child import COLUMNS, MODELS, PARTS
 from benchmarks.report import Figures, table
 
+OTHERS = """others, each with --help of its own: python -m benchmarks.
+  fleet              simulate up to 1,000 replicas with the service times of benchmarks.calibrate
+  calibrate          how fast one replica is, by the number of requests that share it
+  two_replicas       compare the simulation with two real replicas
+  routing            voices found warm by four engines of Ray Serve
+  shared_operations  what a replica asks of Redis and S3
+  load, soak, stalls, jobs, quality, text, timestamps, agreement, check, gpu (make gpu)"""
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 
@@ -63,7 +70,9 @@ def run_children(args: argparse.Namespace, pack: Path) -> dict[str, dict[str, Fi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=OTHERS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pack", type=Path, default=ROOT / "build/benchmark_pack", help="where the weights are made")
     cores = sorted({1, len(os.sched_getaffinity(0))})
     parser.add_argument("--threads", type=int, nargs="+", default=cores, help="numbers of cores to be bound to")

@@ -6,6 +6,7 @@ too), bytes and processor time, moto logs each request.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -60,6 +61,7 @@ def difference(after: dict[str, float], before: dict[str, float], per: float) ->
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     folder = Path(tempfile.mkdtemp(prefix="operations-"))
     server = RedisServer(require_program("redis-server"), folder)
     server.start()
