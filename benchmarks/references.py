@@ -109,7 +109,7 @@ def _says_its_text(service: SpeechService, clip: Clip) -> bool:
 def planted(clip: Clip, other_voice: Clip, rng: np.random.Generator) -> Iterator[tuple[str, str, FloatArray, str]]:
     """(fault, the code's beginning, samples, transcript)."""
     samples, rate_hz, text, other = clip.samples, clip.rate_hz, clip.text, _OTHER_WORDS[clip.language]
-    yield "none", "", samples, text
+    yield "none: false alarms", "", samples, text
     level = float(np.sqrt(np.mean(samples**2)))
     noise = rng.standard_normal(len(samples)).astype(np.float32)
     yield "clipped at half of the peak", "clipping", np.clip(samples, *(np.array([-0.5, 0.5]) * samples.max())), text
