@@ -408,13 +408,14 @@ def _check(args: argparse.Namespace) -> int:
             print(f"ok    written: {path}")
     failures = sum(finding.level == "FAIL" for finding in findings)
     if args.voices and not failures:
-        asyncio.run(_check_voices(tts, settings))
+        failures += asyncio.run(_check_voices(tts, settings))
     print(f"{failures} problem{'s' * (failures != 1)} found" if failures else "ready to speak")
     return _EXIT_FAILED if failures else 0
 
 
-async def _check_voices(tts: TtsSettings, settings: ServiceSettings) -> None:
-    """Print what would spoil the speech with each voice, and with each of its emotions."""
+async def _check_voices(tts: TtsSettings, settings: ServiceSettings) -> int:
+    """Print what would spoil the speech with each voice, and with each of its emotions; returns how many errors."""
+    errors = 0
     async with running_service(tts, settings) as service:
         for voice in await service.list_voices():
             for emotion in ("", *voice.emotions):
@@ -425,11 +426,13 @@ async def _check_voices(tts: TtsSettings, settings: ServiceSettings) -> None:
                     print(f"warn  {name}: {error}")
                     continue
                 for finding in report.findings:
+                    errors += finding.severity == "error"
                     print(f"{'FAIL' if finding.severity == 'error' else 'warn'}  {name}: {finding.message}")
                 for code, reason in report.not_checked.items():
                     print(f"warn  {name}: {code} is not checked: {reason}")
                 if not report.findings and not report.not_checked:
                     print(f"ok    {name}: one voice, and it says its transcript")
+    return errors
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ import soundfile
 import soxr
 
 from sovits_service.types import FloatArray
-from tests.e2e.conftest import ROOT, Served
+from tests.e2e.conftest import COMMAND, ROOT, Served, environment
 
 FIRST, SECOND = "你好，很高兴见到你。", "我说话不快，请你慢慢听。"  # what female_calm says
 SAID, MORE = FIRST + SECOND, "清晨的阳光洒在安静的湖面上。"
@@ -107,3 +109,18 @@ def test_what_cannot_be_checked(server: Served) -> None:
     assert httpx.post(f"{server.url}/voices/nobody/check").status_code == 404
     assert httpx.post(f"{server.url}/voices/female_calm/check?emotion=angry").status_code == 400
     assert httpx.post(f"{server.url}/check_ref", files={"file": b"<html>"}).status_code == 415
+
+
+def test_the_command_names_a_voice_whose_transcript_is_wrong(checkout: Path) -> None:
+    template = checkout / "voices/child_happy.yaml"
+    template.write_text(template.read_text(encoding="utf-8").replace("我们一起过去吧！", SECOND), encoding="utf-8")
+    command = [*COMMAND, "check", "--voices"]
+    result = subprocess.run(
+        command, cwd=checkout, capture_output=True, text=True, check=False, timeout=300, env=environment()
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    for voice in ("female_calm", "male_narrator"):
+        assert f"ok    voice {voice}: one voice, and it says its transcript" in lines
+    assert any(line.startswith("warn  voice child_happy: transcript: ") for line in lines)
+    assert lines[-1] == "ready to speak"
