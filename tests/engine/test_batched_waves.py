@@ -125,6 +125,28 @@ def test_only_windows_of_equal_length_share_a_batch_wherever_they_are_in_their_s
         np.testing.assert_allclose(many, one, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("part", ["flow", "dec"])
+def test_without_memory_for_a_batch_each_is_made_alone(decoder, prompts, vits, passes, monkeypatch, part):
+    def streams():
+        return [new_stream(decoder, prompts, seed, tokens=70) for seed in range(3)]
+
+    alone = [decoder.advance([stream])[0] for stream in streams()]
+    kind = type(getattr(vits, part))
+    run = kind.forward
+
+    def scarce(self, x, *args, **kwargs):
+        if x.shape[0] > 1:
+            raise torch.OutOfMemoryError
+        return run(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "forward", scarce)
+    for one, many in zip(alone, decoder.advance(streams()), strict=True):
+        np.testing.assert_allclose(many, one, atol=TOLERANCE)
+    monkeypatch.setattr(kind, "forward", lambda self, *args, **kwargs: scarce(self, torch.zeros(2)))
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder.advance(streams()[:1])
+
+
 def test_a_batch_is_bounded(vits, prompts):
     decoder = VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40, max_batch=2)
     streams = [new_stream(decoder, prompts, seed, tokens=70) for seed in range(4)]

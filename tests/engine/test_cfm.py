@@ -110,6 +110,32 @@ async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(
     assert max(vocoded) > 1, "mels of equal length go through the vocoder together"
 
 
+async def test_without_memory_for_a_batch_each_window_is_drawn_and_vocoded_alone(
+    engine, lane, synthesizer, vocoder, monkeypatch, wait_for
+):
+    alone = [joined(await collect(request(engine, lane, seed))) for seed in range(3)]
+    refused = []
+
+    def scarce(kind, name):
+        run = getattr(kind, name)
+
+        def limited(self, x, *args):
+            if x.shape[0] > 1:
+                refused.append(name)
+                raise torch.OutOfMemoryError
+            return run(self, x, *args)
+
+        monkeypatch.setattr(kind, name, limited)
+
+    scarce(type(synthesizer), "sample")
+    scarce(type(vocoder), "forward")
+    wait_for(3)
+    together = await asyncio.gather(*(collect(request(engine, lane, seed)) for seed in range(3)))
+    assert set(refused) == {"sample", "forward"}
+    for one, many in zip(alone, together, strict=True):
+        np.testing.assert_allclose(joined(many), one, atol=1e-5)
+
+
 async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, synthesizer, monkeypatch):
     seen = []
     sample = type(synthesizer).sample

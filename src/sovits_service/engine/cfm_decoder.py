@@ -14,7 +14,7 @@ from sovits_service.audio.join import cross_fade
 from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import Sequence
 from sovits_service.engine.upper_octave import UpperOctave
-from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, pad_stack, text_ids
+from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, pad_stack, text_ids, together_or_alone
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -152,7 +152,7 @@ class CfmWaveDecoder:
     def advance(self, streams: Row[CfmStream]) -> list[FloatArray]:
         windows = [self._next_window(stream) for stream in streams]
         mels = []
-        for window, drawn in zip(windows, self._draw(windows), strict=True):
+        for window, drawn in zip(windows, together_or_alone(self._draw, windows), strict=True):
             mel = drawn[..., : window.end - window.start].to(window.stream.mel.dtype)
             mels.append(torch.cat([window.stream.mel, mel], dim=2))
         return [self._speak(*each) for each in zip(windows, mels, self._vocode(mels), strict=True)]
@@ -231,10 +231,13 @@ class CfmWaveDecoder:
             alike.setdefault(mel.shape[2], []).append(index)
         waves: list[FloatArray] = [EMPTY] * len(mels)
         for indices in alike.values():
-            batch = self.vocoder(denormalize_mel(torch.cat([mels[index] for index in indices])))
-            for index, wave in zip(indices, to_host(batch[:, 0].float()), strict=True):
+            made = together_or_alone(self._vocode_batch, [mels[index] for index in indices])
+            for index, wave in zip(indices, made, strict=True):
                 waves[index] = wave
         return waves
+
+    def _vocode_batch(self, mels: Row[Tensor]) -> list[FloatArray]:
+        return list(to_host(self.vocoder(denormalize_mel(torch.cat(tuple(mels))))[:, 0].float()))
 
     def _speak(self, window: _Window, mel: Tensor, wave: FloatArray) -> FloatArray:
         """Take over a window's mel, with what the vocoder saw before it, and give the samples that it settles."""

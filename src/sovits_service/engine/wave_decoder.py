@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -63,6 +64,8 @@ class WaveStream(Protocol):
 
 
 StreamT = TypeVar("StreamT", bound=WaveStream)
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class WaveDecoder(Protocol[StreamT]):
@@ -216,9 +219,10 @@ class VitsWaveDecoder:
         for has_text in (True, False):
             alike = [stream for stream in streams if (stream.phoneme_ids is not None) == has_text]
             if alike:
-                self._draw_together(alike)
+                for stream, latents in zip(alike, together_or_alone(self._draw, alike), strict=True):
+                    stream.latents = latents
 
-    def _draw_together(self, streams: Row[VitsStream]) -> None:
+    def _draw(self, streams: Row[VitsStream]) -> list[torch.Tensor]:
         tokens = [torch.tensor([stream.fed], dtype=torch.int64) for stream in streams]
         texts = [stream.phoneme_ids for stream in streams if stream.phoneme_ids is not None]
         frames = [self._frames(stream) for stream in streams]
@@ -235,8 +239,7 @@ class VitsWaveDecoder:
         )
         noise_batch = pad_stack([item[None] for item in noise]).to(self._device, self._dtype)
         latents = self.model.latents(prior, style, noise_batch, NOISE_SCALE)
-        for row, (stream, n) in enumerate(zip(streams, frames, strict=True)):
-            stream.latents = latents[row : row + 1, :, :n]
+        return [latents[row : row + 1, :, :n] for row, n in enumerate(frames)]
 
     def _vocode(self, streams: Row[VitsStream], windows: Row[_Window]) -> list[FloatArray]:
         """The samples of each window; those of equal length in one pass."""
@@ -250,9 +253,20 @@ class VitsWaveDecoder:
                 stream, window = streams[index], windows[index]
                 assert stream.latents is not None
                 inputs.append((stream.latents, stream.style, window.start, window.stop))
-            for index, wave in zip(indices, self.model.vocode_windows(inputs), strict=True):
+            for index, wave in zip(indices, together_or_alone(self.model.vocode_windows, inputs), strict=True):
                 waves[index] = to_host(wave[0, 0].float()).copy()
         return waves
+
+
+def together_or_alone(run: Callable[[list[Item]], list[Made]], items: list[Item]) -> list[Made]:
+    """What `run` makes of all items at once; of one after the other where there is no memory for that."""
+    try:
+        return run(items)
+    except torch.OutOfMemoryError:
+        if len(items) == 1:
+            raise
+    # Here the error is gone, and with it what was computed so far.
+    return [made for item in items for made in run([item])]
 
 
 def windows_together(device: torch.device, *, is_deterministic: bool) -> int:
