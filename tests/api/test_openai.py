@@ -222,7 +222,7 @@ async def test_a_voice_is_made_spoken_with_and_deleted(official: openai.AsyncOpe
         ({"name": "x"}, b"text", 415, "the file is in no audio format that is accepted"),
         ({"name": "x", "prompt_text": "hi"}, clip(5.0), 400, "prompt_lang is required"),
         ({"name": "x", "type": "prompt"}, clip(5.0), 400, "type must be audio_sample"),
-        ({"name": "x"}, None, 400, "audio_sample is required"),
+        ({"name": "x"}, None, 400, "a file is accepted in the field audio_sample only"),
     ],
 )
 async def test_a_voice_that_cannot_be_made_is_refused(
