@@ -13,9 +13,9 @@ import torch
 from benchmarks.gpu_models import Maker
 from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Engine
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.semantic_runner import SemanticRunner
-from sovits_service.engine.sequence import Job, JobOptions, Sequence
+from sovits_service.engine.sequence import DecodeSequence, Job, JobOptions
 from sovits_service.errors import OverloadedError
 from sovits_service.types import SamplingParams
 
@@ -56,7 +56,7 @@ class Bench:
         sampling = SamplingParams(max_new_tokens=tokens or self.tokens)
         return JobOptions(sampling, seed=seed, streaming_mode=mode, cfm_steps=8)
 
-    def sequence(self, seed: int, slot: int, tokens: int) -> Sequence:
+    def sequence(self, seed: int, slot: int, tokens: int) -> DecodeSequence:
         """A sequence in a slot, outside of an engine."""
         loop = asyncio.new_event_loop()
         loop.close()
@@ -66,7 +66,7 @@ class Bench:
         sequence.slot = slot
         return sequence
 
-    def prefill(self, runner: SemanticRunner, sequences: Iterable[Sequence]) -> None:
+    def prefill(self, runner: SemanticRunner, sequences: Iterable[DecodeSequence]) -> None:
         bert = torch.zeros(PHONEMES + 40, 1024, device=self.device, dtype=self.maker.dtype)
         prompt_tokens = torch.arange(PROMPT_TOKENS, device=self.device) % 60
         for batch in runner.batches([runner.admit(sequence, bert, prompt_tokens) for sequence in sequences]):
@@ -74,7 +74,7 @@ class Bench:
 
 
 class Speaking:
-    """An engine with one lane, started.
+    """An engine with one worker, started.
 
     Args:
         is_batching: prefills and waves in batches of whatever waits, as without `deterministic`.
@@ -83,7 +83,7 @@ class Speaking:
     def __init__(self, bench: Bench, *, slots: int, version: Any = "v2Pro", is_batching: bool = False) -> None:
         self._bench = bench
         self.engine = Engine(max_jobs=1024)
-        self._lane: Lane = bench.maker.lane(
+        self._worker: ModelWorker = bench.maker.worker(
             bench.maker.gpt(),
             slots,
             self.engine.counters,
@@ -98,7 +98,7 @@ class Speaking:
 
     def __exit__(self, *error: object) -> None:
         self.engine.stop(5.0)
-        del self._lane
+        del self._worker
 
     def _chunks(self, seed: int, voice: int, mode: int, tokens: int | None) -> AsyncIterator[Any]:
         maker = self._bench.maker
@@ -106,7 +106,9 @@ class Speaking:
         segments = [maker.segment(seed), maker.segment(seed + 1)]
         prompt, reference = maker.segment(7, 40), maker.voice(voice)
         deadline = Deadline(60.0)
-        return self.engine.synthesize(self.engine.admit(), self._lane, segments, prompt, [reference], options, deadline)
+        return self.engine.synthesize(
+            self.engine.admit(), self._worker, segments, prompt, [reference], options, deadline
+        )
 
     async def say(self, seed: int, *, voice: int = 1, mode: int = 3, tokens: int | None = None) -> float:
         """Seconds of audio in a whole answer."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.lane import Counters, Lane
+from sovits_service.engine.model_worker import Counters, ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
@@ -81,7 +81,7 @@ class Maker:
             model = ERes2NetV2()
         return self._filled(model, "speaker verification")
 
-    def lane(
+    def worker(
         self,
         gpt: TextToSemantic,
         slots: int,
@@ -90,8 +90,8 @@ class Maker:
         *,
         is_deterministic: bool = True,
         max_batch: int = 1,
-    ) -> Lane:
-        """A lane with models of its own but for the GPT; `max_batch` windows of waves are made together."""
+    ) -> ModelWorker:
+        """A worker with models of its own but for the GPT; `max_batch` windows of waves are made together."""
         decoder: Any
         if version == "v4":
             model, vocoder = self.cfm()
@@ -105,7 +105,7 @@ class Maker:
         runner = SemanticRunner(
             gpt, slots, self.capacity_tokens, is_deterministic=is_deterministic, prefill_rows=PREFILL_ROWS
         )
-        return Lane(runner, TextFeatures(None, self.device, self.dtype), encoder, decoder, counters)
+        return ModelWorker(runner, TextFeatures(None, self.device, self.dtype), encoder, decoder, counters)
 
     @property
     def capacity_tokens(self) -> int:

@@ -24,8 +24,8 @@ import soundfile
 
 from benchmarks.timestamps import FILES, SENTENCES, VOICES
 from sovits_service.engine.guard import Take, loop_start, wave_faults
-from sovits_service.engine.lane import Lane
-from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.model_worker import ModelWorker
+from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service import SpeechService, build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import AudioChunk, SynthesisRequest, Voice
@@ -38,26 +38,26 @@ LOOP_PERIOD = 12
 class Heard:
     """What a run has seen: fragments with what is needed to judge them again, and their waveforms."""
 
-    fragments: list[tuple[Sequence, Take]] = field(default_factory=list)
+    fragments: list[tuple[DecodeSequence, Take]] = field(default_factory=list)
     chunks: list[AudioChunk] = field(default_factory=list)
 
 
-async def speak(service: SpeechService, lane: Lane, count: int) -> Heard:
+async def speak(service: SpeechService, worker: ModelWorker, count: int) -> Heard:
     heard = Heard()
-    find = lane._find_faults
+    find = worker._find_faults
 
-    def watched(sequence: Sequence) -> Take:
+    def watched(sequence: DecodeSequence) -> Take:
         take = find(sequence)
-        copy = Sequence(sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert)
+        copy = DecodeSequence(sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert)
         heard.fragments.append((copy, take))
         return take
 
-    lane._find_faults = watched  # type: ignore[method-assign]
+    worker._find_faults = watched  # type: ignore[method-assign]
     for index, sentence in enumerate(sentences()[:count]):
         voice = await service.get_voice(VOICES[index % len(VOICES)])
         request = request_of(sentence, voice, index)
         heard.chunks += [chunk async for chunk in (await service.synthesize(request)).chunks if len(chunk.samples)]
-    lane._find_faults = find  # type: ignore[method-assign]
+    worker._find_faults = find  # type: ignore[method-assign]
     return heard
 
 
@@ -100,7 +100,7 @@ def middle(take: Take, phonemes: int) -> tuple[int, int] | None:
     return (start, end) if end > start else None
 
 
-def plants(lane: Lane) -> Iterator[tuple[str, str, Callable[[Sequence, Take], list[int] | None]]]:
+def plants(worker: ModelWorker) -> Iterator[tuple[str, str, Callable[[DecodeSequence, Take], list[int] | None]]]:
     """(what, the fault to be found, how)."""
     for count in (3, 5, 8):
         yield f"{count} phonemes dropped", "missing", lambda _, take, count=count: dropped(take, count)
@@ -108,10 +108,13 @@ def plants(lane: Lane) -> Iterator[tuple[str, str, Callable[[Sequence, Take], li
         yield f"{count} phonemes twice", "repeated", lambda _, take, count=count: doubled(take, count)
     for count in (10, 20, 40):
 
-        def leaked(sequence: Sequence, take: Take, count: int = count) -> list[int]:
+        def leaked(sequence: DecodeSequence, take: Take, count: int = count) -> list[int]:
             job = sequence.job
             assert job.voice_prompt is not None
-            return [*lane._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment).tolist()[-count:], *take.tokens]
+            return [
+                *worker._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment).tolist()[-count:],
+                *take.tokens,
+            ]
 
         yield f"{count} tokens of the reference in front", "leak", leaked
     yield "a loop at the end", "loop", lambda _, take: [*take.tokens, *(take.tokens[-LOOP_PERIOD:] * 5)]
@@ -123,29 +126,31 @@ def with_noise(samples: np.ndarray, rng: np.random.Generator, rate_hz: int) -> n
     return np.concatenate([samples, level * rng.standard_normal(rate_hz)]).astype(np.float32)
 
 
-def judge(lane: Lane, sequence: Sequence, tokens: list[int]) -> Take:
-    again = Sequence(sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert, tokens=tokens)
+def judge(worker: ModelWorker, sequence: DecodeSequence, tokens: list[int]) -> Take:
+    again = DecodeSequence(
+        sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert, tokens=tokens
+    )
     again.has_looped = loop_start(tokens) is not None
-    return lane._find_faults(again)
+    return worker._find_faults(again)
 
 
 async def measure(count: int) -> None:
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
-    lane = service._models.current.lane
-    heard = await speak(service, lane, count)
+    worker = service._models.current.worker
+    heard = await speak(service, worker, count)
     await service.stop(0.0)
     suspected = [take for _, take in heard.fragments if take.faults]
     unsure = sum(take.alignment is None for _, take in heard.fragments)
     print(f"{len(heard.fragments)} fragments, {unsure} not aligned; as they are, suspected: {len(suspected)}")
     print(f"  of: {[(take.faults, len(take.tokens)) for take in suspected]}")
     print("| planted | found | by its name |\n|---|---|---|")
-    for what, kind, plant in plants(lane):
+    for what, kind, plant in plants(worker):
         takes = []
         for sequence, take in heard.fragments:
             tokens = plant(sequence, take) if take.alignment is not None and not take.faults else None
             if tokens is not None:
-                takes.append(judge(lane, sequence, tokens))
+                takes.append(judge(worker, sequence, tokens))
         found = np.mean([bool(take.faults) for take in takes])
         named = np.mean([kind in take.faults for take in takes])
         print(f"| {what} ({len(takes)}) | {100 * found:.0f} % | {100 * named:.0f} % |", flush=True)
@@ -160,16 +165,16 @@ async def write_speech(folder: Path, count: int, seeds: int) -> None:
     """Speech of each sentence and seed with `flag` and with `retry`, as files, and `manifest.jsonl`."""
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
-    lane = service._models.current.lane
+    worker = service._models.current.worker
     costs: list[float] = []
-    settle = lane._settle
+    settle = worker._settle
 
-    def watched(sequence: Sequence, take: Take) -> None:
+    def watched(sequence: DecodeSequence, take: Take) -> None:
         settle(sequence, take)
         if sequence.kept is not None:
             costs.append(sequence.kept.cost)
 
-    lane._settle = watched  # type: ignore[method-assign]
+    worker._settle = watched  # type: ignore[method-assign]
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
         for (index, sentence), seed in itertools.product(enumerate(sentences()[:count]), range(seeds)):
             voice = await service.get_voice(VOICES[index % len(VOICES)])

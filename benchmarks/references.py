@@ -100,7 +100,7 @@ def _says_its_text(service: SpeechService, clip: Clip) -> bool:
     codes = json.loads(CODES.read_text(encoding="utf-8"))
     names = {number: name for name, number in symbol_ids("v2").items()}
     phonemes = [names[i] for i in service._frontend.transcript(clip.text, clip.language, "v2").phoneme_ids]
-    tokens = service._models.current.lane._prompts.tokens(ReferenceAudio(clip.samples, clip.rate_hz, ""))
+    tokens = service._models.current.worker._prompts.tokens(ReferenceAudio(clip.samples, clip.rate_hz, ""))
     times = true_times(phonemes, phones_of(tokens, codes["phones"], codes["parts"]))
     said = "".join("1" if time else "0" for name, time in zip(phonemes, times, strict=True) if name not in _MARKS)
     return "0000" not in said

@@ -15,7 +15,7 @@ import uvicorn
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
 from sovits_service.engine import semantic_runner
-from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service import SpeechService
 from sovits_service.settings import ServiceSettings
 
@@ -29,7 +29,7 @@ REQUEST = {"text_lang": "zh", "voice_id": "female_calm", "seed": 1, "fragment_in
 def fix_token_counts() -> None:
     """Random weights would end anywhere: every sequence gets five tokens for each character."""
 
-    def limit(_: semantic_runner.SemanticRunner, sequence: Sequence) -> int:
+    def limit(_: semantic_runner.SemanticRunner, sequence: DecodeSequence) -> int:
         return TOKENS_PER_CHARACTER * len(sequence.segment.norm_text)
 
     semantic_runner.SemanticRunner._new_token_limit = limit  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sovits_service.engine.alignment import Alignment
-from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.text.symbols import symbol_ids
@@ -38,7 +38,7 @@ _MARK_COST, _OTHER_TONE, _OTHER_PHONE = 0.1, 0.4, 1.2
 class Heard:
     """What a run has seen: sequences and their alignments, and seconds of the processor."""
 
-    found: list[tuple[Sequence, Alignment | None]] = field(default_factory=list)
+    found: list[tuple[DecodeSequence, Alignment | None]] = field(default_factory=list)
     aligning_s: float = 0.0
 
 
@@ -87,7 +87,7 @@ def true_times(phonemes: list[str], said: list[tuple[str, int, int]]) -> list[tu
     return times
 
 
-def word_errors_ms(text: str, sequence: Sequence, alignment: Alignment, codes: dict[str, Any]) -> list[int]:
+def word_errors_ms(text: str, sequence: DecodeSequence, alignment: Alignment, codes: dict[str, Any]) -> list[int]:
     """Of the beginning and the end of each word that the tokens say."""
     names = {number: name for name, number in symbol_ids("v2").items()}
     phonemes = [names[number] for number in sequence.segment.phoneme_ids]
@@ -105,17 +105,17 @@ def word_errors_ms(text: str, sequence: Sequence, alignment: Alignment, codes: d
 async def measure(count: int) -> None:
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
-    lane, heard = service._models.current.lane, Heard()
-    align = lane._align
+    worker, heard = service._models.current.worker, Heard()
+    align = worker._align
 
-    def watched(sequence: Sequence) -> Alignment | None:
+    def watched(sequence: DecodeSequence) -> Alignment | None:
         begun_s = time.thread_time()
         alignment = align(sequence)
         heard.aligning_s += time.thread_time() - begun_s
         heard.found.append((sequence, alignment))
         return alignment
 
-    lane._align = watched  # type: ignore[method-assign]
+    worker._align = watched  # type: ignore[method-assign]
     lines = [line for name in FILES for line in (SENTENCES / name).read_text(encoding="utf-8").splitlines()]
     sentences = [json.loads(line) for line in lines if line.strip()][:count]
     codes = json.loads(CODES.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import structlog
 from torch import nn
 
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.reference_checker import ReferenceChecker
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
@@ -42,20 +42,20 @@ Pair = tuple[WeightsFile, WeightsFile]  # of a GPT and a SoVITS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A GPT and a SoVITS that speak together, and the lane that runs them.
+    """A GPT and a SoVITS that speak together, and the worker that runs them.
 
     Attributes:
-        background_lane: for what nobody waits for; it is made at the first call, which takes memory and time.
+        background_worker: for what nobody waits for; it is made at the first call, which takes memory and time.
         checker: of reference clips.
         weights_hash: of both files, and how they are computed: with it, results of one pair, or of another back end
             or precision, are never taken for another's.
-        cache_bytes: what the lane's KV cache takes from the start; on a CPU nothing, since it grows with what runs.
+        cache_bytes: what the worker's KV cache takes from the start; on a CPU nothing, since it grows with what runs.
     """
 
     gpt: SemanticModel
     vits: Vits | CfmSynthesizer
-    lane: Lane
-    background_lane: Callable[[], Lane]
+    worker: ModelWorker
+    background_worker: Callable[[], ModelWorker]
     checker: ReferenceChecker
     weights_hash: str
     cache_bytes: int
@@ -70,7 +70,7 @@ class Model:
 
     @property
     def can_super_sample(self) -> bool:
-        return isinstance(self.lane.decoder, CfmWaveDecoder) and self.lane.decoder.super_sampler is not None
+        return isinstance(self.worker.decoder, CfmWaveDecoder) and self.worker.decoder.super_sampler is not None
 
     @property
     def parts(self) -> list[tuple[Any, int]]:
@@ -78,7 +78,7 @@ class Model:
         return [
             (self.gpt, self.gpt.weights_bytes),
             (self.vits, weights_bytes(self.vits)),
-            (self.lane, self.cache_bytes),
+            (self.worker, self.cache_bytes),
         ]
 
 

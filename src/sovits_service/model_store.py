@@ -1,4 +1,4 @@
-"""Loaded models: builds the engine's lanes from configured files, and evicts the least recently used."""
+"""Loaded models: builds the engine's workers from configured files, and evicts the least recently used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sovits_service.engine.aligner import Aligner
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.device_queue import open_queue, set_up_cuda
 from sovits_service.engine.guard import Guard
-from sovits_service.engine.lane import Counters, Lane
+from sovits_service.engine.model_worker import Counters, ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.reference_checker import ReferenceChecker
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -62,7 +62,7 @@ class ModelStore:
     has ended, and then frees its memory.
 
     Args:
-        counters: where the lanes count what they do.
+        counters: where the workers count what they do.
     """
 
     def __init__(self, tts: TtsSettings, settings: ServiceSettings, counters: Counters) -> None:
@@ -117,7 +117,7 @@ class ModelStore:
     @property
     def slots(self) -> int:
         """How many sequences the current model decodes together."""
-        return self._current.lane.slots if self._current is not None else self._settings.max_running
+        return self._current.worker.slots if self._current is not None else self._settings.max_running
 
     def device_memory_bytes(self) -> int:
         """What torch holds of a CUDA device's memory; 0 on the CPU, where the process's own memory says it."""
@@ -197,9 +197,9 @@ class ModelStore:
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision, *["bfloat16"] * self._uses_bfloat16])
             aligner = self._aligner(gpt, vits.config.spec.symbols, digests[0])
-            lane, background_lane, checker = self._open_lanes(gpt, vits, aligner)
-            cache_bytes = lane.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
-            model = Model(gpt, vits, lane, background_lane, checker, weights_hash, cache_bytes)
+            worker, background_worker, checker = self._open_workers(gpt, vits, aligner)
+            cache_bytes = worker.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
+            model = Model(gpt, vits, worker, background_worker, checker, weights_hash, cache_bytes)
             log.info(
                 "model_loaded",
                 version=model.version,
@@ -249,10 +249,10 @@ class ModelStore:
         remember = functools.partial(self._head_choices.remember, weights_hash)
         return Aligner(gpt, pause_ids(symbols), self._head_choices.of(weights_hash), remember)
 
-    def _open_lanes(
+    def _open_workers(
         self, gpt: SemanticModel, vits: Vits | CfmSynthesizer, aligner: Aligner
-    ) -> tuple[Lane, Callable[[], Lane], ReferenceChecker]:
-        """The lane of a pair, what makes the one of its background, and what checks references with it."""
+    ) -> tuple[ModelWorker, Callable[[], ModelWorker], ReferenceChecker]:
+        """The worker of a pair, what makes the one of its background, and what checks references with it."""
         assert self._encoders is not None
         hubert, bert = self._encoders
         speaker = None
@@ -269,10 +269,10 @@ class ModelStore:
             vocoder, super_sampler = self._vocoder(vits.config.version), self._super_sampler(vits)
             decoder = CfmWaveDecoder(vits, vocoder, super_sampler, max_batch=max_batch)
 
-        def open_lane(slots: int, *, is_background: bool) -> Lane:
+        def open_worker(slots: int, *, is_background: bool) -> ModelWorker:
             runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)
             features = TextFeatures(bert, self._device, self._loader.text_dtype)
-            return Lane(
+            return ModelWorker(
                 runner,
                 features,
                 prompts,
@@ -283,10 +283,10 @@ class ModelStore:
                 guard=Guard(pause_ids(vits.config.spec.symbols)),
             )
 
-        background = functools.cache(lambda: open_lane(settings.jobs.slots, is_background=True))
+        background = functools.cache(lambda: open_worker(settings.jobs.slots, is_background=True))
         features, marks = TextFeatures(bert, self._device, self._loader.text_dtype), pause_ids(vits.config.spec.symbols)
         checker = ReferenceChecker(prompts, features, aligner, open_queue(self._device), marks)
-        return open_lane(self._slots(gpt), is_background=False), background, checker
+        return open_worker(self._slots(gpt), is_background=False), background, checker
 
     def _slots(self, gpt: SemanticModel) -> int:
         """How many slots the KV cache gets. The weights are loaded: what is free is free for it and for requests."""

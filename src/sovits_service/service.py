@@ -7,8 +7,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import secrets
-from collections.abc import AsyncGenerator, Mapping
-from collections.abc import Sequence as Row
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -95,7 +94,7 @@ class _Prepared:
     voice: VoiceAudio
     warnings: tuple[str, ...]
     prompt: Segment | None
-    segments: Row[Segment]
+    segments: Sequence[Segment]
 
 
 class SpeechService:
@@ -347,9 +346,9 @@ class SpeechService:
         self, admission: Admission, request: SynthesisRequest, deadline: Deadline, is_background: bool
     ) -> Synthesis:
         prepared = await self._prepare(request, deadline)
-        lane = prepared.model.lane
+        worker = prepared.model.worker
         if is_background:
-            lane = await run_in(self._model_pool, prepared.model.background_lane)
+            worker = await run_in(self._model_pool, prepared.model.background_worker)
         segments = prepared.segments
         pauses_s = _pauses_s(segments, request.pause_s)
         seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
@@ -369,7 +368,7 @@ class SpeechService:
         )
         speech = self._engine.synthesize(
             admission,
-            lane,
+            worker,
             segments,
             prepared.prompt,
             prepared.voice.references,
@@ -648,7 +647,7 @@ async def _timed(chunks: AsyncGenerator[AudioChunk, None], clock: TextClock) -> 
             yield clock.add(chunk)
 
 
-def _pauses_s(segments: Row[Segment], pause_s: float) -> list[float]:
+def _pauses_s(segments: Sequence[Segment], pause_s: float) -> list[float]:
     """The silence after each fragment: what the text asks for, else `pause_s` between two."""
     usual = [pause_s] * (len(segments) - 1) + [0.0]
     return [s.pause_s if s.pause_s is not None else length for s, length in zip(segments, usual, strict=True)]

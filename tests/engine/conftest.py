@@ -9,7 +9,7 @@ import torch
 
 from sovits_service.cores import Threads
 from sovits_service.engine.engine import Engine
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import JobOptions
@@ -83,9 +83,11 @@ def hubert() -> Hubert:
 
 
 @pytest.fixture
-def make_lane(speaker, vits, hubert):
-    def make(engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400, is_background: bool = False) -> Lane:
-        return Lane(
+def make_worker(speaker, vits, hubert):
+    def make(
+        engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400, is_background: bool = False
+    ) -> ModelWorker:
+        return ModelWorker(
             SemanticRunner(speaker, slots, capacity_tokens),
             TextFeatures(None, CPU, torch.float32),
             PromptEncoder(vits, hubert, None),
@@ -142,8 +144,8 @@ def engine():
 
 
 @pytest.fixture
-def lane(engine, make_lane):
-    return make_lane(engine)
+def worker(engine, make_worker):
+    return make_worker(engine)
 
 
 def segment(seed: int, length: int = 12) -> Segment:

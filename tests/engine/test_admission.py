@@ -109,10 +109,10 @@ async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, mon
 
 @pytest.mark.parametrize("kind", ["decoding", "voices"])
 async def test_a_service_whose_work_hangs_is_not_alive_until_it_goes_on(service, monkeypatch, kind):
-    lane = service._models.current.lane
+    worker = service._models.current.worker
     release, has_begun = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    owner, name = (lane._runner, "prefill") if kind == "decoding" else (lane._prompts, "_encode")
+    owner, name = (worker._runner, "prefill") if kind == "decoding" else (worker._prompts, "_encode")
     original = getattr(owner, name)
 
     def hang(*args):
@@ -121,7 +121,7 @@ async def test_a_service_whose_work_hangs_is_not_alive_until_it_goes_on(service,
         return original(*args)
 
     monkeypatch.setattr(owner, name, hang)
-    lane._prompts._remembered.clear()
+    worker._prompts._remembered.clear()
     monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"stuck_s": 1e-9}))
     asked = asyncio.create_task(speak(service))
     await has_begun.wait()
@@ -149,7 +149,7 @@ async def test_a_service_whose_loop_has_ended_is_neither_alive_nor_ready(service
             return False
         raise SystemExit
 
-    monkeypatch.setattr(type(service._models.current.lane), "step", end)
+    monkeypatch.setattr(type(service._models.current.worker), "step", end)
     with pytest.raises(SynthesisError):
         await speak(service)
     assert not service.is_alive

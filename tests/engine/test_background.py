@@ -19,38 +19,38 @@ __all__ = ["event_loop_for_jobs", "make_job"]  # fixtures
 BOOK = [segment(i) for i in range(6)]
 
 
-def speak_behind(engine, lane, seed: int = 1):
+def speak_behind(engine, worker, seed: int = 1):
     """As `speak`, in the background."""
     from sovits_service.deadline import Deadline
 
     with engine.admit(is_background=True) as admission:
-        return engine.synthesize(admission, lane, BOOK, None, [voice(1)], options(seed=seed), Deadline(600.0))
+        return engine.synthesize(admission, worker, BOOK, None, [voice(1)], options(seed=seed), Deadline(600.0))
 
 
 class Rounds:
-    """Counts the steps of a lane."""
+    """Counts the steps of a worker."""
 
-    def __init__(self, lane, monkeypatch):
-        self.count, step = 0, lane.step
+    def __init__(self, worker, monkeypatch):
+        self.count, step = 0, worker.step
 
         def counted(stages):
             self.count += 1
             return step(stages)
 
-        monkeypatch.setattr(lane, "step", counted)
+        monkeypatch.setattr(worker, "step", counted)
 
 
 async def test_it_stands_still_while_a_request_is_waited_for_and_is_the_same_speech(
-    engine, lane, make_lane, monkeypatch
+    engine, worker, make_worker, monkeypatch
 ):
-    behind = make_lane(engine, slots=2, is_background=True)
+    behind = make_worker(engine, slots=2, is_background=True)
     alone = await collect(speak_behind(engine, behind))
-    held = Held(lane._features.features)
-    monkeypatch.setattr(lane._features, "features", held)
-    rounds, live_rounds = Rounds(behind, monkeypatch), Rounds(lane, monkeypatch)
+    held = Held(worker._features.features)
+    monkeypatch.setattr(worker._features, "features", held)
+    rounds, live_rounds = Rounds(behind, monkeypatch), Rounds(worker, monkeypatch)
     book = asyncio.create_task(collect(speak_behind(engine, behind)))
     await engine.until(lambda: behind.running_sequences > 0)
-    live = asyncio.create_task(collect(speak(engine, lane, [segment(9)], voice(1), options())))
+    live = asyncio.create_task(collect(speak(engine, worker, [segment(9)], voice(1), options())))
     await began(held)
     before, live_before = rounds.count, live_rounds.count
     while live_rounds.count < live_before + 5:
@@ -65,8 +65,8 @@ async def test_it_stands_still_while_a_request_is_waited_for_and_is_the_same_spe
     np.testing.assert_array_equal(joined(await book), joined(alone))
 
 
-async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(engine, make_lane, monkeypatch):
-    behind = make_lane(engine, slots=2, is_background=True)
+async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(engine, make_worker, monkeypatch):
+    behind = make_worker(engine, slots=2, is_background=True)
     rounds = Rounds(behind, monkeypatch)
     with engine.admit():
         book = asyncio.create_task(collect(speak_behind(engine, behind)))
@@ -76,23 +76,23 @@ async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(engi
     assert len(joined(await book))
 
 
-async def test_it_takes_no_place_and_no_slot_from_others(make_lane):
+async def test_it_takes_no_place_and_no_slot_from_others(make_worker):
     engine = WatchedEngine(max_jobs=1)
     engine.start()
-    lane = make_lane(engine, slots=1)
-    behind = make_lane(engine, slots=1, is_background=True)
+    worker = make_worker(engine, slots=1)
+    behind = make_worker(engine, slots=1, is_background=True)
     book = asyncio.create_task(collect(speak_behind(engine, behind)))
     await engine.until(lambda: behind.running_sequences > 0)
     assert engine.stats().active_jobs == 0
-    assert len(joined(await collect(speak(engine, lane, [segment(9)], voice(1), options()))))
+    assert len(joined(await collect(speak(engine, worker, [segment(9)], voice(1), options()))))
     assert len(joined(await book))
     engine.stop(0.0)
 
 
-async def test_stopping_does_not_wait_for_it(make_lane):
+async def test_stopping_does_not_wait_for_it(make_worker):
     engine = Engine(max_jobs=4)
     engine.start()
-    speech = speak_behind(engine, make_lane(engine, is_background=True))
+    speech = speak_behind(engine, make_worker(engine, is_background=True))
     await anext(speech)
     await asyncio.to_thread(engine.stop, 600.0)
     with pytest.raises(OverloadedError):

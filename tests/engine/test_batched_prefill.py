@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sovits_service.engine.device_queue import CudaQueue, HostQueue
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
@@ -185,7 +185,7 @@ def test_on_a_cpu_a_sequence_leaves_the_same_bits_alone_and_in_company(dtype):
 async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_fails_alone(
     engine, gpt, vits, hubert, monkeypatch
 ):
-    lane = Lane(
+    worker = ModelWorker(
         SemanticRunner(gpt, 6, 200, queue=CudaQueue(CPU, RecordedCuda())),
         TextFeatures(None, CPU, torch.float32),
         PromptEncoder(vits, hubert, None),
@@ -195,17 +195,17 @@ async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_
 
     def said(seed, length=12):
         texts = [segment(seed, length), segment(seed + 50, length)]
-        return collect(speak(engine, lane, texts, voice(1), options(seed), prompt=segment(3)))
+        return collect(speak(engine, worker, texts, voice(1), options(seed), prompt=segment(3)))
 
     alone = [joined(await said(seed)) for seed in range(3)]
     sizes, prefill = [], SemanticRunner.prefill
     monkeypatch.setattr(SemanticRunner, "prefill", lambda self, batch: sizes.append(len(batch)) or prefill(self, batch))
     # Nothing is prefilled until all of them wait for it.
-    admit_some = lane._scheduler.admit
+    admit_some = worker._scheduler.admit
     monkeypatch.setattr(
-        lane._scheduler,
+        worker._scheduler,
         "admit",
-        lambda limit: admit_some(limit) if sum(s.is_prepared for s in lane._scheduler._begun) >= 4 or sizes else [],
+        lambda limit: admit_some(limit) if sum(s.is_prepared for s in worker._scheduler._begun) >= 4 or sizes else [],
     )
     *together, failed = await asyncio.gather(*(said(seed) for seed in range(3)), said(7, 190), return_exceptions=True)
     assert isinstance(failed, InvalidRequestError)

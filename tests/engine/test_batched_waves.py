@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
@@ -27,8 +27,8 @@ def decoder(vits):
 
 
 @pytest.fixture
-def lane(engine, gpt, vits, hubert, decoder):
-    return Lane(
+def worker(engine, gpt, vits, hubert, decoder):
+    return ModelWorker(
         SemanticRunner(gpt, SLOTS, 400),
         TextFeatures(None, CPU, torch.float32),
         PromptEncoder(vits, hubert, None),
@@ -161,24 +161,24 @@ def test_what_must_not_depend_on_its_company_is_made_alone():
 
 @pytest.mark.parametrize("mode", [0, 2, 3])
 async def test_requests_share_batches_and_each_hears_its_own(
-    engine, lane, make_lane, decoder, passes, monkeypatch, mode
+    engine, worker, make_worker, decoder, passes, monkeypatch, mode
 ):
     def said(on, seed):
         return collect(speak(engine, on, [segment(seed)], voice(seed % 2), options(seed, streaming_mode=mode)))
 
-    plain = make_lane(engine)
+    plain = make_worker(engine)
     alone = [joined(await said(plain, seed)) for seed in range(4)]
     passes.clear()
     choose = decoder.batch
     # Nothing is made until all wait for it: who shares a batch does not depend on who is fast.
     monkeypatch.setattr(decoder, "batch", lambda streams: choose(streams) if passes or len(streams) == 4 else [])
-    together = await asyncio.gather(*(said(lane, seed) for seed in range(4)))
+    together = await asyncio.gather(*(said(worker, seed) for seed in range(4)))
     assert max(passes) > 1
     for one, many in zip(alone, together, strict=True):
         np.testing.assert_allclose(joined(many), one, atol=TOLERANCE)
 
 
-async def test_a_window_that_is_not_finite_fails_its_own_request_alone(engine, lane, decoder, passes, monkeypatch):
+async def test_a_window_that_is_not_finite_fails_its_own_request_alone(engine, worker, decoder, passes, monkeypatch):
     advance, choose = type(decoder).advance, decoder.batch
 
     def broken(self, streams):
@@ -187,7 +187,7 @@ async def test_a_window_that_is_not_finite_fails_its_own_request_alone(engine, l
 
     monkeypatch.setattr(type(decoder), "advance", broken)
     monkeypatch.setattr(decoder, "batch", lambda streams: choose(streams) if passes or len(streams) == 3 else [])
-    jobs = [speak(engine, lane, [segment(1)], voice(1), options(seed)) for seed in range(3)]
+    jobs = [speak(engine, worker, [segment(1)], voice(1), options(seed)) for seed in range(3)]
     outcomes = await asyncio.gather(*map(collect, jobs), return_exceptions=True)
     assert max(passes) == 3
     assert isinstance(outcomes[1], SynthesisError)

@@ -8,7 +8,7 @@ import torch
 
 from sovits_service.deadline import Deadline
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.lane import Lane
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
@@ -40,8 +40,8 @@ def vocoder():
 
 
 @pytest.fixture
-def lane(engine, gpt, synthesizer, vocoder, hubert):
-    return Lane(
+def worker(engine, gpt, synthesizer, vocoder, hubert):
+    return ModelWorker(
         SemanticRunner(gpt, SLOTS, 600),
         TextFeatures(None, CPU, torch.float32),
         PromptEncoder(synthesizer, hubert, None),
@@ -51,9 +51,9 @@ def lane(engine, gpt, synthesizer, vocoder, hubert):
 
 
 @pytest.fixture
-def wait_for(lane, monkeypatch):
+def wait_for(worker, monkeypatch):
     """Has the decoder do nothing until so many streams wait for it: a batch does not depend on who is fast."""
-    choose = type(lane.decoder).batch
+    choose = type(worker.decoder).batch
 
     def set_up(count):
         has_begun = []
@@ -64,7 +64,7 @@ def wait_for(lane, monkeypatch):
             has_begun.append(True)
             return choose(self, streams)
 
-        monkeypatch.setattr(type(lane.decoder), "batch", batch)
+        monkeypatch.setattr(type(worker.decoder), "batch", batch)
 
     return set_up
 
@@ -73,21 +73,21 @@ def cfm_options(seed: int = 3, **kwargs):
     return options(seed, cfm_steps=4, **kwargs)
 
 
-def request(engine, lane, seed=1, **kwargs):
-    return speak(engine, lane, [segment(seed)], voice(seed % 4), cfm_options(seed, **kwargs), prompt=segment(60))
+def request(engine, worker, seed=1, **kwargs):
+    return speak(engine, worker, [segment(seed)], voice(seed % 4), cfm_options(seed, **kwargs), prompt=segment(60))
 
 
-async def test_a_sentence_is_as_long_as_its_tokens_at_the_rate_of_the_vocoder(engine, lane):
-    (chunk,) = await collect(request(engine, lane))
+async def test_a_sentence_is_as_long_as_its_tokens_at_the_rate_of_the_vocoder(engine, worker):
+    (chunk,) = await collect(request(engine, worker))
     assert chunk.sample_rate_hz == 48_000
     assert len(chunk.samples) % SAMPLES_PER_TOKEN == 0
     assert 11 <= len(chunk.samples) // SAMPLES_PER_TOKEN <= 60
 
 
 async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(
-    engine, lane, synthesizer, vocoder, monkeypatch, wait_for
+    engine, worker, synthesizer, vocoder, monkeypatch, wait_for
 ):
-    alone = [joined(await collect(request(engine, lane, seed))) for seed in range(8)]
+    alone = [joined(await collect(request(engine, worker, seed))) for seed in range(8)]
     sizes, vocoded = [], []
     sample, generate = type(synthesizer).sample, type(vocoder).forward
 
@@ -102,7 +102,7 @@ async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(
     monkeypatch.setattr(type(synthesizer), "sample", counted)
     monkeypatch.setattr(type(vocoder), "forward", noted)
     wait_for(8)
-    together = await asyncio.gather(*(collect(request(engine, lane, seed)) for seed in range(8)))
+    together = await asyncio.gather(*(collect(request(engine, worker, seed)) for seed in range(8)))
     for one, many in zip(alone, together, strict=True):
         assert joined(many).shape == one.shape
         np.testing.assert_allclose(joined(many), one, atol=1e-3)
@@ -111,9 +111,9 @@ async def test_windows_of_many_requests_share_batches_and_each_gets_its_own(
 
 
 async def test_without_memory_for_a_batch_each_window_is_drawn_and_vocoded_alone(
-    engine, lane, synthesizer, vocoder, monkeypatch, wait_for
+    engine, worker, synthesizer, vocoder, monkeypatch, wait_for
 ):
-    alone = [joined(await collect(request(engine, lane, seed))) for seed in range(3)]
+    alone = [joined(await collect(request(engine, worker, seed))) for seed in range(3)]
     refused = []
 
     def scarce(kind, name):
@@ -130,13 +130,13 @@ async def test_without_memory_for_a_batch_each_window_is_drawn_and_vocoded_alone
     scarce(type(synthesizer), "sample")
     scarce(type(vocoder), "forward")
     wait_for(3)
-    together = await asyncio.gather(*(collect(request(engine, lane, seed)) for seed in range(3)))
+    together = await asyncio.gather(*(collect(request(engine, worker, seed)) for seed in range(3)))
     assert set(refused) == {"sample", "forward"}
     for one, many in zip(alone, together, strict=True):
         np.testing.assert_allclose(joined(many), one, atol=1e-5)
 
 
-async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, synthesizer, monkeypatch):
+async def test_requests_with_different_steps_do_not_share_a_batch(engine, worker, synthesizer, monkeypatch):
     seen = []
     sample = type(synthesizer).sample
 
@@ -146,16 +146,16 @@ async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, 
 
     monkeypatch.setattr(type(synthesizer), "sample", noted)
     mixed = []
-    advance = type(lane.decoder).advance
+    advance = type(worker.decoder).advance
 
     def checked(self, streams):
         steps = {stream.sequence.job.options.cfm_steps for stream in streams}
         mixed.extend([steps] if len(steps) > 1 else [])
         return advance(self, streams)
 
-    monkeypatch.setattr(type(lane.decoder), "advance", checked)
+    monkeypatch.setattr(type(worker.decoder), "advance", checked)
     jobs = [
-        speak(engine, lane, [segment(i)], voice(1), options(i, cfm_steps=steps), prompt=segment(60))
+        speak(engine, worker, [segment(i)], voice(1), options(i, cfm_steps=steps), prompt=segment(60))
         for i, steps in enumerate((4, 8, 4, 8))
     ]
     await asyncio.gather(*(collect(job) for job in jobs))
@@ -164,9 +164,9 @@ async def test_requests_with_different_steps_do_not_share_a_batch(engine, lane, 
     assert mixed == []
 
 
-async def test_what_the_decoder_chose_is_what_advances(engine, lane, monkeypatch):
+async def test_what_the_decoder_chose_is_what_advances(engine, worker, monkeypatch):
     chosen, advanced = [], []
-    advance = type(lane.decoder).advance
+    advance = type(worker.decoder).advance
 
     def last_alone(self, streams):
         chosen.append(streams[-1])
@@ -176,17 +176,17 @@ async def test_what_the_decoder_chose_is_what_advances(engine, lane, monkeypatch
         advanced.extend(streams)
         return advance(self, streams)
 
-    monkeypatch.setattr(type(lane.decoder), "batch", last_alone)
-    monkeypatch.setattr(type(lane.decoder), "advance", noted)
-    together = await asyncio.gather(*(collect(request(engine, lane, seed, max_new_tokens=30)) for seed in range(6)))
+    monkeypatch.setattr(type(worker.decoder), "batch", last_alone)
+    monkeypatch.setattr(type(worker.decoder), "advance", noted)
+    together = await asyncio.gather(*(collect(request(engine, worker, seed, max_new_tokens=30)) for seed in range(6)))
     assert all(len(joined(chunks)) for chunks in together)
     assert advanced == chosen
     assert len({id(stream) for stream in chosen}) == 6
 
 
-async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, monkeypatch, wait_for):
-    clean = joined(await collect(request(engine, lane, 1)))
-    advance = type(lane.decoder).advance
+async def test_a_non_finite_window_fails_its_own_request_alone(engine, worker, monkeypatch, wait_for):
+    clean = joined(await collect(request(engine, worker, 1)))
+    advance = type(worker.decoder).advance
     batches = []
 
     def poisoned(self, streams):
@@ -197,10 +197,10 @@ async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, mon
             for stream, piece in zip(streams, pieces, strict=True)
         ]
 
-    monkeypatch.setattr(type(lane.decoder), "advance", poisoned)
+    monkeypatch.setattr(type(worker.decoder), "advance", poisoned)
     wait_for(3)
     results = await asyncio.gather(
-        *(collect(request(engine, lane, seed)) for seed in (1, 2, 3)), return_exceptions=True
+        *(collect(request(engine, worker, seed)) for seed in (1, 2, 3)), return_exceptions=True
     )
     assert max(batches) > 1
     assert isinstance(results[1], SynthesisError)
@@ -208,7 +208,7 @@ async def test_a_non_finite_window_fails_its_own_request_alone(engine, lane, mon
     assert len(joined(results[2]))
 
 
-async def test_a_long_sentence_is_drawn_in_windows_each_prompted_by_the_last(engine, lane, synthesizer, monkeypatch):
+async def test_a_long_sentence_is_drawn_in_windows_each_prompted_by_the_last(engine, worker, synthesizer, monkeypatch):
     prompts = []
     sample = type(synthesizer).sample
 
@@ -217,7 +217,7 @@ async def test_a_long_sentence_is_drawn_in_windows_each_prompted_by_the_last(eng
         return sample(self, features, prompt, *args)
 
     monkeypatch.setattr(type(synthesizer), "sample", noted)
-    job = speak(engine, lane, [segment(2)], voice(1, 8.0), cfm_options(5, speed=0.25), prompt=segment(60))
+    job = speak(engine, worker, [segment(2)], voice(1, 8.0), cfm_options(5, speed=0.25), prompt=segment(60))
     samples = joined(await collect(job))
     windows = -(-len(samples) // 480 // 500)
     assert len(prompts) == windows
@@ -228,17 +228,17 @@ async def test_a_long_sentence_is_drawn_in_windows_each_prompted_by_the_last(eng
 
 @pytest.mark.parametrize("mode", [2, 3])
 @pytest.mark.parametrize("speed", [1.0, 1.25])
-async def test_streams_are_as_long_as_the_whole_and_begin_before_its_last_token(engine, lane, mode, speed):
-    whole = joined(await collect(request(engine, lane, speed=speed)))
-    chunks = await collect(request(engine, lane, streaming_mode=mode, speed=speed))
+async def test_streams_are_as_long_as_the_whole_and_begin_before_its_last_token(engine, worker, mode, speed):
+    whole = joined(await collect(request(engine, worker, speed=speed)))
+    chunks = await collect(request(engine, worker, streaming_mode=mode, speed=speed))
     assert len(chunks) >= 2
     assert len(joined(chunks)) == len(whole)
 
 
 @pytest.mark.parametrize("mode", [2, 3])
-async def test_there_is_no_click_where_windows_meet(engine, lane, mode):
-    whole = joined(await collect(request(engine, lane, 3, max_new_tokens=120)))
-    chunks = await collect(request(engine, lane, 3, streaming_mode=mode, max_new_tokens=120))
+async def test_there_is_no_click_where_windows_meet(engine, worker, mode):
+    whole = joined(await collect(request(engine, worker, 3, max_new_tokens=120)))
+    chunks = await collect(request(engine, worker, 3, streaming_mode=mode, max_new_tokens=120))
     streamed = joined(chunks)
     usual_jump = np.abs(np.diff(whole)).max()
     joints = np.cumsum([len(chunk.samples) for chunk in chunks])[:-1]
@@ -247,18 +247,18 @@ async def test_there_is_no_click_where_windows_meet(engine, lane, mode):
         assert np.abs(np.diff(streamed[joint - 2 : joint + 2])).max() <= 1.5 * usual_jump
 
 
-async def test_equal_seeds_sound_equal_and_others_do_not(engine, lane):
-    first, again = [joined(await collect(request(engine, lane, 5))) for _ in range(2)]
+async def test_equal_seeds_sound_equal_and_others_do_not(engine, worker):
+    first, again = [joined(await collect(request(engine, worker, 5))) for _ in range(2)]
     np.testing.assert_array_equal(first, again)
-    other = joined(await collect(speak(engine, lane, [segment(5)], voice(1), cfm_options(6), prompt=segment(60))))
+    other = joined(await collect(speak(engine, worker, [segment(5)], voice(1), cfm_options(6), prompt=segment(60))))
     assert other.shape != first.shape or np.abs(other - first).max() > 1e-3
 
 
-async def test_a_clip_for_the_timbre_gives_the_mel_that_the_speech_goes_on_from(engine, lane):
+async def test_a_clip_for_the_timbre_gives_the_mel_that_the_speech_goes_on_from(engine, worker):
     def spoken(timbre):
         return engine.synthesize(
             engine.admit(),
-            lane,
+            worker,
             [segment(1)],
             segment(60),
             [voice(1)],
@@ -272,8 +272,8 @@ async def test_a_clip_for_the_timbre_gives_the_mel_that_the_speech_goes_on_from(
     assert np.abs(own - other).max() > 0.01
 
 
-async def test_a_recording_is_said_in_the_voice_without_any_transcript(engine, lane):
+async def test_a_recording_is_said_in_the_voice_without_any_transcript(engine, worker):
     chunks = engine.synthesize(
-        engine.admit(), lane, [Segment(())], None, [voice(1)], cfm_options(), Deadline(60.0), source=voice(2, 4.0)
+        engine.admit(), worker, [Segment(())], None, [voice(1)], cfm_options(), Deadline(60.0), source=voice(2, 4.0)
     )
     assert len(joined(await collect(chunks))) == 100 * SAMPLES_PER_TOKEN

@@ -205,8 +205,8 @@ def test_only_the_row_that_is_not_finite_breaks(gpt, use_graphs):
     assert len(good.tokens) == 30
 
 
-async def test_a_whole_engine_speaks_the_same(engine, make_lane, gpt, vits, hubert):
-    from sovits_service.engine.lane import Lane
+async def test_a_whole_engine_speaks_the_same(engine, make_worker, gpt, vits, hubert):
+    from sovits_service.engine.model_worker import ModelWorker
     from sovits_service.engine.prompt_encoder import PromptEncoder
     from sovits_service.engine.text_features import TextFeatures
     from sovits_service.engine.wave_decoder import VitsWaveDecoder
@@ -214,13 +214,13 @@ async def test_a_whole_engine_speaks_the_same(engine, make_lane, gpt, vits, hube
     from .conftest import VITS
     from .test_engine import speak
 
-    def said(lane, mode):
+    def said(worker, mode):
         return speak(
-            engine, lane, [segment(1), segment(2)], voice(1), options(5, streaming_mode=mode), prompt=segment(3)
+            engine, worker, [segment(1), segment(2)], voice(1), options(5, streaming_mode=mode), prompt=segment(3)
         )
 
     cuda = RecordedCuda()
-    on_cuda = Lane(
+    on_cuda = ModelWorker(
         SemanticRunner(gpt, 4, 400, queue=CudaQueue(torch.device("cpu"), cuda)),
         TextFeatures(None, CPU, torch.float32),
         PromptEncoder(vits, hubert, None),
@@ -228,7 +228,7 @@ async def test_a_whole_engine_speaks_the_same(engine, make_lane, gpt, vits, hube
         engine.counters,
     )
     for mode in (0, 3):
-        expected = joined(await collect(said(make_lane(engine), mode)))
+        expected = joined(await collect(said(make_worker(engine), mode)))
         actual = joined(await collect(said(on_cuda, mode)))
         assert np.array_equal(actual, expected)
     # The loop's stream, and one for each thread that works beside it.

@@ -18,8 +18,8 @@ from .conftest import collect, joined, options, segment, voice
 from .test_engine import speak
 
 PLACES = [  # where a step does something outside its units of work
-    ("sovits_service.engine.lane.next_feed", None),
-    ("sovits_service.engine.lane._urgency", None),
+    ("sovits_service.engine.model_worker.next_feed", None),
+    ("sovits_service.engine.model_worker._urgency", None),
     (Scheduler, "admit"),
     (Scheduler, "release"),
     (Scheduler, "remove"),
@@ -47,9 +47,9 @@ class Once:
 
 @pytest.mark.parametrize(("place", "name"), PLACES, ids=str)
 async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goes_on(
-    engine, lane, monkeypatch, caplog, place, name
+    engine, worker, monkeypatch, caplog, place, name
 ):
-    expected = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
+    expected = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5))))
     if name is None:
         module, _, function = place.rpartition(".")
         fault = Once(getattr(__import__(module, fromlist=[function]), function))
@@ -59,30 +59,30 @@ async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goe
         monkeypatch.setattr(place, name, fault)
     with caplog.at_level(logging.ERROR):
         results = await asyncio.gather(
-            *(collect(speak(engine, lane, [segment(i)], voice(1), options(seed=i))) for i in range(3)),
+            *(collect(speak(engine, worker, [segment(i)], voice(1), options(seed=i))) for i in range(3)),
             return_exceptions=True,
         )
     assert fault.has_raised
     assert any(isinstance(result, SynthesisError) for result in results)
     assert "engine_fault" in caplog.messages
     assert engine.is_alive
-    again = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5))))
+    again = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5))))
     np.testing.assert_array_equal(again, expected)
     await engine.until(lambda: not engine.stats().active_jobs)
     assert engine.stats().running_sequences == 0
 
 
 async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_are_refused(
-    engine, lane, make_lane, monkeypatch, caplog
+    engine, worker, make_worker, monkeypatch, caplog
 ):
     def end(self, stages):
         raise SystemExit
 
-    jobs = [speak(engine, lane, [segment(i)], voice(1), options(seed=i, max_new_tokens=300)) for i in range(3)]
+    jobs = [speak(engine, worker, [segment(i)], voice(1), options(seed=i, max_new_tokens=300)) for i in range(3)]
     waiting = [asyncio.create_task(collect(job)) for job in jobs]
     await engine.until(lambda: engine.stats().running_sequences >= 3)
     with caplog.at_level(logging.ERROR):
-        monkeypatch.setattr(type(lane), "step", end)
+        monkeypatch.setattr(type(worker), "step", end)
         results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [SynthesisError] * 3
     assert "engine_loop_ended" in caplog.messages
@@ -94,42 +94,42 @@ async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_a
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=type)
 @pytest.mark.parametrize("work", ["advance", "open", "prefill", "encode"])
-async def test_what_finds_no_memory_may_be_asked_again(engine, lane, monkeypatch, work, error):
+async def test_what_finds_no_memory_may_be_asked_again(engine, worker, monkeypatch, work, error):
     def allocate(*args):
         raise error
 
-    owner = {"prefill": lane._runner, "encode": lane._prompts}.get(work, lane.decoder)
+    owner = {"prefill": worker._runner, "encode": worker._prompts}.get(work, worker.decoder)
     with monkeypatch.context() as patch:
         patch.setattr(owner, work, allocate)
         with pytest.raises(OverloadedError, match="memory") as refused:
-            await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5)))
+            await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5)))
     assert refused.value.retry_after_s > 0
-    assert joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5)))).size
+    assert joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5)))).size
 
 
 @pytest.mark.parametrize("work", ["advance", "open"])
-async def test_a_stage_goes_on_after_what_is_no_exception(engine, lane, monkeypatch, caplog, work):
+async def test_a_stage_goes_on_after_what_is_no_exception(engine, worker, monkeypatch, caplog, work):
     def end(*args):
         raise SystemExit
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr(type(lane.decoder), work, end)
+        patch.setattr(type(worker.decoder), work, end)
         with pytest.raises(SynthesisError):
-            await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))
+            await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))
     assert "engine_fault" in caplog.messages
-    assert joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))).size
+    assert joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))).size
 
 
-async def test_a_reader_has_a_deadline_of_its_own_though_the_loop_hangs(make_lane):
+async def test_a_reader_has_a_deadline_of_its_own_though_the_loop_hangs(make_worker):
     engine = Engine(max_jobs=2)  # never started, as one that hangs
     with pytest.raises(DeadlineExceededError, match="timeout_s"):
-        await collect(speak(engine, make_lane(engine), [segment(1)], voice(1), options(), timeout_s=0.02))
+        await collect(speak(engine, make_worker(engine), [segment(1)], voice(1), options(), timeout_s=0.02))
 
 
-async def test_the_listener_s_time_does_not_count(engine, lane, monkeypatch):
+async def test_the_listener_s_time_does_not_count(engine, worker, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("sovits_service.deadline.time.monotonic", lambda: clock[0])
-    chunks = speak(engine, lane, [segment(i) for i in range(6)], voice(1), options(streaming_mode=1), timeout_s=60.0)
+    chunks = speak(engine, worker, [segment(i) for i in range(6)], voice(1), options(streaming_mode=1), timeout_s=60.0)
     taken = []
     async for chunk in chunks:
         taken.append(chunk)
@@ -139,7 +139,7 @@ async def test_the_listener_s_time_does_not_count(engine, lane, monkeypatch):
     assert engine.stats().counters.expired == 0
 
 
-async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(make_lane):
+async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(make_worker):
     engine = Engine(max_jobs=1)
     with contextlib.suppress(InvalidRequestError), engine.admit():
         with pytest.raises(OverloadedError):

@@ -141,10 +141,10 @@ class Strict(Guard):
         return Take(tuple(tokens), alignment, faults, float(badness))
 
 
-def speak(engine: Any, lane: Any, asked: JobOptions, texts: int = 3) -> Any:
+def speak(engine: Any, worker: Any, asked: JobOptions, texts: int = 3) -> Any:
     segments = [segment(seed) for seed in range(texts)]
     admission = engine.admit()
-    return collect(engine.synthesize(admission, lane, segments, segment(99), [voice(0)], asked, Deadline(60.0)))
+    return collect(engine.synthesize(admission, worker, segments, segment(99), [voice(0)], asked, Deadline(60.0)))
 
 
 def ends(chunks: list[AudioChunk]) -> list[AudioChunk]:
@@ -152,9 +152,9 @@ def ends(chunks: list[AudioChunk]) -> list[AudioChunk]:
 
 
 @pytest.fixture
-def strict(lane: Any) -> Any:
-    lane._guard = Strict(())
-    return lane
+def strict(worker: Any) -> Any:
+    worker._guard = Strict(())
+    return worker
 
 
 async def test_off_and_flag_give_the_same_samples_and_flag_says_what_it_found(engine: Any, strict: Any) -> None:
@@ -216,12 +216,12 @@ async def test_what_was_streamed_by_chunks_is_never_taken_again(engine: Any, str
 
 
 @pytest.mark.parametrize("mode", [0, 3])
-async def test_a_loop_is_ended_within_a_second_of_tokens(engine: Any, lane: Any, speaker: Any, mode: int) -> None:
+async def test_a_loop_is_ended_within_a_second_of_tokens(engine: Any, worker: Any, speaker: Any, mode: int) -> None:
     asked = options(5, guard="flag", max_new_tokens=300, streaming_mode=mode)
     with speaker.ar_predict_layer.register_forward_hook(lambda layer, inputs, logits: _only(logits, 7)):
-        endless = joined(await speak(engine, lane, replace(asked, guard="off"), texts=1))
+        endless = joined(await speak(engine, worker, replace(asked, guard="off"), texts=1))
         steps = engine.counters.decode_steps
-        chunks = await speak(engine, lane, asked, texts=1)
+        chunks = await speak(engine, worker, asked, texts=1)
     assert "loop" in ends(chunks)[0].faults
     assert engine.counters.decode_steps - steps <= 25 + 8
     assert 0 < len(joined(chunks)) < len(endless) / 5
@@ -232,9 +232,9 @@ def _only(logits: torch.Tensor, token: int) -> torch.Tensor:
     return logits.index_fill(-1, torch.tensor([token]), 1000.0)
 
 
-async def test_waves_that_are_silent_are_made_anew_and_the_best_of_them_is_sent(engine: Any, lane: Any) -> None:
+async def test_waves_that_are_silent_are_made_anew_and_the_best_of_them_is_sent(engine: Any, worker: Any) -> None:
     """The decoder is silent for the first two takes."""
-    advance, calls = lane.decoder.advance, [0]
+    advance, calls = worker.decoder.advance, [0]
 
     def silent(streams: Any) -> Any:
         pieces = advance(streams)
@@ -242,8 +242,8 @@ async def test_waves_that_are_silent_are_made_anew_and_the_best_of_them_is_sent(
         calls[0] += is_end
         return [piece * 1e-6 for piece in pieces] if calls[0] + (not is_end) <= 2 else pieces
 
-    lane.decoder.advance = silent
-    (chunk,) = ends(await speak(engine, lane, options(5, guard="retry", max_takes=3), texts=1))
+    worker.decoder.advance = silent
+    (chunk,) = ends(await speak(engine, worker, options(5, guard="retry", max_takes=3), texts=1))
     assert chunk.takes == 3
     assert "silence" not in chunk.faults
     assert np.abs(chunk.samples).max() > 0.01

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from sovits_service import model_store
 from sovits_service.engine.device_queue import set_up_cuda
-from sovits_service.engine.lane import Counters
+from sovits_service.engine.model_worker import Counters
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.model_store import ModelStore, choose_backend, choose_device
 from sovits_service.service import SpeechService, build_service
@@ -124,12 +124,12 @@ async def test_memory_of_old_models_is_freed_over_20_switches(service, weights):
     for turn in range(20):
         await service.set_sovits_weights(names[turn % 4])
         seen.append(weakref.ref(service._models.current.vits))
-        seen.append(weakref.ref(service._models.current.lane))
+        seen.append(weakref.ref(service._models.current.worker))
         await speak(service)
     await asyncio.to_thread(service._engine.stop, 60.0)  # its thread has ended, and with it what the last step held
     gc.collect()
     alive = {id(model) for reference in seen if (model := reference()) is not None}
-    assert len(alive) <= 2 * 2  # two pairs may stay: a model and a lane each
+    assert len(alive) <= 2 * 2  # two pairs may stay: a model and a worker each
 
 
 async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights):

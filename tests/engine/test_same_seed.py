@@ -39,16 +39,16 @@ def requests():
 async def test_speech_is_the_same_alone_behind_a_lagging_decoder_and_in_company(service, version, monkeypatch):  # noqa: F811
     await service.set_gpt_weights("v1.ckpt" if version == "v1" else "v2.ckpt")
     await service.set_sovits_weights(f"{version}.pth")
-    decoder_class = type(service._models.current.lane.decoder)
+    decoder_class = type(service._models.current.worker.decoder)
     alone = [await chunks_of(service, request) for request in requests()]
     assert len({len(chunks) for chunks in alone}) > 2, "chunk lengths make a difference"
 
     choose = decoder_class.batch
     with monkeypatch.context() as patch:
         # The worst load there is: nothing is vocoded before all tokens of all sequences are there.
-        lane = service._models.current.lane
+        worker = service._models.current.worker
         patch.setattr(
-            decoder_class, "batch", lambda self, streams: [] if lane.running_sequences else choose(self, streams)
+            decoder_class, "batch", lambda self, streams: [] if worker.running_sequences else choose(self, streams)
         )
         lagging = [await chunks_of(service, request) for request in requests()]
     for request, one, other in zip(requests(), alone, lagging, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sovits_service.engine.scheduler import Scheduler
-from sovits_service.engine.sequence import Job, JobOptions, Sequence
+from sovits_service.engine.sequence import DecodeSequence, Job, JobOptions
 from sovits_service.types import AudioChunk, LanguageRun, SamplingParams, Segment, VoicePrompt
 
 SEGMENT = Segment((LanguageRun("zh", "好", (1, 2), (2,)),))
@@ -38,8 +38,8 @@ def make_job(event_loop_for_jobs):
 class Prepared(Scheduler):
     """A scheduler for which the features of what it begins are there at once."""
 
-    def admit(self, limit: int) -> list[Sequence]:
-        admitted: list[Sequence] = []
+    def admit(self, limit: int) -> list[DecodeSequence]:
+        admitted: list[DecodeSequence] = []
         while len(admitted) < limit:
             while (sequence := self.begin()) is not None:
                 sequence.is_prepared = True

@@ -14,10 +14,10 @@ from .conftest import collect, joined, options, segment, voice
 from .test_engine import SAMPLES_PER_TOKEN, Recorder, speak
 
 
-def convert(engine, lane, source, reference, text=None, **kwargs):
+def convert(engine, worker, source, reference, text=None, **kwargs):
     return engine.synthesize(
         engine.admit(),
-        lane,
+        worker,
         [text or Segment(())],
         None,
         [reference],
@@ -55,49 +55,49 @@ def test_tokens_of_stretches_are_those_of_the_whole(vits, hubert):
     assert np.mean(np.array(source.tokens) == np.array(whole)) > 0.95
 
 
-async def test_a_recording_is_said_in_the_voice_token_by_token(engine, lane):
-    recorder = Recorder(lane)
-    said = joined(await collect(convert(engine, lane, voice(4, 4.0), voice(1))))
+async def test_a_recording_is_said_in_the_voice_token_by_token(engine, worker):
+    recorder = Recorder(worker)
+    said = joined(await collect(convert(engine, worker, voice(4, 4.0), voice(1))))
     assert len(said) == 100 * SAMPLES_PER_TOKEN
-    assert recorder.tokens[7, 0] == lane._prompts.read(Source(voice(4, 4.0)))
-    other = joined(await collect(convert(engine, lane, voice(4, 4.0), voice(2))))
+    assert recorder.tokens[7, 0] == worker._prompts.read(Source(voice(4, 4.0)))
+    other = joined(await collect(convert(engine, worker, voice(4, 4.0), voice(2))))
     assert len(other) == len(said)
     assert np.abs(other - said).max() > 0.01
 
 
-async def test_what_it_says_counts_where_it_is_told(engine, lane):
-    told = joined(await collect(convert(engine, lane, voice(4), voice(1), segment(1))))
-    untold = joined(await collect(convert(engine, lane, voice(4), voice(1))))
+async def test_what_it_says_counts_where_it_is_told(engine, worker):
+    told = joined(await collect(convert(engine, worker, voice(4), voice(1), segment(1))))
+    untold = joined(await collect(convert(engine, worker, voice(4), voice(1))))
     assert len(told) == len(untold)
     assert np.abs(told - untold).max() > 0.001
 
 
-async def test_a_stream_is_the_whole_piece_by_piece(engine, lane):
-    (whole,) = await collect(convert(engine, lane, voice(4, 12.0), voice(1)))
-    pieces = await collect(convert(engine, lane, voice(4, 12.0), voice(1), streaming_mode=3))
+async def test_a_stream_is_the_whole_piece_by_piece(engine, worker):
+    (whole,) = await collect(convert(engine, worker, voice(4, 12.0), voice(1)))
+    pieces = await collect(convert(engine, worker, voice(4, 12.0), voice(1), streaming_mode=3))
     assert len(pieces) > 5
     assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     np.testing.assert_allclose(joined(pieces), np.clip(whole.samples, -1, 1), atol=2e-5)
 
 
-async def test_recordings_and_texts_run_together_as_alone(engine, lane):
-    text_alone = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(5))))
-    alone = joined(await collect(convert(engine, lane, voice(4, 20.0), voice(2))))
+async def test_recordings_and_texts_run_together_as_alone(engine, worker):
+    text_alone = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(5))))
+    alone = joined(await collect(convert(engine, worker, voice(4, 20.0), voice(2))))
     together = await asyncio.gather(
-        collect(convert(engine, lane, voice(4, 20.0), voice(2))),
-        *(collect(speak(engine, lane, [segment(1)], voice(1), options(5))) for _ in range(3)),
+        collect(convert(engine, worker, voice(4, 20.0), voice(2))),
+        *(collect(speak(engine, worker, [segment(1)], voice(1), options(5))) for _ in range(3)),
     )
     np.testing.assert_allclose(joined(together[0]), alone, atol=2e-5)
     for chunks in together[1:]:
         np.testing.assert_allclose(joined(chunks), text_alone, atol=2e-5)
     await engine.until(lambda: engine.stats().active_jobs == 0)
-    assert lane.is_idle
+    assert worker.is_idle
 
 
-async def test_a_client_that_leaves_while_its_recording_is_read_leaves_nothing(engine, lane):
-    speech = convert(engine, lane, voice(4, 60.0), voice(1))
+async def test_a_client_that_leaves_while_its_recording_is_read_leaves_nothing(engine, worker):
+    speech = convert(engine, worker, voice(4, 60.0), voice(1))
     first = asyncio.ensure_future(anext(speech))
-    await engine.until(lambda: not lane.is_idle)
+    await engine.until(lambda: not worker.is_idle)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     await speech.aclose()

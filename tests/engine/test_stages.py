@@ -11,7 +11,7 @@ import torch
 
 from sovits_service.cores import Threads
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.lane import _urgency
+from sovits_service.engine.model_worker import _urgency
 from sovits_service.engine.sequence import Job
 from sovits_service.engine.stage import Stage, Stages, Task
 from sovits_service.engine.text_features import TextFeatures
@@ -40,16 +40,16 @@ async def began(held):
 
 
 @pytest.mark.parametrize("part", ["_prompts._encode", "_features.features"])
-async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(engine, lane, monkeypatch, part):
+async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(engine, worker, monkeypatch, part):
     known = options(seed=1, streaming_mode=3, max_new_tokens=200)
-    alone = await collect(speak(engine, lane, [segment(1)], voice(1), known))
-    stream = speak(engine, lane, [segment(1)], voice(1), known)
+    alone = await collect(speak(engine, worker, [segment(1)], voice(1), known))
+    stream = speak(engine, worker, [segment(1)], voice(1), known)
     chunks = [await anext(stream)]
     owner, name = part.split(".")
-    held = Held(getattr(getattr(lane, owner), name))
-    monkeypatch.setattr(getattr(lane, owner), name, held)
+    held = Held(getattr(getattr(worker, owner), name))
+    monkeypatch.setattr(getattr(worker, owner), name, held)
     newcomers = [
-        asyncio.create_task(collect(speak(engine, lane, [segment(i)], voice(i), options(seed=i))))
+        asyncio.create_task(collect(speak(engine, worker, [segment(i)], voice(i), options(seed=i))))
         for i in range(10, 18)
     ]
     await began(held)
@@ -60,42 +60,42 @@ async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(engine, l
     assert all(len(joined(speech)) for speech in await asyncio.gather(*newcomers))
 
 
-async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(engine, lane, monkeypatch):
-    advance = lane.decoder.advance
+async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(engine, worker, monkeypatch):
+    advance = worker.decoder.advance
     held = Held(advance)
 
     def chosen(streams):
         return (advance if streams[0].sequence.job.is_stream else held)(streams)
 
-    monkeypatch.setattr(lane.decoder, "advance", chosen)
-    whole = asyncio.create_task(collect(speak(engine, lane, [segment(2)], voice(1), options(seed=2))))
+    monkeypatch.setattr(worker.decoder, "advance", chosen)
+    whole = asyncio.create_task(collect(speak(engine, worker, [segment(2)], voice(1), options(seed=2))))
     await began(held)
-    chunks = await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=1, streaming_mode=3)))
+    chunks = await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=1, streaming_mode=3)))
     assert chunks[-1].is_last
     assert not whole.done()
     held.release.set()
     assert len(joined(await whole))
 
 
-async def test_known_voices_do_not_wait_behind_new_ones(engine, lane, monkeypatch):
-    await collect(speak(engine, lane, [segment(1)], voice(1), options()))
-    held = Held(lane._prompts._encode)
-    monkeypatch.setattr(lane._prompts, "_encode", held)
-    new = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(2), options())))
+async def test_known_voices_do_not_wait_behind_new_ones(engine, worker, monkeypatch):
+    await collect(speak(engine, worker, [segment(1)], voice(1), options()))
+    held = Held(worker._prompts._encode)
+    monkeypatch.setattr(worker._prompts, "_encode", held)
+    new = asyncio.create_task(collect(speak(engine, worker, [segment(1)], voice(2), options())))
     await began(held)
-    assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), options()))))
+    assert len(joined(await collect(speak(engine, worker, [segment(1)], voice(1), options()))))
     held.release.set()
     await new
 
 
 @pytest.mark.parametrize("part", ["_prompts._encode", "_features.features", "decoder.open", "decoder.advance"])
-async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, lane, monkeypatch, part):
+async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, worker, monkeypatch, part):
     good = asyncio.create_task(
-        collect(speak(engine, lane, [segment(1)], voice(1), options(seed=1, max_new_tokens=200)))
+        collect(speak(engine, worker, [segment(1)], voice(1), options(seed=1, max_new_tokens=200)))
     )
     await engine.until(lambda: engine.stats().running_sequences > 0)
     owner, name = part.split(".")
-    place = lane.decoder if owner == "decoder" else getattr(lane, owner)
+    place = worker.decoder if owner == "decoder" else getattr(worker, owner)
     original = getattr(place, name)
 
     def faulty(subject, *args):
@@ -106,22 +106,22 @@ async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, lane, monk
     with monkeypatch.context() as patch:
         patch.setattr(place, name, faulty)
         with pytest.raises(SynthesisError):
-            await collect(speak(engine, lane, [segment(2)], voice(2), options(seed=2)))
+            await collect(speak(engine, worker, [segment(2)], voice(2), options(seed=2)))
     assert len(joined(await good))
     assert engine.stats().counters.failed == 1
-    assert len(joined(await collect(speak(engine, lane, [segment(2)], voice(2), options(seed=2)))))
+    assert len(joined(await collect(speak(engine, worker, [segment(2)], voice(2), options(seed=2)))))
 
 
-async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind(engine, lane, monkeypatch):
-    held = Held(lane.decoder.advance)
-    monkeypatch.setattr(lane.decoder, "advance", held)
-    gone = asyncio.create_task(collect(speak(engine, lane, [segment(1)], voice(1), options())))
+async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind(engine, worker, monkeypatch):
+    held = Held(worker.decoder.advance)
+    monkeypatch.setattr(worker.decoder, "advance", held)
+    gone = asyncio.create_task(collect(speak(engine, worker, [segment(1)], voice(1), options())))
     await began(held)
     gone.cancel()
     await engine.until(lambda: not engine.stats().active_jobs)
     held.release.set()
-    assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), options()))))
-    assert not lane._speech
+    assert len(joined(await collect(speak(engine, worker, [segment(1)], voice(1), options()))))
+    assert not worker._speech
 
 
 def test_a_stage_hands_back_results_and_errors_and_is_free_again():
@@ -236,34 +236,34 @@ def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others():
 
 @pytest.mark.parametrize("cores", [1, 2])
 async def test_on_few_cores_the_first_chunk_has_them_all_and_no_further_tokens_are_decoded(
-    make_lane, monkeypatch, cores
+    make_worker, monkeypatch, cores
 ):
     engine = WatchedEngine(max_jobs=4, threads=Threads(alone=cores, beside=1, cores=cores))
     engine.start()
-    lane = make_lane(engine)
-    advance, threads = lane.decoder.advance, []
+    worker = make_worker(engine)
+    advance, threads = worker.decoder.advance, []
 
     def watched(streams):
         threads.append(torch.get_num_threads())
         return advance(streams)
 
     held = Held(watched)
-    monkeypatch.setattr(lane.decoder, "advance", held)
+    monkeypatch.setattr(worker.decoder, "advance", held)
     stream = asyncio.create_task(
-        collect(speak(engine, lane, [segment(1)], voice(1), options(streaming_mode=3, max_new_tokens=200)))
+        collect(speak(engine, worker, [segment(1)], voice(1), options(streaming_mode=3, max_new_tokens=200)))
     )
     await began(held)
-    steps, rounds = lane.counters.decode_steps, itertools.count()
+    steps, rounds = worker.counters.decode_steps, itertools.count()
 
     def has_gone_round() -> bool:
         engine._wake.set()
         return next(rounds) > 10
 
     await engine.until(has_gone_round)
-    assert lane.counters.decode_steps == steps
+    assert worker.counters.decode_steps == steps
     held.release.set()
     chunks = await stream
     engine.stop(0.0)
     assert threads[0] == cores
-    assert lane.counters.decode_steps > steps
+    assert worker.counters.decode_steps > steps
     assert len(chunks) > 3

@@ -11,10 +11,10 @@ from .test_engine import speak
 
 @pytest.mark.parametrize("mode", [2, 3])
 @pytest.mark.parametrize("speed", [1.0, 1.25, 0.8])
-async def test_chunks_together_are_as_long_as_the_whole(engine, lane, mode, speed):
-    whole = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=3, speed=speed))))
+async def test_chunks_together_are_as_long_as_the_whole(engine, worker, mode, speed):
+    whole = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=3, speed=speed))))
     chunks = await collect(
-        speak(engine, lane, [segment(1)], voice(1), options(seed=3, speed=speed, streaming_mode=mode))
+        speak(engine, worker, [segment(1)], voice(1), options(seed=3, speed=speed, streaming_mode=mode))
     )
     assert len(chunks) >= 2
     assert len(joined(chunks)) == len(whole)
@@ -22,10 +22,10 @@ async def test_chunks_together_are_as_long_as_the_whole(engine, lane, mode, spee
 
 
 @pytest.mark.parametrize("mode", [2, 3])
-async def test_there_is_no_click_at_a_joint(engine, lane, mode):
-    whole = joined(await collect(speak(engine, lane, [segment(2)], voice(2), options(seed=4, max_new_tokens=120))))
+async def test_there_is_no_click_at_a_joint(engine, worker, mode):
+    whole = joined(await collect(speak(engine, worker, [segment(2)], voice(2), options(seed=4, max_new_tokens=120))))
     chunks = await collect(
-        speak(engine, lane, [segment(2)], voice(2), options(seed=4, streaming_mode=mode, max_new_tokens=120))
+        speak(engine, worker, [segment(2)], voice(2), options(seed=4, streaming_mode=mode, max_new_tokens=120))
     )
     streamed = joined(chunks)
     usual_jump = np.abs(np.diff(whole)).max()
@@ -40,51 +40,51 @@ async def test_there_is_no_click_at_a_joint(engine, lane, mode):
 
 
 @pytest.mark.parametrize("mode", [2, 3])
-async def test_the_first_chunk_comes_before_the_last_token_is_decoded(engine, lane, mode):
-    chunks = speak(engine, lane, [segment(1)], voice(1), options(seed=3, streaming_mode=mode, max_new_tokens=300))
+async def test_the_first_chunk_comes_before_the_last_token_is_decoded(engine, worker, mode):
+    chunks = speak(engine, worker, [segment(1)], voice(1), options(seed=3, streaming_mode=mode, max_new_tokens=300))
     tokens_when_sent = []
-    deliver = type(lane)._collect
+    deliver = type(worker)._collect
 
     def collected(self, sequence, samples):
         tokens_when_sent.append(len(sequence.tokens))
         deliver(self, sequence, samples)
 
-    type(lane)._collect = collected
+    type(worker)._collect = collected
     try:
         await collect(chunks)
     finally:
-        type(lane)._collect = deliver
+        type(worker)._collect = deliver
     assert tokens_when_sent[0] < tokens_when_sent[-1]
 
 
-async def test_mode_1_sends_each_fragment_when_it_is_ready(engine, lane):
+async def test_mode_1_sends_each_fragment_when_it_is_ready(engine, worker):
     segments = [segment(i) for i in range(5)]
-    whole = await collect(speak(engine, lane, segments, voice(1), options(seed=3)))
-    streamed = await collect(speak(engine, lane, segments, voice(1), options(seed=3, streaming_mode=1)))
+    whole = await collect(speak(engine, worker, segments, voice(1), options(seed=3)))
+    streamed = await collect(speak(engine, worker, segments, voice(1), options(seed=3, streaming_mode=1)))
     assert len(streamed) == 5
     for fragment, expected in zip(streamed, whole, strict=True):
         np.testing.assert_allclose(fragment.samples, expected.samples, atol=1e-3)
 
 
-async def test_streamed_fragments_end_where_the_text_s_fragments_end(engine, lane):
+async def test_streamed_fragments_end_where_the_text_s_fragments_end(engine, worker):
     segments = [segment(i) for i in range(3)]
-    chunks = await collect(speak(engine, lane, segments, voice(1), options(seed=3, streaming_mode=3)))
+    chunks = await collect(speak(engine, worker, segments, voice(1), options(seed=3, streaming_mode=3)))
     assert sum(chunk.is_fragment_end for chunk in chunks) == 3
-    whole = await collect(speak(engine, lane, segments, voice(1), options(seed=3)))
+    whole = await collect(speak(engine, worker, segments, voice(1), options(seed=3)))
     assert len(joined(chunks)) == len(joined(whole))
 
 
-async def test_an_overlap_longer_than_the_speech_loses_nothing(engine, lane):
-    whole = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=3))))
+async def test_an_overlap_longer_than_the_speech_loses_nothing(engine, worker):
+    whole = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=3))))
     job = options(seed=3, streaming_mode=3, overlap_tokens=100, min_chunk_tokens=1)
-    assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), job)))) == len(whole)
+    assert len(joined(await collect(speak(engine, worker, [segment(1)], voice(1), job)))) == len(whole)
 
 
-async def test_tiny_chunks_lose_nothing(engine, lane):
-    whole = joined(await collect(speak(engine, lane, [segment(1)], voice(1), options(seed=3))))
+async def test_tiny_chunks_lose_nothing(engine, worker):
+    whole = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=3))))
     for mode in (2, 3):
         job = options(seed=3, streaming_mode=mode, overlap_tokens=0, min_chunk_tokens=1)
-        assert len(joined(await collect(speak(engine, lane, [segment(1)], voice(1), job)))) == len(whole)
+        assert len(joined(await collect(speak(engine, worker, [segment(1)], voice(1), job)))) == len(whole)
 
 
 def test_chunks_are_fixed_in_mode_3_and_grow_in_mode_2():

@@ -89,12 +89,12 @@ def test_a_voice_is_remembered_with_its_timbre_and_never_taken_for_another(encod
     assert encoder.known([third, TIMBRE]) is None
 
 
-async def test_the_same_words_in_the_same_manner_in_another_timbre(engine, lane):
-    recorder = Recorder(lane)
+async def test_the_same_words_in_the_same_manner_in_another_timbre(engine, worker):
+    recorder = Recorder(worker)
     speech, tokens = [], []
     for timbre in (None, TIMBRE):
         chunks = engine.synthesize(
-            engine.admit(), lane, [segment(1)], segment(2), [MANNER], options(5), Deadline(60.0), timbre=timbre
+            engine.admit(), worker, [segment(1)], segment(2), [MANNER], options(5), Deadline(60.0), timbre=timbre
         )
         speech.append(joined(await collect(chunks)))
         tokens.append(list(recorder.tokens[5, 0]))

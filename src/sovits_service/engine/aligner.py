@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Row
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +31,7 @@ _MOST_HEADS = 4
 _ATTEMPTS = 3  # to find a head, where none was sure
 _LEAST_PHONEMES = 8  # of clip and text each, from which a head is told
 
-RememberHeads = Callable[[Row[tuple[int, int]]], None]
+RememberHeads = Callable[[Sequence[tuple[int, int]]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +50,7 @@ class Utterance:
     bert: torch.Tensor
     prompt: Segment | None
     prompt_tokens: torch.Tensor
-    tokens: Row[int]
+    tokens: Sequence[int]
     reference: ReferenceAudio | None = None
 
 
@@ -80,7 +79,7 @@ class Aligner:
         self,
         model: SemanticModel,
         pause_ids: frozenset[int],
-        heads: Row[tuple[int, int]] = (),
+        heads: Sequence[tuple[int, int]] = (),
         remember: RememberHeads | None = None,
     ) -> None:
         self._model = model
@@ -109,7 +108,7 @@ class Aligner:
         columns = _prompt_phonemes(utterance)
         return align(own[:, columns:], own[:, :columns].sum(axis=1))
 
-    def _attention(self, utterance: Utterance, heads: Row[Head], first: int = 0) -> Iterator[FloatArray]:
+    def _attention(self, utterance: Utterance, heads: Sequence[Head], first: int = 0) -> Iterator[FloatArray]:
         """For each head (T_prompt + T - first, T_prompt_text + P)."""
         prompt_ids = utterance.prompt.phoneme_ids if utterance.prompt else ()
         ids = torch.tensor(prompt_ids + utterance.segment.phoneme_ids, dtype=torch.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Row
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from sovits_service.audio.dsp import denormalize_mel
 from sovits_service.audio.join import cross_fade
 from sovits_service.engine.host import to_host
-from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.engine.upper_octave import UpperOctave
 from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, pad_stack, text_ids, together_or_alone
 from sovits_service.models.sovits.bigvgan import BigVgan
@@ -39,7 +39,7 @@ class CfmStream:
         upper_octave: fills out what the vocoder gives; None leaves it as it is.
     """
 
-    sequence: Sequence
+    sequence: DecodeSequence
     style: Tensor
     phoneme_ids: Tensor | None
     prompt_features: Tensor
@@ -49,10 +49,10 @@ class CfmStream:
     mel: Tensor
     sample_rate_hz: int
     upper_octave: UpperOctave | None = None
-    heard_tokens: int = 0
+    emitted_tokens: int = 0
     chunks: int = 0
     is_final: bool = False
-    fed: Row[int] = ()
+    fed: Sequence[int] = ()
     cursor: int = 0
     features: Tensor | None = None
     tail: FloatArray = field(default_factory=lambda: EMPTY)
@@ -61,7 +61,7 @@ class CfmStream:
     def has_work(self) -> bool:
         return len(self.fed) > 0
 
-    def feed(self, tokens: Row[int], *, is_final: bool) -> None:
+    def feed(self, tokens: Sequence[int], *, is_final: bool) -> None:
         self.fed = tuple(tokens)
         self.is_final = is_final
         self.features = None
@@ -107,7 +107,7 @@ class CfmWaveDecoder:
         self._device, self._dtype = weight.device, weight.dtype
         self._max_batch = max_batch
 
-    def open(self, sequence: Sequence, prompt: VoicePrompt) -> CfmStream:
+    def open(self, sequence: DecodeSequence, prompt: VoicePrompt) -> CfmStream:
         job = sequence.job
         assert prompt.ref_mel is not None
         if job.prompt_features is None:
@@ -131,7 +131,7 @@ class CfmWaveDecoder:
             upper_octave=octave,
         )
 
-    def batch(self, streams: Row[CfmStream]) -> Row[CfmStream]:
+    def batch(self, streams: Sequence[CfmStream]) -> Sequence[CfmStream]:
         """The most urgent stream, and those behind it that take as many steps.
 
         One that somebody listens to takes along listened ones alone, whose windows are no longer: padding it to a
@@ -149,7 +149,7 @@ class CfmWaveDecoder:
         return alike[: self._max_batch]
 
     @torch.inference_mode()
-    def advance(self, streams: Row[CfmStream]) -> list[FloatArray]:
+    def advance(self, streams: Sequence[CfmStream]) -> list[FloatArray]:
         windows = [self._next_window(stream) for stream in streams]
         mels = []
         for window, drawn in zip(windows, together_or_alone(self._draw, windows), strict=True):
@@ -158,7 +158,7 @@ class CfmWaveDecoder:
         return [self._speak(*each) for each in zip(windows, mels, self._vocode(mels), strict=True)]
 
     @torch.inference_mode()
-    def _reference_features(self, sequence: Sequence, prompt: VoicePrompt) -> Tensor:
+    def _reference_features(self, sequence: DecodeSequence, prompt: VoicePrompt) -> Tensor:
         """(1, channels, T) of what the clip behind the prompt's mel says."""
         tokens, segment = prompt.prompt_tokens, sequence.job.prompt_segment
         if prompt.mel_tokens is not None:  # a clip for the timbre alone: nobody told what it says
@@ -194,7 +194,7 @@ class CfmWaveDecoder:
         options = stream.sequence.job.options
         return max(1, round(options.overlap_tokens * self._frames_per_token / options.speed))
 
-    def _draw(self, windows: Row[_Window]) -> list[Tensor]:
+    def _draw(self, windows: Sequence[_Window]) -> list[Tensor]:
         """The normalised mel of each window, (1, n_mels, stop - start)."""
         prompts = [window.stream.prompt_mel for window in windows]
         features = []
@@ -224,7 +224,7 @@ class CfmWaveDecoder:
         noise = window.stream.noise.frames(window.start, window.stop)
         return torch.from_numpy(noise)[None].to(self._device)
 
-    def _vocode(self, mels: Row[Tensor]) -> list[FloatArray]:
+    def _vocode(self, mels: Sequence[Tensor]) -> list[FloatArray]:
         """Samples of each normalised mel, (1, n_mels, T); those of equal length in one pass."""
         alike: dict[int, list[int]] = {}
         for index, mel in enumerate(mels):
@@ -236,7 +236,7 @@ class CfmWaveDecoder:
                 waves[index] = wave
         return waves
 
-    def _vocode_batch(self, mels: Row[Tensor]) -> list[FloatArray]:
+    def _vocode_batch(self, mels: Sequence[Tensor]) -> list[FloatArray]:
         return list(to_host(self.vocoder(denormalize_mel(torch.cat(tuple(mels))))[:, 0].float()))
 
     def _speak(self, window: _Window, mel: Tensor, wave: FloatArray) -> FloatArray:
@@ -252,7 +252,7 @@ class CfmWaveDecoder:
         samples = self._settle(stream, mel, wave, is_end=is_end)
         stream.cursor = window.end
         if window.is_last_of_feed:
-            stream.heard_tokens = int(window.end / self._frames_per_token * stream.sequence.job.options.speed)
+            stream.emitted_tokens = int(window.end / self._frames_per_token * stream.sequence.job.options.speed)
             stream.chunks += 1
             stream.features, stream.fed = None, ()
         return stream.upper_octave.push(samples, is_end=is_end) if stream.upper_octave else samples

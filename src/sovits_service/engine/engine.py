@@ -9,8 +9,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from collections.abc import Sequence as Row
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeVar
@@ -19,7 +18,7 @@ import torch
 
 from sovits_service.cores import Threads, available_cores
 from sovits_service.deadline import Deadline
-from sovits_service.engine.lane import Counters, Lane
+from sovits_service.engine.model_worker import Counters, ModelWorker
 from sovits_service.engine.sequence import Job, JobOptions
 from sovits_service.engine.source import Source
 from sovits_service.engine.stage import Stages, StageSet
@@ -67,7 +66,7 @@ class Admission:
 
 
 class Engine:
-    """Runs jobs of any number of lanes (loaded models) on one device.
+    """Runs jobs of any number of workers (loaded models) on one device.
 
     Args:
         max_jobs: requests that may be in the engine at a time, running and waiting; one more is refused at once.
@@ -76,9 +75,9 @@ class Engine:
 
     def __init__(self, *, max_jobs: int, threads: Threads | None = None) -> None:
         self._max_jobs = max_jobs
-        self._inbox: queue.SimpleQueue[tuple[Lane, Job]] = queue.SimpleQueue()
-        self._lanes: list[Lane] = []
-        self._background_lanes: list[Lane] = []
+        self._inbox: queue.SimpleQueue[tuple[ModelWorker, Job]] = queue.SimpleQueue()
+        self._workers: list[ModelWorker] = []
+        self._background_workers: list[ModelWorker] = []
         self._wake = threading.Event()
         self._lock = threading.Lock()  # guards what follows, which callers and the loop write
         self._jobs: set[Job] = set()
@@ -127,11 +126,11 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Numbers as they are now; read from another thread, each is right but they may be a step apart."""
-        lanes = list(self._lanes)
+        workers = list(self._workers)
         return EngineStats(
             active_jobs=self._active_jobs,
-            waiting_jobs=sum(lane.waiting_jobs for lane in lanes) + self._inbox.qsize(),
-            running_sequences=sum(lane.running_sequences for lane in lanes),
+            waiting_jobs=sum(worker.waiting_jobs for worker in workers) + self._inbox.qsize(),
+            running_sequences=sum(worker.running_sequences for worker in workers),
             rejected=self._rejected,
             counters=replace(self.counters),
         )
@@ -140,7 +139,7 @@ class Engine:
         """Take a place for a request before anything is done for it.
 
         Args:
-            is_background: it takes no place from others, is not waited for when the engine stops, and its lane has to
+            is_background: it takes no place from others, is not waited for when the engine stops, and its worker has to
                 be one of the background.
 
         Raises:
@@ -175,10 +174,10 @@ class Engine:
     async def synthesize(
         self,
         admission: Admission,
-        lane: Lane,
-        segments: Row[Segment],
+        worker: ModelWorker,
+        segments: Sequence[Segment],
         prompt_segment: Segment | None,
-        references: Row[ReferenceAudio],
+        references: Sequence[ReferenceAudio],
         options: JobOptions,
         deadline: Deadline,
         *,
@@ -206,11 +205,11 @@ class Engine:
             options=options,
             window=_STREAMED_SEGMENTS_AHEAD if options.streaming_mode else _SEGMENTS_AHEAD,
             event_loop=asyncio.get_running_loop(),
-            is_background=lane.is_background,
+            is_background=worker.is_background,
             timbre=timbre,
             source=Source(source) if source is not None else None,
         )
-        self._enter(admission, lane, job)
+        self._enter(admission, worker, job)
         try:
             while (item := await deadline.wait(job.outbox.get())) is not None:
                 if isinstance(item, Exception):
@@ -232,15 +231,15 @@ class Engine:
         if self._is_draining or self._has_ended:
             raise _shutting_down()
 
-    def _enter(self, admission: Admission, lane: Lane, job: Job) -> None:
+    def _enter(self, admission: Admission, worker: ModelWorker, job: Job) -> None:
         with self._lock:
             self._require_open()
             admission.is_taken = True
             self._jobs.add(job)
-        self._inbox.put((lane, job))
+        self._inbox.put((worker, job))
         self._wake.set()
 
-    def _leave(self, jobs: Row[Job]) -> None:
+    def _leave(self, jobs: Sequence[Job]) -> None:
         with self._lock:
             left = self._jobs.intersection(jobs)
             self._jobs -= left
@@ -248,7 +247,7 @@ class Engine:
             self.release_places(live)
 
     def _is_decoding(self) -> bool:
-        return any(lane.decodes(self._stages.threads.cores) for lane in self._lanes)
+        return any(worker.decodes(self._stages.threads.cores) for worker in self._workers)
 
     def _run(self) -> None:
         torch.set_num_threads(self._stages.threads.beside)
@@ -268,7 +267,7 @@ class Engine:
             self._end()
 
     def _end(self) -> None:
-        """Nothing runs any more: whoever still waits is told at once, whatever state the lanes are in."""
+        """Nothing runs any more: whoever still waits is told at once, whatever state the workers are in."""
         with self._lock:
             self._has_ended = True
             jobs = list(self._jobs)
@@ -281,40 +280,40 @@ class Engine:
 
     def _take_inbox(self) -> None:
         while not self._inbox.empty():
-            lane, job = self._inbox.get()
-            lanes = self._background_lanes if lane.is_background else self._lanes
-            if lane not in lanes:
-                lanes.append(lane)
-            lane.submit(job)
+            worker, job = self._inbox.get()
+            workers = self._background_workers if worker.is_background else self._workers
+            if worker not in workers:
+                workers.append(worker)
+            worker.submit(job)
 
     def _settle(self) -> None:
-        """Hand the outcomes of the stages to the lanes they belong to."""
+        """Hand the outcomes of the stages to the workers they belong to."""
         for stage in self._stages.all:
             outcome = stage.take()
             if outcome is not None:
                 self._guard(outcome.owner, outcome.settle)
 
     def _step_all(self) -> bool:
-        """A step of every lane; returns whether there may be more to do at once. An idle loop holds no lane.
+        """A step of every worker; returns whether there may be more to do at once. An idle loop holds no worker.
 
         Those of the background have theirs while nobody waits for the others.
         """
-        has_worked = self._step_lanes(self._lanes, self._stages.live)
-        if self._background_lanes and not self._is_awaited():
-            has_worked |= self._step_lanes(self._background_lanes, self._stages.background)
+        has_worked = self._step_workers(self._workers, self._stages.live)
+        if self._background_workers and not self._is_awaited():
+            has_worked |= self._step_workers(self._background_workers, self._stages.background)
         return has_worked
 
-    def _step_lanes(self, lanes: list[Lane], stages: StageSet) -> bool:
+    def _step_workers(self, workers: list[ModelWorker], stages: StageSet) -> bool:
         has_worked = False
-        for lane in list(lanes):
-            has_worked |= self._step(lane, stages)
-            if lane.is_idle:
-                lanes.remove(lane)
-        lanes[:] = lanes[1:] + lanes[:1]  # each is the first to find a stage free in turn
+        for worker in list(workers):
+            has_worked |= self._step(worker, stages)
+            if worker.is_idle:
+                workers.remove(worker)
+        workers[:] = workers[1:] + workers[:1]  # each is the first to find a stage free in turn
         return has_worked
 
-    def _step(self, lane: Lane, stages: StageSet) -> bool:
-        return bool(self._guard(lane, lambda: lane.step(stages)))
+    def _step(self, worker: ModelWorker, stages: StageSet) -> bool:
+        return bool(self._guard(worker, lambda: worker.step(stages)))
 
     def _is_awaited(self) -> bool:
         """Whether somebody waits for speech: also one whose request has a place and is still being read."""
@@ -322,18 +321,18 @@ class Engine:
             entered = sum(not job.is_background for job in self._jobs)
             is_coming = self._active_jobs > entered
         now_s = time.monotonic()
-        return is_coming or any(lane.is_awaited(now_s) for lane in self._lanes)
+        return is_coming or any(worker.is_awaited(now_s) for worker in self._workers)
 
-    def _guard(self, lane: Lane, work: Callable[[], T]) -> T | None:
-        """Work of a lane. What the lane's own guards do not catch fails all its jobs, and no other lane's."""
+    def _guard(self, worker: ModelWorker, work: Callable[[], T]) -> T | None:
+        """Work of a worker. What the worker's own guards do not catch fails all its jobs, and no other worker's."""
         try:
             return work()
         except Exception as error:
             log.error("engine_fault", exc_info=error)
-            self.counters.failed += lane.reset(SynthesisError("the engine failed on this request; its log says why"))
+            self.counters.failed += worker.reset(SynthesisError("the engine failed on this request; its log says why"))
             return None
         finally:
-            self._leave(lane.take_departed())
+            self._leave(worker.pop_finished_jobs())
 
 
 class _Turnover:

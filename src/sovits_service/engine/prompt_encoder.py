@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from collections.abc import Sequence as Row
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ class PromptEncoder:
         self._lock = threading.Lock()  # voices are encoded beside the loop, which looks for known ones
         self._remembered: OrderedDict[tuple[str, ...], VoicePrompt] = OrderedDict()
 
-    def known(self, references: Row[ReferenceAudio], timbre: ReferenceAudio | None = None) -> VoicePrompt | None:
+    def known(self, references: Sequence[ReferenceAudio], timbre: ReferenceAudio | None = None) -> VoicePrompt | None:
         """The voice of references that came before, without any work; None for new ones."""
         key = _key(references, timbre)
         with self._lock:
@@ -62,7 +61,7 @@ class PromptEncoder:
                 self._remembered.move_to_end(key)
         return prompt
 
-    def encode(self, references: Row[ReferenceAudio], timbre: ReferenceAudio | None = None) -> VoicePrompt:
+    def encode(self, references: Sequence[ReferenceAudio], timbre: ReferenceAudio | None = None) -> VoicePrompt:
         """The voice of a reference, its timbre averaged with that of auxiliary ones.
 
         Args:
@@ -117,7 +116,7 @@ class PromptEncoder:
         return style
 
     @torch.inference_mode()
-    def _encode(self, references: Row[ReferenceAudio], timbre: ReferenceAudio | None) -> VoicePrompt:
+    def _encode(self, references: Sequence[ReferenceAudio], timbre: ReferenceAudio | None) -> VoicePrompt:
         content, tokens = self._content(references[0])
         sounding = (timbre or references[0], *references[1:])
         style = self._style(sounding)
@@ -128,7 +127,7 @@ class PromptEncoder:
         mel_tokens = self._content(timbre)[1] if timbre is not None and mel is not None else None
         return VoicePrompt(tokens, style, mel, mel_tokens)
 
-    def _style(self, references: Row[ReferenceAudio]) -> torch.Tensor:
+    def _style(self, references: Sequence[ReferenceAudio]) -> torch.Tensor:
         """(1, gin_channels, 1) the mean over clips."""
         spectra = [self._spectrum(reference) for reference in references]
         speakers = None
@@ -171,7 +170,7 @@ class PromptEncoder:
         return torch.from_numpy(resampled)[None].to(self._device)
 
 
-def _key(references: Row[ReferenceAudio], timbre: ReferenceAudio | None) -> tuple[str, ...]:
+def _key(references: Sequence[ReferenceAudio], timbre: ReferenceAudio | None) -> tuple[str, ...]:
     """The content of the clips; that of `timbre` goes first where there is one, and an empty text where not."""
     return ("" if timbre is None else timbre.content_hash, *(reference.content_hash for reference in references))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from sovits_service.engine.sequence import Job, Sequence
+from sovits_service.engine.sequence import DecodeSequence, Job
 
 _BEGUN_PER_JOB = 2  # prepared or being prepared, without a slot: enough to fill slots, not to keep others from it
 
@@ -18,10 +18,10 @@ class Scheduler:
 
     def __init__(self, slots: int) -> None:
         self._free = list(range(slots))
-        self._running: list[Sequence | None] = [None] * slots
-        self._begun: list[Sequence] = []
+        self._running: list[DecodeSequence | None] = [None] * slots
+        self._begun: list[DecodeSequence] = []
         self._jobs: list[Job] = []
-        self._again: list[Sequence] = []
+        self._again: list[DecodeSequence] = []
 
     @property
     def jobs(self) -> list[Job]:
@@ -29,7 +29,7 @@ class Scheduler:
         return list(self._jobs)
 
     @property
-    def running(self) -> list[Sequence]:
+    def running(self) -> list[DecodeSequence]:
         """The sequences that hold a slot, by slot."""
         return [sequence for sequence in self._running if sequence is not None]
 
@@ -46,11 +46,11 @@ class Scheduler:
     def submit(self, job: Job) -> None:
         self._jobs.append(job)
 
-    def holds(self, sequence: Sequence) -> bool:
+    def holds(self, sequence: DecodeSequence) -> bool:
         """Whether the sequence is still wanted: its job has neither ended nor failed."""
         return sequence.job in self._jobs and sequence.job.running.get(sequence.index) is sequence
 
-    def begin(self) -> Sequence | None:
+    def begin(self) -> DecodeSequence | None:
         """The next segment to prepare, of a job whose voice is there: what listeners wait for first; None: nothing."""
         if self._again:
             sequence = self._again.pop(0)
@@ -64,17 +64,17 @@ class Scheduler:
         self._begun.append(sequence)
         return sequence
 
-    def begin_again(self, sequence: Sequence) -> None:
+    def begin_again(self, sequence: DecodeSequence) -> None:
         """Another take of a segment goes before segments that have had none."""
         self._again.append(sequence)
 
-    def pass_by(self, sequence: Sequence) -> None:
+    def pass_by(self, sequence: DecodeSequence) -> None:
         """A prepared segment needs no slot: its tokens are there."""
         self._begun.remove(sequence)
 
-    def admit(self, limit: int) -> list[Sequence]:
+    def admit(self, limit: int) -> list[DecodeSequence]:
         """Give free slots to at most `limit` prepared segments: of the job with the fewest slots, then the oldest."""
-        admitted: list[Sequence] = []
+        admitted: list[DecodeSequence] = []
         while self._free and len(admitted) < limit:
             ready = [sequence for sequence in self._begun if sequence.is_prepared]
             if not ready:
@@ -86,7 +86,7 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def release(self, sequence: Sequence) -> None:
+    def release(self, sequence: DecodeSequence) -> None:
         """Take the slot back, if the sequence still holds one."""
         if sequence.slot is None:
             return

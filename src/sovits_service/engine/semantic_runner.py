@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from collections.abc import Sequence as Row
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from sovits_service.engine.decode_graph import DecodeGraphs, fitting, graph_bounds, graph_rows
 from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS, DecodeState, DecodeStep
 from sovits_service.engine.device_queue import DeviceQueue, open_queue
-from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.errors import InvalidRequestError
 from sovits_service.models.gpt import Prefix, TorchSlots
 from sovits_service.models.semantic_model import SemanticModel
@@ -28,7 +27,7 @@ _PREFILL_ROWS = 4
 class Admitted:
     """A sequence that has its slot, and is to be prefilled."""
 
-    sequence: Sequence
+    sequence: DecodeSequence
     prefix: Prefix
 
     @property
@@ -47,7 +46,7 @@ class Drawn:
     """
 
     tokens: int
-    broken: list[Sequence]
+    broken: list[DecodeSequence]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +59,9 @@ class _Launch:
         inputs: kept until then, since the device may still read them.
     """
 
-    rows: Row[tuple[Sequence, int]]
+    rows: Sequence[tuple[DecodeSequence, int]]
     read: Callable[[], npt.NDArray[Any]]
-    inputs: Row[torch.Tensor] = ()
+    inputs: Sequence[torch.Tensor] = ()
 
 
 class SemanticRunner:
@@ -115,7 +114,7 @@ class SemanticRunner:
         return self.slots.capacity_tokens
 
     @torch.inference_mode()
-    def admit(self, sequence: Sequence, bert: torch.Tensor, prompt_tokens: torch.Tensor) -> Admitted:
+    def admit(self, sequence: DecodeSequence, bert: torch.Tensor, prompt_tokens: torch.Tensor) -> Admitted:
         """Take a sequence into its slot; it is prefilled before the next step.
 
         Args:
@@ -139,7 +138,7 @@ class SemanticRunner:
             self._state.admit(slot, job.options.sampling, numbers, prompt_tokens, sequence.prefix_length)
         return Admitted(sequence, prefix)
 
-    def batches(self, admitted: Row[Admitted]) -> list[list[Admitted]]:
+    def batches(self, admitted: Sequence[Admitted]) -> list[list[Admitted]]:
         """What of them is prefilled in one pass."""
         batches: dict[int, list[Admitted]] = {}
         for index, item in enumerate(admitted):
@@ -153,7 +152,7 @@ class SemanticRunner:
         ]
 
     @torch.inference_mode()
-    def prefill(self, batch: Row[Admitted]) -> None:
+    def prefill(self, batch: Sequence[Admitted]) -> None:
         """Run the prefixes of sequences that `batches` put together; the first tokens come with the next steps'."""
         inputs = [tensor for item in batch for tensor in item.prefix]
         with self.queue.launching():
@@ -168,7 +167,7 @@ class SemanticRunner:
         for sequence in sequences:
             sequence.launched = 1
 
-    def _prefill_padded(self, slots: TorchSlots, batch: Row[Admitted]) -> torch.Tensor:
+    def _prefill_padded(self, slots: TorchSlots, batch: Sequence[Admitted]) -> torch.Tensor:
         """One pass, then a draw that spans all slots, as that of a step: its shapes are the same for any batch."""
         rows = self.prefill_rows if self._is_deterministic else len(batch)
         length = max(self._padded(item) for item in batch)
@@ -182,7 +181,7 @@ class SemanticRunner:
         return min(_BOUND_STEP * -(-item.prefix.length // _BOUND_STEP), self.capacity_tokens)
 
     @torch.inference_mode()
-    def step(self, sequences: Row[Sequence], rows: int) -> Drawn:
+    def step(self, sequences: Sequence[DecodeSequence], rows: int) -> Drawn:
         """Launch a step for the running sequences, and read the tokens of those launched before.
 
         Args:
@@ -214,7 +213,7 @@ class SemanticRunner:
 
     def _collect(self, ahead: int) -> Drawn:
         """Read the tokens of all launches but the newest `ahead`."""
-        tokens, broken = 0, list[Sequence]()
+        tokens, broken = 0, list[DecodeSequence]()
         while len(self._launches) > ahead:
             launch = self._launches.popleft()
             drawn = launch.read().tolist()
@@ -232,7 +231,7 @@ class SemanticRunner:
                 sequence.is_finished = bool(is_over) or len(sequence.tokens) >= sequence.max_new_tokens
         return Drawn(tokens, broken)
 
-    def _new_token_limit(self, sequence: Sequence) -> int:
+    def _new_token_limit(self, sequence: DecodeSequence) -> int:
         room = self.capacity_tokens - sequence.prefix_length
         if room < MIN_NEW_TOKENS:
             raise InvalidRequestError(

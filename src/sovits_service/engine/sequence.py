@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence as Row
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ class JobOptions:
     def needs_alignment(self) -> bool:
         return self.has_times or self.is_judged
 
-    def wants_another(self, takes: Row[Take]) -> bool:
+    def wants_another(self, takes: Sequence[Take]) -> bool:
         """Whether a fragment that has these takes gets one more. What was streamed by chunks cannot be taken back."""
         if self.streams_chunks:
             return False
@@ -65,7 +65,7 @@ class JobOptions:
 
 
 @dataclass(slots=True, eq=False)
-class Sequence:
+class DecodeSequence:
     """One take of a segment: its tokens so far and its place in the batch.
 
     Attributes:
@@ -119,9 +119,9 @@ class Job:
         is_cancelled: nobody reads any more; with `has_expired` since the request's deadline passed.
     """
 
-    segments: Row[Segment]
+    segments: Sequence[Segment]
     prompt_segment: Segment | None
-    references: Row[ReferenceAudio]
+    references: Sequence[ReferenceAudio]
     options: JobOptions
     window: int
     event_loop: asyncio.AbstractEventLoop
@@ -132,7 +132,7 @@ class Job:
     submitted_s: float = field(default_factory=time.monotonic)
     voice_prompt: VoicePrompt | None = None
     prompt_features: torch.Tensor | None = None
-    running: dict[int, Sequence] = field(default_factory=dict)
+    running: dict[int, DecodeSequence] = field(default_factory=dict)
     held: dict[int, list[AudioChunk]] = field(default_factory=dict)
     next_to_start: int = 0
     next_to_deliver: int = 0
@@ -173,18 +173,18 @@ class Job:
         window = 1 if self.options.streaming_mode and not self.has_delivered else self.window
         return self.next_to_start < len(self.segments) and self.next_to_start - self.consumed < window
 
-    def start_next(self) -> Sequence:
+    def start_next(self) -> DecodeSequence:
         """The next segment's sequence, with a generator of its own: the same draws whatever the batch holds."""
         index = self.next_to_start
         self.next_to_start += 1
         rng = np.random.default_rng([self.options.seed, index])
-        sequence = self.running[index] = Sequence(self, index, self.segments[index], rng)
+        sequence = self.running[index] = DecodeSequence(self, index, self.segments[index], rng)
         return sequence
 
-    def start_again(self, sequence: Sequence) -> Sequence:
+    def start_again(self, sequence: DecodeSequence) -> DecodeSequence:
         """Another take of a segment, with random numbers of its own: the same whatever the batch holds."""
         rng = np.random.default_rng([self.options.seed, sequence.index, _TAKE_STREAM, len(sequence.takes)])
-        again = Sequence(self, sequence.index, sequence.segment, rng, bert=sequence.bert, takes=sequence.takes)
+        again = DecodeSequence(self, sequence.index, sequence.segment, rng, bert=sequence.bert, takes=sequence.takes)
         self.running[sequence.index] = again
         return again
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence as Row
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sovits_service.types import SEMANTIC_TOKENS_PER_SECOND, FloatArray, ReferenceAudio
@@ -52,6 +52,6 @@ class Source:
         stop = self.length if left <= STRETCH_TOKENS * 3 // 2 else start + STRETCH_TOKENS
         return Stretch(start, stop, max(0, start - CONTEXT_TOKENS), min(self.length, stop + CONTEXT_TOKENS))
 
-    def take(self, tokens: Row[int]) -> None:
+    def take(self, tokens: Sequence[int]) -> None:
         """The tokens of the next stretch."""
         self.tokens += tokens

@@ -15,7 +15,7 @@ from sovits_service.threads import lower_priority
 
 if TYPE_CHECKING:
     from sovits_service.cores import Threads
-    from sovits_service.engine.lane import Lane
+    from sovits_service.engine.model_worker import ModelWorker
 
 T = TypeVar("T")
 _BACKGROUND = 19  # of what nobody waits for: what is left over
@@ -33,7 +33,7 @@ class Task(Generic[T]):
         fail: takes what `run` raised, in the loop's thread.
     """
 
-    owner: Lane
+    owner: ModelWorker
     run: Callable[[], T]
     finish: Callable[[T], None]
     fail: Callable[[Exception], None]
@@ -43,7 +43,7 @@ class Task(Generic[T]):
 class Outcome:
     """What has become of a task; `settle` is for the loop's thread."""
 
-    owner: Lane
+    owner: ModelWorker
     settle: Callable[[], None]
 
 
@@ -124,7 +124,7 @@ def _outcome(task: Task[T]) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class StageSet:
-    """The stages as a lane sees them.
+    """The stages as a worker sees them.
 
     Attributes:
         voices: prompts of new voices.
@@ -145,8 +145,8 @@ class Stages:
     """What runs beside the loop, which decodes: voices and texts before it, waves after it.
 
     Attributes:
-        live: of lanes whose jobs somebody waits for.
-        background: of the other lanes: one thread for all their work, so that they never keep a stage of the former
+        live: of workers whose jobs somebody waits for.
+        background: of the other workers: one thread for all their work, so that they never keep a stage of the former
             busy.
 
     Args:

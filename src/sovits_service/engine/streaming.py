@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sovits_service.engine.sequence import JobOptions, Sequence
+from sovits_service.engine.sequence import DecodeSequence, JobOptions
 from sovits_service.types import FloatArray
 
 _GROWTH = 1.5  # each chunk of mode 2 is longer than the one before: what plays already hides the wait
@@ -29,7 +29,7 @@ class Feed:
     is_final: bool
 
 
-def next_feed(sequence: Sequence, emitted_tokens: int, chunks_before: int, fed_tokens: int) -> Feed | None:
+def next_feed(sequence: DecodeSequence, emitted_tokens: int, chunks_before: int, fed_tokens: int) -> Feed | None:
     """Exactly the next chunk and its overlap, however far the sequence has got: joints never depend on the load.
 
     Args:

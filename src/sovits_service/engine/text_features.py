@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence as Row
+from collections.abc import Sequence
 
 import torch
 
@@ -38,7 +38,7 @@ class TextFeatures:
         self._bytes = 0
         self._remembered: OrderedDict[str, torch.Tensor] = OrderedDict()  # (characters, 1024) of a run's text
 
-    def features(self, segments: Row[Segment]) -> torch.Tensor:
+    def features(self, segments: Sequence[Segment]) -> torch.Tensor:
         """Features of all phonemes of these segments, in order.
 
         Returns:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence as Row
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +31,7 @@ class Reading:
     """
 
     is_mark: npt.NDArray[np.bool_]
-    spans: Row[tuple[int, int]]
+    spans: Sequence[tuple[int, int]]
     is_silent: npt.NDArray[np.bool_]
 
 
@@ -97,7 +96,7 @@ def _stray(alignment: Alignment, reading: Reading, start: int, end: int) -> Refe
     return ReferenceFinding("transcript_differs", "warning", message, start_s, end_s, span)
 
 
-def _span(spans: Row[tuple[int, int]]) -> tuple[int, int]:
+def _span(spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return min(start for start, _ in spans), max(end for _, end in spans)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence as Row
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -13,7 +12,7 @@ import torch
 
 from sovits_service.audio.join import cross_fade
 from sovits_service.engine.host import to_host
-from sovits_service.engine.sequence import Sequence
+from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.engine.streaming import quietest_frame
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import FloatArray, Segment, VoicePrompt
@@ -49,9 +48,9 @@ def text_ids(segment: Segment | None, device: torch.device) -> torch.Tensor | No
 class WaveStream(Protocol):
     """The speech of one sequence, in the making."""
 
-    sequence: Sequence
+    sequence: DecodeSequence
     sample_rate_hz: int
-    heard_tokens: int
+    emitted_tokens: int
     chunks: int
     is_final: bool
 
@@ -59,7 +58,7 @@ class WaveStream(Protocol):
     def has_work(self) -> bool:
         """Whether `advance` would give more samples."""
 
-    def feed(self, tokens: Row[int], *, is_final: bool) -> None:
+    def feed(self, tokens: Sequence[int], *, is_final: bool) -> None:
         """The tokens up to the end of the next chunk and its overlap; with `is_final` there will be no more."""
 
 
@@ -71,13 +70,13 @@ Made = TypeVar("Made")
 class WaveDecoder(Protocol[StreamT]):
     """Makes speech of tokens; implemented for the VITS and for the flow-matching versions."""
 
-    def open(self, sequence: Sequence, prompt: VoicePrompt) -> StreamT:
+    def open(self, sequence: DecodeSequence, prompt: VoicePrompt) -> StreamT:
         """A stream for a sequence that has a voice."""
 
-    def advance(self, streams: Row[StreamT]) -> list[FloatArray]:
+    def advance(self, streams: Sequence[StreamT]) -> list[FloatArray]:
         """One unit of work for each stream: the next samples, possibly none, in order."""
 
-    def batch(self, streams: Row[StreamT]) -> Row[StreamT]:
+    def batch(self, streams: Sequence[StreamT]) -> Sequence[StreamT]:
         """Which of the waiting streams, the most urgent first, to advance together."""
 
 
@@ -91,15 +90,15 @@ class VitsStream:
         latents: (1, channels, frames) of the tokens fed last; None when all of them is said.
     """
 
-    sequence: Sequence
+    sequence: DecodeSequence
     style: torch.Tensor
     phoneme_ids: torch.Tensor | None
     noise: NoiseSource
     sample_rate_hz: int
-    heard_tokens: int = 0
+    emitted_tokens: int = 0
     chunks: int = 0
     is_final: bool = False
-    fed: Row[int] = ()
+    fed: Sequence[int] = ()
     cursor: int = 0
     tail: FloatArray = field(default_factory=lambda: EMPTY)
     latents: torch.Tensor | None = None
@@ -108,7 +107,7 @@ class VitsStream:
     def has_work(self) -> bool:
         return len(self.fed) > 0
 
-    def feed(self, tokens: Row[int], *, is_final: bool) -> None:
+    def feed(self, tokens: Sequence[int], *, is_final: bool) -> None:
         self.fed = tuple(tokens)
         self.is_final = is_final
         self.latents = None
@@ -144,7 +143,7 @@ class VitsWaveDecoder:
         self._device, self._dtype = weight.device, weight.dtype
         self._max_batch = max_batch
 
-    def open(self, sequence: Sequence, prompt: VoicePrompt) -> VitsStream:
+    def open(self, sequence: DecodeSequence, prompt: VoicePrompt) -> VitsStream:
         return VitsStream(
             sequence=sequence,
             style=prompt.style_embedding,
@@ -153,7 +152,7 @@ class VitsWaveDecoder:
             sample_rate_hz=self._rate_hz,
         )
 
-    def batch(self, streams: Row[VitsStream]) -> Row[VitsStream]:
+    def batch(self, streams: Sequence[VitsStream]) -> Sequence[VitsStream]:
         """The most urgent stream, and those behind it whose next windows are as long: nothing is padded."""
         if self._max_batch == 1:
             return streams[:1]
@@ -161,7 +160,7 @@ class VitsWaveDecoder:
         return [stream for stream in streams if self._generator_frames(stream) == length][: self._max_batch]
 
     @torch.inference_mode()
-    def advance(self, streams: Row[VitsStream]) -> list[FloatArray]:
+    def advance(self, streams: Sequence[VitsStream]) -> list[FloatArray]:
         self._draw_latents([stream for stream in streams if stream.latents is None])
         windows = [self._window(stream) for stream in streams]
         waves = self._vocode(streams, windows)
@@ -204,7 +203,7 @@ class VitsWaveDecoder:
         spoken, held_back = np.split(samples, [(end - start) * hop])
         if not stream.is_final:
             stream.tail = held_back[: self._overlap_frames(stream) * hop]
-        stream.heard_tokens = int(end / self.model.frames_per_token * stream.sequence.job.options.speed)
+        stream.emitted_tokens = int(end / self.model.frames_per_token * stream.sequence.job.options.speed)
         stream.cursor = end
         stream.chunks += 1
         stream.latents, stream.fed = None, ()
@@ -214,7 +213,7 @@ class VitsWaveDecoder:
         options = stream.sequence.job.options
         return max(1, round(options.overlap_tokens * self.model.frames_per_token / options.speed))
 
-    def _draw_latents(self, streams: Row[VitsStream]) -> None:
+    def _draw_latents(self, streams: Sequence[VitsStream]) -> None:
         """Latents of all tokens fed, of those with a text and those without one."""
         for has_text in (True, False):
             alike = [stream for stream in streams if (stream.phoneme_ids is not None) == has_text]
@@ -222,7 +221,7 @@ class VitsWaveDecoder:
                 for stream, latents in zip(alike, together_or_alone(self._draw, alike), strict=True):
                     stream.latents = latents
 
-    def _draw(self, streams: Row[VitsStream]) -> list[torch.Tensor]:
+    def _draw(self, streams: Sequence[VitsStream]) -> list[torch.Tensor]:
         tokens = [torch.tensor([stream.fed], dtype=torch.int64) for stream in streams]
         texts = [stream.phoneme_ids for stream in streams if stream.phoneme_ids is not None]
         frames = [self._frames(stream) for stream in streams]
@@ -241,7 +240,7 @@ class VitsWaveDecoder:
         latents = self.model.latents(prior, style, noise_batch, NOISE_SCALE)
         return [latents[row : row + 1, :, :n] for row, n in enumerate(frames)]
 
-    def _vocode(self, streams: Row[VitsStream], windows: Row[_Window]) -> list[FloatArray]:
+    def _vocode(self, streams: Sequence[VitsStream], windows: Sequence[_Window]) -> list[FloatArray]:
         """The samples of each window; those of equal length in one pass."""
         alike: dict[int, list[int]] = {}
         for index, stream in enumerate(streams):
@@ -278,7 +277,7 @@ def windows_together(device: torch.device, *, is_deterministic: bool) -> int:
     return 8 if device.type == "cuda" and not is_deterministic else 1
 
 
-def pad_stack(items: Row[torch.Tensor]) -> torch.Tensor:
+def pad_stack(items: Sequence[torch.Tensor]) -> torch.Tensor:
     """(1, ..., T) each to (B, ..., longest), zeros at the right."""
     longest = max(item.shape[-1] for item in items)
     return torch.cat([torch.nn.functional.pad(item, (0, longest - item.shape[-1])) for item in items])

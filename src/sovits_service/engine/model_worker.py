@@ -1,4 +1,4 @@
-"""One loaded model with its running sequences; `Lane.step` is the engine's main path."""
+"""One loaded model with its running sequences; `ModelWorker.step` is the engine's main path."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Row
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,7 +19,7 @@ from sovits_service.engine.guard import Guard, Take, best_take, loop_start, wave
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
-from sovits_service.engine.sequence import Job, Sequence
+from sovits_service.engine.sequence import DecodeSequence, Job
 from sovits_service.engine.stage import Stage, StageSet, Task
 from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
@@ -38,7 +37,7 @@ _WAVE_FAULT_COST = 4.0
 
 @dataclass(slots=True)
 class Counters:
-    """Totals of all lanes since the start, for metrics; written by the engine loop alone."""
+    """Totals of all workers since the start, for metrics; written by the engine loop alone."""
 
     tokens: int = 0
     decode_steps: int = 0
@@ -75,14 +74,14 @@ class _Speech:
         return not self.is_busy and self.stream.has_work
 
 
-class Lane:
+class ModelWorker:
     """Continuous batching over the jobs of one model.
 
     Args:
-        runner: with the slots of this lane alone.
+        runner: with the slots of this worker alone.
         aligner: tells when phonemes are said; None: nothing does.
         guard: judges takes, of jobs that ask for it.
-        is_background: the jobs are such that nobody waits for; the engine steps it while no other lane is waited for,
+        is_background: the jobs are such that nobody waits for; the engine steps it while no other worker is waited for,
             and between two steps it stands still, whatever is running in it.
     """
 
@@ -107,7 +106,7 @@ class Lane:
         self._features = features
         self._prompts = prompts
         self._scheduler = Scheduler(runner.slots.count)
-        self._speech: dict[Sequence, _Speech] = {}
+        self._speech: dict[DecodeSequence, _Speech] = {}
         self._departed: list[Job] = []
 
     @property
@@ -140,7 +139,7 @@ class Lane:
     def submit(self, job: Job) -> None:
         self._scheduler.submit(job)
 
-    def take_departed(self) -> list[Job]:
+    def pop_finished_jobs(self) -> list[Job]:
         """The jobs that have left since the last call, however they ended."""
         departed, self._departed = self._departed, []
         return departed
@@ -163,7 +162,7 @@ class Lane:
         self._finish_speech(stages.answers, are_streams=False)
         return has_prefilled or has_decoded
 
-    def fail(self, jobs: Row[Job], error: Exception) -> None:
+    def fail(self, jobs: Sequence[Job], error: Exception) -> None:
         """End jobs with an error; those that have ended already are left alone."""
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             log.warning("out_of_memory", exc_info=error)
@@ -193,7 +192,7 @@ class Lane:
             self._runner.clear(slot)
         return len(jobs)
 
-    def _submit(self, stage: Stage, jobs: Row[Job], run: Callable[[], T], finish: Callable[[T], None]) -> None:
+    def _submit(self, stage: Stage, jobs: Sequence[Job], run: Callable[[], T], finish: Callable[[T], None]) -> None:
         """A unit of work in a stage: what goes wrong in it, or in taking its result, ends these jobs."""
 
         def guarded(result: T) -> None:
@@ -203,7 +202,7 @@ class Lane:
         stage.submit(Task(self, lambda: self._runner.queue.beside(run), guarded, lambda error: self.fail(jobs, error)))
 
     @contextlib.contextmanager
-    def _failing(self, jobs: Row[Job]) -> Iterator[None]:
+    def _failing(self, jobs: Sequence[Job]) -> Iterator[None]:
         """A unit of work: what goes wrong in it ends these jobs, and the step goes on."""
         try:
             yield
@@ -273,7 +272,7 @@ class Lane:
 
         self._submit(stage, [sequence.job], lambda: self._prepare(sequence), finish)
 
-    def _prepare(self, sequence: Sequence) -> tuple[torch.Tensor | None, WaveStream]:
+    def _prepare(self, sequence: DecodeSequence) -> tuple[torch.Tensor | None, WaveStream]:
         job = sequence.job
         assert job.voice_prompt is not None
         bert = sequence.bert  # of an earlier take
@@ -346,7 +345,7 @@ class Lane:
             stream = speech.stream
             if speech.is_busy or stream.has_work:
                 continue
-            feed = next_feed(sequence, stream.heard_tokens, stream.chunks, speech.fed_tokens)
+            feed = next_feed(sequence, stream.emitted_tokens, stream.chunks, speech.fed_tokens)
             if feed is not None:
                 speech.fed_tokens = feed.tokens
                 stream.feed(sequence.tokens[: feed.tokens], is_final=feed.is_final)
@@ -363,7 +362,7 @@ class Lane:
         elif waiting:
             self._vocode(stage, [sequence for sequence in waiting if sequence not in unjudged])
 
-    def _judge(self, stage: Stage, sequence: Sequence) -> None:
+    def _judge(self, stage: Stage, sequence: DecodeSequence) -> None:
         """Align a finished take and look for faults, before its waves are made."""
         self._speech[sequence].is_busy = True
 
@@ -374,7 +373,7 @@ class Lane:
 
         self._submit(stage, [sequence.job], lambda: self._find_faults(sequence), finish)
 
-    def _find_faults(self, sequence: Sequence) -> Take:
+    def _find_faults(self, sequence: DecodeSequence) -> Take:
         """Runs in a stage."""
         job = sequence.job
         assert job.voice_prompt is not None
@@ -385,7 +384,7 @@ class Lane:
         pace = self._guard.pace(job.prompt_segment, len(prompt_tokens))
         return self._guard.judge(sequence.segment, sequence.tokens, alignment, pace, has_looped=sequence.has_looped)
 
-    def _settle(self, sequence: Sequence, take: Take) -> None:
+    def _settle(self, sequence: DecodeSequence, take: Take) -> None:
         """Keep the best take there is, or begin another."""
         sequence.takes.append(take)
         if sequence.job.options.is_judged:
@@ -397,7 +396,7 @@ class Lane:
             sequence.bert = None
             sequence.is_settled = True
 
-    def _start_again(self, sequence: Sequence) -> bool:
+    def _start_again(self, sequence: DecodeSequence) -> bool:
         """Begin another take of a segment, where its job wants one."""
         job = sequence.job
         if not job.options.wants_another(sequence.takes):
@@ -406,11 +405,11 @@ class Lane:
         self._scheduler.begin_again(job.start_again(sequence))
         return True
 
-    def _count_faults(self, faults: Row[FaultKind]) -> None:
+    def _count_faults(self, faults: Sequence[FaultKind]) -> None:
         for kind in faults:
             self.counters.faults[kind] += 1
 
-    def _vocode(self, stage: Stage, waiting: Row[Sequence]) -> None:
+    def _vocode(self, stage: Stage, waiting: Sequence[DecodeSequence]) -> None:
         """Make the most urgent waves that wait."""
         streams = self.decoder.batch([self._speech[sequence].stream for sequence in waiting])
         if not streams:
@@ -421,7 +420,7 @@ class Lane:
         jobs = [sequence.job for sequence in sequences]
         self._submit(stage, jobs, lambda: self._advance(streams), lambda pieces: self._take_waves(sequences, pieces))
 
-    def _advance(self, streams: Row[WaveStream]) -> list[FloatArray]:
+    def _advance(self, streams: Sequence[WaveStream]) -> list[FloatArray]:
         """Make the next waves, and look for faults in those that are whole. Runs in a stage."""
         pieces = self.decoder.advance(streams)
         for stream, samples in zip(streams, pieces, strict=True):
@@ -430,7 +429,7 @@ class Lane:
                 speech.wave_faults = wave_faults(np.concatenate([*speech.parts, samples]), stream.sample_rate_hz)
         return pieces
 
-    def _align(self, sequence: Sequence) -> Alignment | None:
+    def _align(self, sequence: DecodeSequence) -> Alignment | None:
         job, bert = sequence.job, sequence.bert
         if self._aligner is None or bert is None or job.voice_prompt is None:
             return None
@@ -440,7 +439,7 @@ class Lane:
             Utterance(sequence.segment, bert, job.prompt_segment, prompt_tokens, sequence.tokens, reference)
         )
 
-    def _take_waves(self, sequences: Row[Sequence], pieces: Row[FloatArray]) -> None:
+    def _take_waves(self, sequences: Sequence[DecodeSequence], pieces: Sequence[FloatArray]) -> None:
         for sequence, samples in zip(sequences, pieces, strict=True):
             speech = self._speech.get(sequence)
             if speech is None:  # its job has ended, perhaps with another of its sequences
@@ -452,7 +451,7 @@ class Lane:
                 self.counters.audio_s += len(samples) / speech.stream.sample_rate_hz
                 self._collect(sequence, samples)
 
-    def _collect(self, sequence: Sequence, samples: FloatArray) -> None:
+    def _collect(self, sequence: DecodeSequence, samples: FloatArray) -> None:
         """Send what may be heard: chunks as they come, else the fragment when it is whole."""
         speech, job = self._speech[sequence], sequence.job
         is_end = speech.stream.is_final and not speech.stream.has_work
@@ -481,7 +480,7 @@ class Lane:
             self._remove(job)
             job.send(None)
 
-    def _takes_back(self, sequence: Sequence, faults: tuple[FaultKind, ...]) -> bool:
+    def _takes_back(self, sequence: DecodeSequence, faults: tuple[FaultKind, ...]) -> bool:
         """Note what the waves of the kept take show; returns whether another take is begun for it."""
         take = sequence.kept
         if take is None or set(faults) <= set(take.faults):  # decoded once more, since further takes were no better
@@ -493,7 +492,7 @@ class Lane:
         return self._start_again(sequence)
 
 
-def _times(sequence: Sequence) -> PhonemeTimes | None:
+def _times(sequence: DecodeSequence) -> PhonemeTimes | None:
     alignment = sequence.kept.alignment if sequence.kept else None
     if alignment is None:
         return None
@@ -502,6 +501,6 @@ def _times(sequence: Sequence) -> PhonemeTimes | None:
     return PhonemeTimes(starts, ends, confidence, len(sequence.tokens))
 
 
-def _urgency(sequence: Sequence) -> tuple[bool, float, int]:
+def _urgency(sequence: DecodeSequence) -> tuple[bool, float, int]:
     """The most urgent job first, in the order of its text."""
     return *sequence.job.urgency, sequence.index
