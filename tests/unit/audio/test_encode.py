@@ -64,7 +64,8 @@ def _lag_samples(decoded: FloatArray, original: FloatArray, most: int) -> int:
 
 def _signal_to_noise_db(decoded: FloatArray, original: FloatArray) -> float:
     gain = float(decoded @ original / (original @ original))
-    assert gain == pytest.approx(1.0, abs=0.06)  # LAME turns 128 kbit/s down by 5 % on purpose
+    # LAME turns 128 kbit/s down by 5 % on purpose, and takes the highest frequencies away, some versions more of them.
+    assert gain == pytest.approx(1.0, abs=0.08)
     noise = decoded - gain * original
     return float(10 * np.log10((original @ original) / max(float(noise @ noise), 1e-12)))
 
