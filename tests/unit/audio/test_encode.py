@@ -64,8 +64,7 @@ def _lag_samples(decoded: FloatArray, original: FloatArray, most: int) -> int:
 
 def _signal_to_noise_db(decoded: FloatArray, original: FloatArray) -> float:
     gain = float(decoded @ original / (original @ original))
-    # LAME turns 128 kbit/s down by 5 % on purpose, and takes the highest frequencies away, some versions more of them.
-    assert gain == pytest.approx(1.0, abs=0.08)
+    assert gain == pytest.approx(1.0, abs=0.06)  # LAME turns 128 kbit/s down by 5 % on purpose
     noise = decoded - gain * original
     return float(10 * np.log10((original @ original) / max(float(noise @ noise), 1e-12)))
 
@@ -129,7 +128,7 @@ def test_flac_is_lossless_whole_and_streamed(make_voice: MakeVoice, rate: int) -
 @pytest.mark.parametrize("rate", RATES_HZ + OTHER_RATES_HZ)
 @pytest.mark.parametrize("media_type", ["mp3", "opus"])
 def test_lossy_streams_equal_the_whole(make_voice: MakeVoice, media_type: str, rate: int) -> None:
-    samples = make_voice(2.0, rate)
+    samples = make_voice(2.0, rate, breath=0.0)  # of noise, codecs keep the sound, not the wave
     file_rate = 48000 if media_type == "opus" else {20000: 22050}.get(rate, rate)
     whole, whole_rate = _read_with_libsndfile(encode_whole(samples, rate, media_type))
     streamed, streamed_rate = _read_with_libsndfile(b"".join(_stream(samples, rate, media_type)))
