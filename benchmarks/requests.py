@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 import uvicorn
@@ -15,9 +16,11 @@ import uvicorn
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
 from sovits_service.engine import semantic_runner
-from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service import SpeechService
 from sovits_service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from sovits_service.engine.sequence import DecodeSequence  # an earlier commit has another name for it
 
 TOKENS_PER_CHARACTER = 5  # five characters a second
 SENTENCE = "清晨的阳光洒在安静的湖面上几只白鹭从远处慢慢飞来"  # 24 characters, and the full stop of the reading
