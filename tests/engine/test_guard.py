@@ -250,6 +250,16 @@ async def test_waves_that_are_silent_are_made_anew_and_the_best_of_them_is_sent(
     assert engine.counters.faults["silence"] == 2
 
 
+async def test_the_end_of_a_stream_is_not_judged_as_if_it_were_the_whole(engine: Any, worker: Any) -> None:
+    advance = worker.decoder.advance
+    worker.decoder.advance = lambda streams: [
+        piece * (1e-6 if streams[0].is_final else 1.0) for piece in advance(streams)
+    ]
+    (end,) = ends(await speak(engine, worker, options(5, guard="flag", streaming_mode=3), texts=1))
+    assert "silence" not in end.faults
+    assert engine.counters.faults["silence"] == 0
+
+
 async def test_a_cancelled_job_ends_between_two_takes(engine: Any, strict: Any) -> None:
     chunks = engine.synthesize(
         engine.admit(),

@@ -425,7 +425,10 @@ class ModelWorker:
         pieces = self.decoder.advance(streams)
         for stream, samples in zip(streams, pieces, strict=True):
             options, speech = stream.sequence.job.options, self._speech.get(stream.sequence)
-            if speech and options.is_judged and stream.is_final and not stream.has_work:
+            is_whole = (
+                stream.is_final and not stream.has_work and not options.streams_chunks
+            )  # chunks are sent, not kept
+            if speech and options.is_judged and is_whole:
                 speech.wave_faults = wave_faults(np.concatenate([*speech.parts, samples]), stream.sample_rate_hz)
         return pieces
 
