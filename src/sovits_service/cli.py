@@ -217,10 +217,9 @@ def _say(args: argparse.Namespace) -> int:
         raise InvalidRequestError("--jobs must be 1 or more")
     lines = read_lines(args.file) if args.file is not None else []
     media_type = args.format if args.file is not None else (args.out or Path("out.wav")).suffix.removeprefix(".")
-    from sovits_service.audio.encode import MEDIA_TYPES
+    from sovits_service.audio.encode import require_format
 
-    if media_type not in MEDIA_TYPES:
-        raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
+    require_format(media_type)
     tts, settings = load_settings(args)
     tts.require_files()
     require_voices({line.voice or args.voice for line in lines} or {args.voice}, settings)
@@ -296,11 +295,10 @@ async def _speak(
 
 def _convert(args: argparse.Namespace) -> int:
     bound_native_memory()
-    from sovits_service.audio.encode import MEDIA_TYPES
+    from sovits_service.audio.encode import require_format
 
     media_type = args.out.suffix.removeprefix(".")
-    if media_type not in MEDIA_TYPES:
-        raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
+    require_format(media_type)
     tts, settings = load_settings(args)
     tts.require_files()
     require_voices({args.voice}, settings)

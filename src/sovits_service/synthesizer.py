@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 
 from sovits_service.api.schemas import TtsFields, check_limits, parse_tts, to_synthesis_request
-from sovits_service.audio.encode import MEDIA_TYPES, encode_whole
+from sovits_service.audio.encode import encode_whole, require_format
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.native_memory import bound_native_memory
@@ -66,8 +66,7 @@ class Audio:
         """
         file = Path(path)
         media_type = file.suffix.removeprefix(".").lower()
-        if media_type not in MEDIA_TYPES:
-            raise InvalidRequestError(f"there is no format {media_type!r}; it can be {', '.join(MEDIA_TYPES)}")
+        require_format(media_type)
         write_atomic(file, encode_whole(self.samples, self.sample_rate_hz, media_type))
 
 
