@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmarks.parts import Clock
     from benchmarks.report import Figures
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
     from sovits_service.settings import ServiceSettings
 
 # Back end and precision of a column; "before" is an earlier commit, which has but one.
@@ -92,7 +92,10 @@ async def measure_demo(column: str, graphs: Path) -> Figures:
 
 
 async def _started(tts: Any, settings: ServiceSettings) -> SpeechService:
-    from sovits_service.service import build_service
+    try:
+        from sovits_service.service.service import build_service
+    except ModuleNotFoundError:  # an earlier commit
+        from sovits_service.service import build_service  # type: ignore[no-redef, attr-defined]
 
     service = build_service(tts, settings)
     await service.start()

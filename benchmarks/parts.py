@@ -13,10 +13,10 @@ from sovits_service.models.gpt import BERT_WIDTH
 from sovits_service.types import ReferenceAudio
 
 if TYPE_CHECKING:  # an earlier commit has not all of them
-    from sovits_service.loaded_models import Model
     from sovits_service.models.hubert import Hubert
     from sovits_service.models.semantic_model import SemanticSlots, TextEncoder
     from sovits_service.models.sovits.vits import Vits
+    from sovits_service.service.loaded_models import Model
 
 PROMPT_TOKENS, PROMPT_PHONEMES, TEXT_PHONEMES = 125, 45, 50  # a reference of 5 s, a sentence of 25 characters
 SENTENCE_CHARACTERS = 20

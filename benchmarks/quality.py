@@ -26,7 +26,7 @@ from benchmarks.timestamps import FILES, SENTENCES, VOICES
 from sovits_service.engine.guard import Take, loop_start, wave_faults
 from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.sequence import DecodeSequence
-from sovits_service.service import SpeechService, build_service
+from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import AudioChunk, SynthesisRequest, Voice
 

@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 from benchmarks.timestamps import CODES, ROOT, VOICES, phones_of, true_times
-from sovits_service.service import SpeechService, build_service
+from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.text.symbols import symbol_ids

@@ -16,7 +16,7 @@ import uvicorn
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
 from sovits_service.engine import semantic_runner
-from sovits_service.service import SpeechService
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings
 
 if TYPE_CHECKING:

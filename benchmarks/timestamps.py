@@ -19,7 +19,7 @@ import numpy as np
 
 from sovits_service.engine.alignment import Alignment
 from sovits_service.engine.sequence import DecodeSequence
-from sovits_service.service import build_service
+from sovits_service.service.service import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.text.timing import parts

@@ -28,7 +28,7 @@ Box = tuple[float, float, float]  # left, top, width
 def layers() -> list[list[str]]:
     """The rows, from the top."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    [contract] = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
+    [contract] = [contract for contract in linter["contracts"] if contract.get("containers") == [PACKAGE]]
     rows = [layer.replace("|", ":").split(":") for layer in contract["layers"]]
     return [[name.strip(" ()") for name in row] for row in rows]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sovits_service.deadline import Deadline
     from sovits_service.jobs.jobs import Jobs
     from sovits_service.jobs.model import Job, NewJob
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
     from sovits_service.settings import JobSettings, ServiceSettings, TtsSettings
     from sovits_service.types import Synthesis, SynthesisRequest
 

@@ -18,7 +18,7 @@ from sovits_service.offline import load_settings, require_voices, running_servic
 
 if TYPE_CHECKING:
     from sovits_service.batch import BatchLine
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
     from sovits_service.settings import ServiceSettings, TtsSettings
     from sovits_service.types import TimedText
 
@@ -164,7 +164,7 @@ def _serve(args: argparse.Namespace) -> int:
     tracer = open_tracer(settings.traces_endpoint)
     with listen(host, port) as listener:
         from sovits_service.jobs.jobs import Jobs
-        from sovits_service.service import build_service
+        from sovits_service.service.service import build_service
 
         restart = False
 
@@ -393,7 +393,7 @@ def _download(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     tts, settings = load_settings(args)
-    from sovits_service.diagnostics import convert_weights, examine
+    from sovits_service.service.diagnostics import convert_weights, examine
 
     findings = examine(tts, settings)
     for finding in findings:
@@ -437,7 +437,7 @@ def _export(args: argparse.Namespace) -> int:
     tts, settings = load_settings(args)
     tts.require_files()
     require_voices(set(args.voice), settings)
-    from sovits_service.export import export_model
+    from sovits_service.service.export import export_model
 
     written = export_model(tts, settings, args.dir, voices=args.voice, is_fused=args.fused, overwrite=args.overwrite)
     print(f"{args.dir}: {len(written)} files; README.md tells what they are")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sovits_service.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
     from sovits_service.settings import ServiceSettings, TtsSettings
 
 
@@ -34,7 +34,7 @@ def require_voices(named: Collection[str], settings: ServiceSettings) -> None:
 @asynccontextmanager
 async def running_service(tts: TtsSettings, settings: ServiceSettings) -> AsyncIterator[SpeechService]:
     """A service that is warm; it logs warnings alone."""
-    from sovits_service.service import build_service
+    from sovits_service.service.service import build_service
     from sovits_service.telemetry import configure_logging
 
     configure_logging("warning", settings.log_format)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 _MARGIN = 64  # of calls beside syntheses, which the engine counts and refuses by itself
 _KEEP_ALIVE_S = 75

@@ -22,7 +22,7 @@ from sovits_service.audio.encode import encode_whole, require_format
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.native_memory import bound_native_memory
-from sovits_service.service import SpeechService, build_service
+from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import (
     DEFAULT_SECTION,
     ServiceSettings,

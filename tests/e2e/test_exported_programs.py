@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from sovits_service.cli import main
-from sovits_service.service import build_service
+from sovits_service.service.service import build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.types import SynthesisRequest
 from tests.e2e.conftest import ROOT, environment, make_checkout

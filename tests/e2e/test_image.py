@@ -42,7 +42,7 @@ def test_no_weight_and_no_secret_gets_into_its_context() -> None:
     context = [
         name for name in listed if any(name == entry or name.startswith(f"{entry}/") for entry in allowed) and name
     ]
-    assert "src/sovits_service/service.py" in context
+    assert "src/sovits_service/service/service.py" in context
     weights = {".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".bin"}
     assert not [name for name in context if PurePosixPath(name).suffix in weights]
     assert not [name for name in context if PurePosixPath(name).name.startswith(".env")]

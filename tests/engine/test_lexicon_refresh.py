@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from sovits_service.service import SpeechService, build_service
+from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon
@@ -25,7 +25,7 @@ def look_s() -> float:
 
 @pytest.fixture
 async def service(tmp_path: Path, look_s: float, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SpeechService]:
-    monkeypatch.setattr("sovits_service.service._LEXICON_POLL_INTERVAL_S", look_s)
+    monkeypatch.setattr("sovits_service.service.service._LEXICON_POLL_INTERVAL_S", look_s)
     settings = ServiceSettings(
         voices_roots=(tmp_path / "voices",),
         bundled_voices=False,

@@ -14,12 +14,12 @@ import torch
 import yaml
 from structlog.testing import capture_logs
 
-from sovits_service import model_store
 from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.engine.model_worker import Counters
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.model_store import ModelStore, choose_backend, choose_device
-from sovits_service.service import SpeechService, build_service
+from sovits_service.service import model_store
+from sovits_service.service.model_store import ModelStore, choose_backend, choose_device
+from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects import LocalObjects
 from sovits_service.types import SamplingParams, SynthesisRequest
@@ -376,7 +376,7 @@ async def test_a_service_speaks_in_either_back_end_and_their_answers_are_not_mix
 async def test_the_generator_is_rounded_where_int8_is_allowed_and_the_processor_gains_by_it(
     tmp_path, settings, monkeypatch, keys, has_instructions, dtype
 ):
-    monkeypatch.setattr("sovits_service.model_store.has_bfloat16_instructions", lambda: has_instructions)
+    monkeypatch.setattr("sovits_service.service.model_store.has_bfloat16_instructions", lambda: has_instructions)
     store = ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings.model_copy(update=keys), Counters())
     await asyncio.to_thread(store.load_configured)
     assert {weight.dtype for weight in store.current.vits.dec.resblocks.parameters()} == {dtype}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from sovits_service.loaded_models import LoadedModels
-from sovits_service.service import build_service
+from sovits_service.service.loaded_models import LoadedModels
+from sovits_service.service.service import build_service
 from sovits_service.settings import load_tts_settings
 from tests.tiny_pack import write_pack, write_sovits
 

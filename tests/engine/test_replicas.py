@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
-from sovits_service.service import build_service
+from sovits_service.service.service import build_service
 from sovits_service.settings import ObjectSettings, ServiceSettings, load_tts_settings
 from sovits_service.types import Voice
 from tests.tiny_pack import write_pack

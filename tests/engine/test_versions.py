@@ -9,7 +9,7 @@ import pytest
 from sovits_service.engine.aligner import Aligner
 from sovits_service.errors import CheckpointError, InvalidRequestError
 from sovits_service.models.sovits.spec import VERSIONS
-from sovits_service.service import build_service
+from sovits_service.service.service import build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.text.symbols import pause_ids
 from tests.tiny_pack import GPT, write_gpt, write_pack

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from sovits_service import voice_library
 from sovits_service.audio import isolate, load
 from sovits_service.audio.decoder_process import ProcessLimits
 from sovits_service.audio.isolate import IsolatedDecoder
 from sovits_service.audio.load import AudioLimits, decode_reference
 from sovits_service.errors import OverloadedError, ReferenceAudioError, SovitsError, UnsupportedAudioError
+from sovits_service.service import voice_library
 from sovits_service.settings import ServiceSettings
 from tests.security.faulty_decoder import CRASH, GREEDY, HANG, SLOW, SPY
 from tests.security.real_service import clip, put_voice, running, say, upload

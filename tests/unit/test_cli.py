@@ -124,7 +124,8 @@ class TestModule:
     def test_a_server_imports_nothing_that_it_does_not_need(self) -> None:
         """What is only needed now and then is imported then: a start takes as long as its imports."""
         probe = (
-            "import sys; from sovits_service.api import app, server; from sovits_service import service, tracing;"
+            "import sys; from sovits_service import tracing; from sovits_service.api import app, server;"
+            "from sovits_service.service import service;"
             "idle = {'transformers', 'sympy', 'mpmath', 'scipy', 'pandas', 'onnx', 'torch._dynamo', 'torch._inductor',"
             "'jieba', 'pypinyin', 'ToJyutping', 'pyopenjtalk', 'boto3', 'redis', 'opentelemetry.sdk'};"
             "idle &= sys.modules.keys(); sys.exit(str(idle) if idle else 0)"

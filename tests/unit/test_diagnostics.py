@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from sovits_service.diagnostics import Finding, convert_weights, examine
 from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits
+from sovits_service.service.diagnostics import Finding, convert_weights, examine
 from sovits_service.settings import ServiceSettings, TtsSettings, load_tts_settings
 from sovits_service.types import ModelVersion
 from tests.tiny_pack import write_pack

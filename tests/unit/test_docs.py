@@ -15,7 +15,7 @@ import yaml
 
 from sovits_service.api.app import create_app
 from sovits_service.cli import _parser
-from sovits_service.diagnostics import examine
+from sovits_service.service.diagnostics import examine
 from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.lexicon import parse_lexicon, read_lexicon

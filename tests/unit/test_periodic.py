@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from sovits_service.periodic import PeriodicWork
+from sovits_service.service.periodic import PeriodicWork
 
 
 class Flaky:

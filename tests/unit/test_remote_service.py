@@ -12,7 +12,7 @@ from sovits_service import api
 from sovits_service.ray_serve import remote
 from sovits_service.ray_serve.engine import ASKED
 from sovits_service.ray_serve.remote import RemoteService
-from sovits_service.service import SpeechService
+from sovits_service.service.service import SpeechService
 
 SOURCES = [path.read_text(encoding="utf-8") for path in Path(api.__path__[0]).rglob("*.py")]
 PUBLIC = {name for name in vars(SpeechService) if not name.startswith("_")}

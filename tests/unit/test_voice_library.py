@@ -11,10 +11,10 @@ import pytest
 from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.load import AudioLimits
 from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
+from sovits_service.service.voice_library import VoiceLibrary
 from sovits_service.storage.references import ReferenceStore, UploadDetails
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.types import Emotion, SynthesisRequest, Voice
-from sovits_service.voice_library import VoiceLibrary
 
 RATE_HZ = 16_000
 

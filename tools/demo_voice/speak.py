@@ -18,7 +18,7 @@ import phones
 import soundfile
 from data import SPEAKERS, Kokoro
 
-from sovits_service.service import SpeechService, build_service
+from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import SynthesisRequest
 

@@ -21,7 +21,7 @@ from sovits_service.telemetry import Metrics
 from sovits_service.types import AudioChunk, FloatArray, FragmentFault, SynthesisRequest
 
 if TYPE_CHECKING:
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 CacheState = Literal["hit", "miss", "bypass"]
 _NO_AUDIO = "the model made no audio; try again, or with another seed"

@@ -34,7 +34,7 @@ from sovits_service.tracing import RequestTracer
 
 if TYPE_CHECKING:
     from sovits_service.jobs.jobs import Jobs
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 _EXPOSED_HEADERS = (
     "X-Request-ID",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sovits_service.api.access import AccessControl
     from sovits_service.api.answers import Answers
     from sovits_service.jobs.jobs import Jobs
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 ControlCommand = Literal["restart", "exit"]
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from sovits_service.storage.references import UploadDetails
 from sovits_service.types import SynthesisRequest
 
 if TYPE_CHECKING:
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 
 @dataclass(frozen=True, slots=True)

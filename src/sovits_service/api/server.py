@@ -20,7 +20,7 @@ from sovits_service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from sovits_service.jobs.jobs import Jobs
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from sovits_service.jobs.store import JobStore, unknown_job
 from sovits_service.jobs.timeline import Placed, cues, place
 from sovits_service.jobs.upkeep import Room, StoreThread, Watchers
 from sovits_service.jobs.worker import Worker
-from sovits_service.periodic import PeriodicWork
+from sovits_service.service.periodic import PeriodicWork
 from sovits_service.settings import JobSettings
 from sovits_service.text.subtitles import write_subtitles
 

@@ -13,7 +13,7 @@ from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.types import AudioChunk, SynthesisRequest
 
 if TYPE_CHECKING:
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 ASKED = frozenset(
     {
@@ -42,7 +42,7 @@ class SpeechEngine:
 
     async def __init__(self, tts: TtsSettings, settings: ServiceSettings) -> None:  # type: ignore[misc] # Serve awaits it
         from sovits_service.native_memory import bound_native_memory
-        from sovits_service.service import build_service
+        from sovits_service.service.service import build_service
         from sovits_service.telemetry import configure_logging
 
         bound_native_memory()

@@ -15,8 +15,8 @@ import structlog
 
 from sovits_service.deadline import Deadline
 from sovits_service.errors import OverloadedError, SovitsError
-from sovits_service.periodic import PeriodicWork
 from sovits_service.ray_serve.messages import EngineStatus, Spoken, affinity_of
+from sovits_service.service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects, open_replicas
@@ -33,8 +33,8 @@ from sovits_service.types import (
 )
 
 if TYPE_CHECKING:
+    from sovits_service.service.voice_library import StoredReference
     from sovits_service.text.explain import Explanation
-    from sovits_service.voice_library import StoredReference
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from sovits_service.api.deps import context_of
 from sovits_service.errors import UnknownVoiceError
 
 if TYPE_CHECKING:
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 router = APIRouter(include_in_schema=False, tags=["voices"])
 

@@ -17,7 +17,7 @@ from sovits_service.api.openapi import failures, json_body, query_parameter
 from sovits_service.errors import CheckpointError, ForbiddenError, InvalidRequestError, UnsupportedAudioError
 
 if TYPE_CHECKING:
-    from sovits_service.service import SpeechService
+    from sovits_service.service.service import SpeechService
 
 router = APIRouter()
 

@@ -21,18 +21,19 @@ from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError, UnknownVoiceError
-from sovits_service.loaded_models import Model
-from sovits_service.model_store import ModelStore
 from sovits_service.native_memory import return_free_memory
-from sovits_service.periodic import PeriodicWork
-from sovits_service.reference_checks import ReferenceChecks
+from sovits_service.service.loaded_models import Model
+from sovits_service.service.model_store import ModelStore
+from sovits_service.service.periodic import PeriodicWork
+from sovits_service.service.reference_checks import ReferenceChecks
+from sovits_service.service.switches import Switches
+from sovits_service.service.voice_library import StoredReference, VoiceAudio, VoiceClips, VoiceLibrary, open_library
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.antivirus import ClamdScanner
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import LocalObjects, ObjectStore
 from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.stores import open_cache, open_objects, open_replicas
-from sovits_service.switches import Switches
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon
@@ -52,7 +53,6 @@ from sovits_service.types import (
     SynthesisRequest,
     Voice,
 )
-from sovits_service.voice_library import StoredReference, VoiceAudio, VoiceClips, VoiceLibrary, open_library
 
 if TYPE_CHECKING:
     from sovits_service.storage.replicas import Replicas  # its client is an extra

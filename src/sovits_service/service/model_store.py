@@ -24,7 +24,6 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder, windows_together
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.loaded_models import LoadedModels, Model, Pair, WeightsFile
 from sovits_service.models.checkpoint import Checkpoint, read_sovits
 from sovits_service.models.checkpoint_models import (
     build_sovits,
@@ -45,6 +44,7 @@ from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.native_memory import return_free_memory
+from sovits_service.service.loaded_models import LoadedModels, Model, Pair, WeightsFile
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.head_choices import HeadChoices
 from sovits_service.storage.references import find_under

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sovits_service.audio.quality import find_faults
 from sovits_service.errors import InvalidRequestError
-from sovits_service.loaded_models import Model
+from sovits_service.service.loaded_models import Model
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.scripts import fits_language
 from sovits_service.threads import run_in

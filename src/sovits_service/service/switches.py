@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sovits_service.errors import InvalidRequestError, SovitsError, StorageError
-from sovits_service.model_store import ModelStore
+from sovits_service.service.model_store import ModelStore
+from sovits_service.service.voice_library import VoiceLibrary
 from sovits_service.storage.references import UploadDetails
 from sovits_service.text.lexicon import Lexicon
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.threads import run_in
-from sovits_service.voice_library import VoiceLibrary
 
 if TYPE_CHECKING:
     from sovits_service.storage.replicas import Replicas  # its client is an extra

@@ -19,7 +19,6 @@ from sovits_service.engine.cfm_decoder import JOINT_FRAMES, SMALLEST_WINDOW_FRAM
 from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS
 from sovits_service.engine.prompt_encoder import SPEAKER_RATE_HZ, PromptEncoder
 from sovits_service.errors import CheckpointError, InvalidRequestError, StorageError
-from sovits_service.model_store import load_sovits, load_vocoder, require_fit
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
 from sovits_service.models.gpt import GptConfig
@@ -30,6 +29,7 @@ from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer, audible_frames_per_token
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.vits import Vits
+from sovits_service.service.model_store import load_sovits, load_vocoder, require_fit
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.stores import open_voices
 from sovits_service.text.explain import as_ids
