@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.model_worker import Counters, ModelWorker
+from sovits_service.engine.counters import Counters
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures

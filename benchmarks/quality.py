@@ -44,7 +44,7 @@ class Heard:
 
 async def speak(service: SpeechService, worker: ModelWorker, count: int) -> Heard:
     heard = Heard()
-    find = worker._find_faults
+    find = worker.judge.examine
 
     def watched(sequence: DecodeSequence) -> Take:
         take = find(sequence)
@@ -52,12 +52,12 @@ async def speak(service: SpeechService, worker: ModelWorker, count: int) -> Hear
         heard.fragments.append((copy, take))
         return take
 
-    worker._find_faults = watched  # type: ignore[method-assign]
+    worker.judge.examine = watched  # type: ignore[method-assign]
     for index, sentence in enumerate(sentences()[:count]):
         voice = await service.get_voice(VOICES[index % len(VOICES)])
         request = request_of(sentence, voice, index)
         heard.chunks += [chunk async for chunk in (await service.synthesize(request)).chunks if len(chunk.samples)]
-    worker._find_faults = find  # type: ignore[method-assign]
+    worker.judge.examine = find  # type: ignore[method-assign]
     return heard
 
 
@@ -131,7 +131,7 @@ def judge(worker: ModelWorker, sequence: DecodeSequence, tokens: list[int]) -> T
         sequence.job, sequence.index, sequence.segment, sequence.rng, bert=sequence.bert, tokens=tokens
     )
     again.has_looped = loop_start(tokens) is not None
-    return worker._find_faults(again)
+    return worker.judge.examine(again)
 
 
 async def measure(count: int) -> None:
@@ -167,14 +167,15 @@ async def write_speech(folder: Path, count: int, seeds: int) -> None:
     await service.start()
     worker = service._models.current.worker
     costs: list[float] = []
-    settle = worker._settle
+    settle = worker.judge.settle
 
-    def watched(sequence: DecodeSequence, take: Take) -> None:
-        settle(sequence, take)
+    def watched(sequence: DecodeSequence, take: Take) -> bool:
+        wants_another = settle(sequence, take)
         if sequence.kept is not None:
             costs.append(sequence.kept.cost)
+        return wants_another
 
-    worker._settle = watched  # type: ignore[method-assign]
+    worker.judge.settle = watched  # type: ignore[method-assign]
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
         for (index, sentence), seed in itertools.product(enumerate(sentences()[:count]), range(seeds)):
             voice = await service.get_voice(VOICES[index % len(VOICES)])

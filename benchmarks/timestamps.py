@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from sovits_service.engine.alignment import Alignment
+from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service.service import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
@@ -106,16 +107,16 @@ async def measure(count: int) -> None:
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
     worker, heard = service._models.current.worker, Heard()
-    align = worker._align
+    examine = worker.judge.examine
 
-    def watched(sequence: DecodeSequence) -> Alignment | None:
+    def watched(sequence: DecodeSequence) -> Take:
         begun_s = time.thread_time()
-        alignment = align(sequence)
+        take = examine(sequence)
         heard.aligning_s += time.thread_time() - begun_s
-        heard.found.append((sequence, alignment))
-        return alignment
+        heard.found.append((sequence, take.alignment))
+        return take
 
-    worker._align = watched  # type: ignore[method-assign]
+    worker.judge.examine = watched  # type: ignore[method-assign]
     lines = [line for name in FILES for line in (SENTENCES / name).read_text(encoding="utf-8").splitlines()]
     sentences = [json.loads(line) for line in lines if line.strip()][:count]
     codes = json.loads(CODES.read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from .conftest import collect, joined, options, segment, voice
 from .test_engine import speak
 
 PLACES = [  # where a step does something outside its units of work
-    ("sovits_service.engine.model_worker.next_feed", None),
+    ("sovits_service.engine.speech.next_feed", None),
     ("sovits_service.engine.model_worker._urgency", None),
     (Scheduler, "admit"),
     (Scheduler, "release"),

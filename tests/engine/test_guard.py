@@ -14,7 +14,7 @@ import torch
 
 from sovits_service.deadline import Deadline
 from sovits_service.engine.aligner import Aligner
-from sovits_service.engine.guard import Guard, Pace, Take, loop_start, wave_faults, wrong_length
+from sovits_service.engine.guard import Guard, Take, loop_start, wave_faults, wrong_length
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.symbols import pause_ids
@@ -87,17 +87,17 @@ def test_where_no_alignment_is_sure_nothing_is_said_of_words() -> None:
     alignment = Aligner(demo_gpt(), pause_ids("v2"), heads()).align(utterance({**spoken, "tokens": tokens}, Frontend()))
     assert alignment is not None
     for unsure in (None, replace(alignment, confidence=0.3)):
-        assert guard.judge(said.segment, tokens, unsure, Pace(None), has_looped=False).faults == ()
+        assert guard.judge(said.segment, tokens, unsure, None, has_looped=False).faults == ()
 
 
 @pytest.mark.parametrize(("tokens", "kind"), [(17, "too_short"), (18, None), (163, None), (164, "too_long")])
 def test_length_is_compared_with_the_clip(tokens: int, kind: str | None) -> None:
-    assert list(wrong_length(tokens, phonemes=20, pace=Pace(2.5))) == ([kind] if kind else [])
+    assert list(wrong_length(tokens, phonemes=20, pace=2.5)) == ([kind] if kind else [])
 
 
 def test_without_a_transcript_no_length_is_wrong() -> None:
-    assert Guard(()).pace(None, 0) == Pace(None)
-    assert wrong_length(1500, 1, Pace(None)) == {}
+    assert Guard(()).pace(None, 0) is None
+    assert wrong_length(1500, 1, None) == {}
 
 
 @pytest.mark.parametrize("period", [1, 2, 12, 30, 50])
@@ -153,7 +153,7 @@ def ends(chunks: list[AudioChunk]) -> list[AudioChunk]:
 
 @pytest.fixture
 def strict(worker: Any) -> Any:
-    worker._guard = Strict(())
+    worker.judge.guard = Strict(())
     return worker
 
 
@@ -192,7 +192,7 @@ async def test_retakes_do_not_depend_on_company(engine: Any, strict: Any, mode: 
 
 async def test_the_best_of_n_candidates_is_kept(engine: Any, strict: Any) -> None:
     costs: list[list[float]] = []
-    judge = strict._guard.judge
+    judge = strict.judge.guard.judge
 
     class Noting(Strict):
         def judge(self, *args: Any, **kwargs: Any) -> Take:
@@ -200,7 +200,7 @@ async def test_the_best_of_n_candidates_is_kept(engine: Any, strict: Any) -> Non
             costs.append([take.cost])
             return take
 
-    strict._guard = Noting(())
+    strict.judge.guard = Noting(())
     (chunk,) = ends(await speak(engine, strict, options(5, candidates=5), texts=1))
     assert chunk.takes == 5
     assert len(costs) == 5

@@ -14,8 +14,8 @@ import torch
 import yaml
 from structlog.testing import capture_logs
 
+from sovits_service.engine.counters import Counters
 from sovits_service.engine.device_queue import set_up_cuda
-from sovits_service.engine.model_worker import Counters
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.service import model_store
 from sovits_service.service.model_store import ModelStore, choose_backend, choose_device

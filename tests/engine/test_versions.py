@@ -120,7 +120,7 @@ async def test_words_have_times_and_references_are_checked_in_every_version(serv
         await service.set_gpt_weights("v1.ckpt" if version == "v1" else "v2.ckpt")
         await service.set_sovits_weights(f"{version}.pth")
         model = service._models.current
-        model.worker._aligner = Aligner(model.gpt, pause_ids(model.spec.symbols), [(0, 0), (0, 1)])
+        model.worker.judge.aligner = Aligner(model.gpt, pause_ids(model.spec.symbols), [(0, 0), (0, 1)])
         synthesis = await service.synthesize(replace(REQUEST, **PROMPTED, timestamps="char"))
         chunks = [chunk async for chunk in synthesis.chunks]
         words = [word for chunk in chunks for word in chunk.words]

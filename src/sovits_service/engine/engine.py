@@ -18,7 +18,8 @@ import torch
 
 from sovits_service.cores import Threads, available_cores
 from sovits_service.deadline import Deadline
-from sovits_service.engine.model_worker import Counters, ModelWorker
+from sovits_service.engine.counters import Counters
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.sequence import Job, JobOptions
 from sovits_service.engine.source import Source
 from sovits_service.engine.stage import Stages, StageSet

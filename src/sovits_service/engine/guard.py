@@ -48,13 +48,6 @@ def best_take(takes: Sequence[Take]) -> Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Tokens for each phoneme in the voice's clip, marks not counted; None where nobody told what it says."""
-
-    tokens_per_phoneme: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Guard:
     """Judges takes.
 
@@ -64,16 +57,24 @@ class Guard:
 
     pause_ids: Collection[int] = field(repr=False)
 
-    def pace(self, prompt: Segment | None, prompt_tokens: int) -> Pace:
+    def pace(self, prompt: Segment | None, prompt_tokens: int) -> float | None:
+        """Tokens for each phoneme in the voice's clip, marks not counted; None where nobody told what it says."""
         spoken = self._spoken(prompt).sum() if prompt is not None else 0
-        return Pace(prompt_tokens / spoken if spoken and prompt_tokens else None)
+        return float(prompt_tokens / spoken) if spoken and prompt_tokens else None
 
     def judge(
-        self, segment: Segment, tokens: Sequence[int], alignment: Alignment | None, pace: Pace, *, has_looped: bool
+        self,
+        segment: Segment,
+        tokens: Sequence[int],
+        alignment: Alignment | None,
+        pace: float | None,
+        *,
+        has_looped: bool,
     ) -> Take:
         """A take by what its tokens and its alignment say.
 
         Args:
+            pace: of the voice, as from `pace`.
             has_looped: whether it was ended since it went on in a loop.
         """
         spoken = self._spoken(segment)
@@ -109,11 +110,11 @@ def misreadings(alignment: Alignment, spoken: npt.NDArray[np.bool_]) -> dict[Fau
     return found
 
 
-def wrong_length(tokens: int, phonemes: int, pace: Pace) -> dict[FaultKind, float]:
+def wrong_length(tokens: int, phonemes: int, pace: float | None) -> dict[FaultKind, float]:
     """Speech that is far slower or faster than the voice's own clip."""
-    if pace.tokens_per_phoneme is None or not phonemes:
+    if pace is None or not phonemes:
         return {}
-    usual = phonemes * pace.tokens_per_phoneme
+    usual = phonemes * pace
     if tokens > _SLOWER * usual + _SPARE_TOKENS:
         return {"too_long": 3.0}
     return {"too_short": 3.0} if tokens < _FASTER * usual else {}

@@ -7,71 +7,30 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from sovits_service.engine.aligner import AlignmentSource, Utterance
-from sovits_service.engine.alignment import Alignment
-from sovits_service.engine.guard import Guard, Take, best_take, loop_start, wave_faults
+from sovits_service.engine.counters import Counters
+from sovits_service.engine.guard import Take, loop_start
+from sovits_service.engine.judge import Judge
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import DecodeSequence, Job
+from sovits_service.engine.speech import Speech
 from sovits_service.engine.stage import Stage, StageSet, Task
-from sovits_service.engine.streaming import next_feed
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import WaveDecoder, WaveStream
 from sovits_service.errors import OverloadedError, SovitsError, SynthesisError
-from sovits_service.types import FAULT_KINDS, AudioChunk, FaultKind, FloatArray, PhonemeTimes, VoicePrompt
+from sovits_service.types import FloatArray, VoicePrompt
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 _FEW_CORES = 2  # where waves of a first chunk take all of them: half of them would take nearly twice as long
 _PREFILLS_PER_STEP = 4
 _LOOP_CHECK_TOKENS = 8
-_WAVE_FAULT_COST = 4.0
-
-
-@dataclass(slots=True)
-class Counters:
-    """Totals of all workers since the start, for metrics; written by the engine loop alone."""
-
-    tokens: int = 0
-    decode_steps: int = 0
-    audio_s: float = 0.0
-    cancelled: int = 0
-    expired: int = 0
-    failed: int = 0
-    prompts_known: int = 0
-    prompts_encoded: int = 0
-    prompt_encode_s: float = 0.0
-    takes: int = 0
-    faults: dict[FaultKind, int] = field(default_factory=lambda: dict.fromkeys(FAULT_KINDS, 0))
-
-
-@dataclass(slots=True, eq=False)
-class _Speech:
-    """The waves of a sequence in the making.
-
-    Attributes:
-        parts: samples of its fragment that are not sent yet.
-        fed_tokens: how many tokens the stream was given.
-        is_busy: a stage works on the stream or its sequence, which are not to be touched meanwhile.
-        wave_faults: what its whole waveform shows, where that is looked at.
-    """
-
-    stream: WaveStream
-    parts: list[FloatArray] = field(default_factory=list)
-    fed_tokens: int = 0
-    is_busy: bool = False
-    wave_faults: tuple[FaultKind, ...] = ()
-
-    @property
-    def is_waiting(self) -> bool:
-        return not self.is_busy and self.stream.has_work
 
 
 class ModelWorker:
@@ -79,8 +38,7 @@ class ModelWorker:
 
     Args:
         runner: with the slots of this worker alone.
-        aligner: tells when phonemes are said; None: nothing does.
-        guard: judges takes, of jobs that ask for it.
+        judge: of takes; None: one that aligns nothing and knows no punctuation marks.
         is_background: the jobs are such that nobody waits for; the engine steps it while no other worker is waited for,
             and between two steps it stands still, whatever is running in it.
     """
@@ -94,19 +52,17 @@ class ModelWorker:
         counters: Counters,
         *,
         is_background: bool = False,
-        aligner: AlignmentSource | None = None,
-        guard: Guard | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        self._aligner = aligner
-        self._guard = guard or Guard(())
         self.counters = counters
         self.is_background = is_background
         self.decoder = decoder
+        self.judge = judge or Judge(prompts, counters)
         self._runner = runner
         self._features = features
         self._prompts = prompts
         self._scheduler = Scheduler(runner.slots.count)
-        self._speech: dict[DecodeSequence, _Speech] = {}
+        self._speech: dict[DecodeSequence, Speech] = {}
         self._departed: list[Job] = []
 
     @property
@@ -157,9 +113,10 @@ class ModelWorker:
         self._prepare_texts(stages.texts)
         has_prefilled = self._prefill()
         has_decoded = self.decodes(stages.cores) and self._decode()
-        self._feed_streams()
-        self._finish_speech(stages.streams, are_streams=True)
-        self._finish_speech(stages.answers, are_streams=False)
+        for speech in self._speech.values():
+            speech.feed()
+        self._judge_or_vocode(stages.streams, are_streams=True)
+        self._judge_or_vocode(stages.answers, are_streams=False)
         return has_prefilled or has_decoded
 
     def fail(self, jobs: Sequence[Job], error: Exception) -> None:
@@ -268,7 +225,7 @@ class ModelWorker:
                     self._scheduler.pass_by(sequence)
                 else:
                     sequence.is_prepared = True
-                self._speech[sequence] = _Speech(stream)
+                self._speech[sequence] = Speech(stream)
 
         self._submit(stage, [sequence.job], lambda: self._prepare(sequence), finish)
 
@@ -339,18 +296,7 @@ class ModelWorker:
                 del sequence.tokens[max(again, self._speech[sequence].fed_tokens) :]
                 self._runner.release(sequence.slot)
 
-    def _feed_streams(self) -> None:
-        """Hand new tokens on, a chunk at a time."""
-        for sequence, speech in self._speech.items():
-            stream = speech.stream
-            if speech.is_busy or stream.has_work:
-                continue
-            feed = next_feed(sequence, stream.emitted_tokens, stream.chunks, speech.fed_tokens)
-            if feed is not None:
-                speech.fed_tokens = feed.tokens
-                stream.feed(sequence.tokens[: feed.tokens], is_final=feed.is_final)
-
-    def _finish_speech(self, stage: Stage, *, are_streams: bool) -> None:
+    def _judge_or_vocode(self, stage: Stage, *, are_streams: bool) -> None:
         """Judge or make waves of what is most urgent, of streams or of whole answers, where the stage is free."""
         if stage.is_busy:
             return
@@ -369,78 +315,34 @@ class ModelWorker:
         def finish(take: Take) -> None:
             if sequence in self._speech:
                 self._speech[sequence].is_busy = False
-                self._settle(sequence, take)
+                if self.judge.settle(sequence, take):
+                    self._start_again(sequence)
 
-        self._submit(stage, [sequence.job], lambda: self._find_faults(sequence), finish)
+        self._submit(stage, [sequence.job], lambda: self.judge.examine(sequence), finish)
 
-    def _find_faults(self, sequence: DecodeSequence) -> Take:
-        """Runs in a stage."""
-        job = sequence.job
-        assert job.voice_prompt is not None
-        alignment = self._align(sequence)
-        if not job.options.is_judged:
-            return Take(tuple(sequence.tokens), alignment, (), 0.0)
-        prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
-        pace = self._guard.pace(job.prompt_segment, len(prompt_tokens))
-        return self._guard.judge(sequence.segment, sequence.tokens, alignment, pace, has_looped=sequence.has_looped)
-
-    def _settle(self, sequence: DecodeSequence, take: Take) -> None:
-        """Keep the best take there is, or begin another."""
-        sequence.takes.append(take)
-        if sequence.job.options.is_judged:
-            self.counters.takes += 1
-            self._count_faults(take.faults)
-        if not self._start_again(sequence):
-            sequence.kept = best_take(sequence.takes)
-            sequence.tokens = list(sequence.kept.tokens)
-            sequence.bert = None
-            sequence.is_settled = True
-
-    def _start_again(self, sequence: DecodeSequence) -> bool:
-        """Begin another take of a segment, where its job wants one."""
-        job = sequence.job
-        if not job.options.wants_another(sequence.takes):
-            return False
+    def _start_again(self, sequence: DecodeSequence) -> None:
+        """Begin another take of a segment."""
         del self._speech[sequence]
-        self._scheduler.begin_again(job.start_again(sequence))
-        return True
-
-    def _count_faults(self, faults: Sequence[FaultKind]) -> None:
-        for kind in faults:
-            self.counters.faults[kind] += 1
+        self._scheduler.begin_again(sequence.job.start_again(sequence))
 
     def _vocode(self, stage: Stage, waiting: Sequence[DecodeSequence]) -> None:
         """Make the most urgent waves that wait."""
         streams = self.decoder.batch([self._speech[sequence].stream for sequence in waiting])
         if not streams:
             return
-        sequences = [stream.sequence for stream in streams]
-        for sequence in sequences:
-            self._speech[sequence].is_busy = True
+        batch = [self._speech[stream.sequence] for stream in streams]
+        for speech in batch:
+            speech.is_busy = True
+
+        def run() -> list[FloatArray]:
+            pieces = self.decoder.advance(streams)
+            for speech, samples in zip(batch, pieces, strict=True):
+                speech.examine(samples)
+            return pieces
+
+        sequences = [speech.sequence for speech in batch]
         jobs = [sequence.job for sequence in sequences]
-        self._submit(stage, jobs, lambda: self._advance(streams), lambda pieces: self._take_waves(sequences, pieces))
-
-    def _advance(self, streams: Sequence[WaveStream]) -> list[FloatArray]:
-        """Make the next waves, and look for faults in those that are whole. Runs in a stage."""
-        pieces = self.decoder.advance(streams)
-        for stream, samples in zip(streams, pieces, strict=True):
-            options, speech = stream.sequence.job.options, self._speech.get(stream.sequence)
-            is_whole = (
-                stream.is_final and not stream.has_work and not options.streams_chunks
-            )  # chunks are sent, not kept
-            if speech and options.is_judged and is_whole:
-                speech.wave_faults = wave_faults(np.concatenate([*speech.parts, samples]), stream.sample_rate_hz)
-        return pieces
-
-    def _align(self, sequence: DecodeSequence) -> Alignment | None:
-        job, bert = sequence.job, sequence.bert
-        if self._aligner is None or bert is None or job.voice_prompt is None:
-            return None
-        prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
-        reference = job.references[0]
-        return self._aligner.align(
-            Utterance(sequence.segment, bert, job.prompt_segment, prompt_tokens, sequence.tokens, reference)
-        )
+        self._submit(stage, jobs, run, lambda pieces: self._take_waves(sequences, pieces))
 
     def _take_waves(self, sequences: Sequence[DecodeSequence], pieces: Sequence[FloatArray]) -> None:
         for sequence, samples in zip(sequences, pieces, strict=True):
@@ -455,53 +357,19 @@ class ModelWorker:
                 self._collect(sequence, samples)
 
     def _collect(self, sequence: DecodeSequence, samples: FloatArray) -> None:
-        """Send what may be heard: chunks as they come, else the fragment when it is whole."""
+        """Send what may be heard, unless its waves are so faulty that the segment is spoken again."""
         speech, job = self._speech[sequence], sequence.job
-        is_end = speech.stream.is_final and not speech.stream.has_work
-        if is_end:
-            if speech.wave_faults and self._takes_back(sequence, speech.wave_faults):
+        if speech.is_whole:
+            if speech.wave_faults and self.judge.takes_back(sequence, speech.wave_faults):
+                self._start_again(sequence)
                 return
             del self._speech[sequence]
-        if job.options.streams_chunks:
-            samples = np.clip(samples, -1.0, 1.0)
-        else:
-            speech.parts.append(samples)
-            if not is_end:
-                return
-            samples = np.concatenate(speech.parts)
-            # parity: a fragment that would clip is scaled as a whole.
-            samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
-        if is_end or len(samples):
-            is_last = is_end and sequence.index == len(job.segments) - 1
-            chunk = AudioChunk(samples, speech.stream.sample_rate_hz, is_end, is_last, fragment=sequence.index)
-            if is_end:
-                faults = sequence.kept.faults if sequence.kept else ()
-                takes = len(sequence.takes) if job.options.is_judged else 0
-                chunk = replace(chunk, times=_times(sequence), takes=takes, faults=faults)
+        chunk = speech.take(samples)
+        if chunk is not None:
             job.deliver(sequence.index, chunk)
         if job.is_delivered:
             self._remove(job)
             job.send(None)
-
-    def _takes_back(self, sequence: DecodeSequence, faults: tuple[FaultKind, ...]) -> bool:
-        """Note what the waves of the kept take show; returns whether another take is begun for it."""
-        take = sequence.kept
-        if take is None or set(faults) <= set(take.faults):  # decoded once more, since further takes were no better
-            return False
-        self._count_faults(faults)
-        cost = take.cost + _WAVE_FAULT_COST * len(faults)
-        sequence.kept = replace(take, faults=(*faults, *take.faults), cost=cost)
-        sequence.takes[sequence.takes.index(take)] = sequence.kept
-        return self._start_again(sequence)
-
-
-def _times(sequence: DecodeSequence) -> PhonemeTimes | None:
-    alignment = sequence.kept.alignment if sequence.kept else None
-    if alignment is None:
-        return None
-    confidence = tuple(round(float(value), 3) for value in alignment.phoneme_confidence)
-    starts, ends = tuple(alignment.starts.tolist()), tuple(alignment.ends.tolist())
-    return PhonemeTimes(starts, ends, confidence, len(sequence.tokens))
 
 
 def _urgency(sequence: DecodeSequence) -> tuple[bool, float, int]:

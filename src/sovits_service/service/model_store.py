@@ -15,9 +15,11 @@ import torch
 from sovits_service.cores import choose_threads
 from sovits_service.engine.aligner import Aligner
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
+from sovits_service.engine.counters import Counters
 from sovits_service.engine.device_queue import open_queue, set_up_cuda
 from sovits_service.engine.guard import Guard
-from sovits_service.engine.model_worker import Counters, ModelWorker
+from sovits_service.engine.judge import Judge
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.reference_checker import ReferenceChecker
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -279,8 +281,7 @@ class ModelStore:
                 decoder,
                 self._counters,
                 is_background=is_background,
-                aligner=aligner,
-                guard=Guard(pause_ids(vits.config.spec.symbols)),
+                judge=Judge(prompts, self._counters, Guard(pause_ids(vits.config.spec.symbols)), aligner),
             )
 
         background = functools.cache(lambda: open_worker(settings.jobs.slots, is_background=True))
