@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sovits_service.batch import BatchLine, read_lines, speak_lines
+from sovits_service.commands.batch import BatchLine, read_lines, speak_lines
 from sovits_service.errors import InvalidRequestError, SovitsError, SynthesisError
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sovits_service.api.app import create_app
-from sovits_service.cli import _parser
+from sovits_service.cli import make_parser
 from sovits_service.service.diagnostics import examine
 from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
 from sovits_service.storage.voices import VoiceStore
@@ -133,7 +133,7 @@ def test_the_scrape_configuration_is_yaml_with_a_job() -> None:
 
 
 def test_commands_flags_and_targets_that_are_named_exist() -> None:
-    [commands] = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [commands] = [action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     flags = {name: set(parser._option_string_actions) for name, parser in commands.choices.items()}
     targets = re.findall(r"^(\w+):", read("Makefile"), re.MULTILINE)
     profiles = {

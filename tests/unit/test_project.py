@@ -55,7 +55,8 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 
 
 def test_the_table_of_layers_has_every_module_in_its_row() -> None:
-    [contract] = [part for part in PYPROJECT["tool"]["importlinter"]["contracts"] if part["type"] == "layers"]
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    [contract] = [part for part in contracts if part.get("containers") == ["sovits_service"]]
     rows = [set(re.findall(r"\w+", layer)) for layer in contract["layers"]]
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     [table] = re.findall(r"^\| layer \|.*?\n\n", text, re.MULTILINE | re.DOTALL)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from sovits_service.settings import ServiceSettings, TtsSettings
 
 
+EXIT_FAILED = 1  # what was asked for did not come about
+
+
 def load_settings(args: argparse.Namespace) -> tuple[TtsSettings, ServiceSettings]:
     """The settings that `--config`, `--section` and `--service-config` name. Raises SettingsError."""
     from sovits_service.settings import load_service_settings, load_tts_settings

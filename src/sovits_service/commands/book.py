@@ -9,13 +9,12 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sovits_service.commands.offline import EXIT_FAILED, load_settings, require_voices, running_service
 from sovits_service.errors import InvalidRequestError
 from sovits_service.native_memory import bound_native_memory
-from sovits_service.offline import load_settings, require_voices, running_service
 
 if TYPE_CHECKING:
     from sovits_service.deadline import Deadline
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from sovits_service.settings import JobSettings, ServiceSettings, TtsSettings
     from sovits_service.types import Synthesis, SynthesisRequest
 
-_EXIT_FAILED = 1
 _KEY = "book.json"  # what the parts are of
 _SHOWN_FAILURES = 10
 # What an option of the command is called in a request.
@@ -42,11 +40,17 @@ _OPTIONS = {
 }
 
 
-def add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], parents: Sequence[argparse.ArgumentParser]
+def add_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    model: argparse.ArgumentParser,
+    service: argparse.ArgumentParser,
 ) -> None:
-    """Add `book` to the commands."""
-    book = commands.add_parser("book", parents=list(parents), help="speak a book, or any long text, into a file")
+    """Add `book` to the commands.
+
+    Args:
+        model, service: their common options.
+    """
+    book = commands.add_parser("book", parents=[model, service], help="speak a book, or any long text, into a file")
     book.add_argument("text", type=Path, metavar="FILE", help="txt, md, html, epub, srt, vtt or jsonl")
     book.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="m4b, mp3, opus, wav, or zip with a file a line"
@@ -158,7 +162,7 @@ async def _make(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSet
             job = await _follow(jobs, job)
             if job.state == "failed":
                 print(f"error: {job.message}; run the same command again to continue", file=sys.stderr)
-                return _EXIT_FAILED
+                return EXIT_FAILED
             await _hand_over(args, jobs, job)
             failures = [(f.number, f.message) for f in await jobs.fragments(job) if f.state == "failed"]
         finally:
@@ -168,7 +172,7 @@ async def _make(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSet
         print(f"error: fragment {number + 1}: {message}", file=sys.stderr)
     misfits = f", {job.misfits} lines are longer than their slot" if job.misfits else ""
     print(f"{args.out}: {job.duration_s:.1f} s of speech, {job.done} fragments, {job.failed} left out{misfits}")
-    return _EXIT_FAILED if failures else 0
+    return EXIT_FAILED if failures else 0
 
 
 async def _follow(jobs: Jobs, job: Job) -> Job:
