@@ -230,3 +230,32 @@ def test_a_removed_job_is_forgotten_where_it_was_begun(make_job):
     assert not scheduler.holds(sequence)
     sequence.is_prepared = True
     assert scheduler.admit(10) == []
+
+
+def test_few_answers_hold_slots_at_a_time_and_streams_do_not_wait_for_them(make_job):
+    scheduler = Prepared(8, 2)
+    answers, stream = [make_job() for _ in range(4)], make_job(streaming_mode=3)
+    for job in (*answers, stream):
+        scheduler.submit(job)
+    admitted = scheduler.admit(10)
+    assert {sequence.job for sequence in admitted} == {answers[0], answers[1], stream}
+    scheduler.release(next(sequence for sequence in admitted if sequence.job is stream))
+    assert scheduler.admit(10) == []
+    scheduler.release(next(sequence for sequence in admitted if sequence.job is answers[1]))
+    assert [sequence.job for sequence in scheduler.admit(10)] == [answers[2]]
+
+
+def test_a_further_take_is_bounded_as_first_ones_are(make_job):
+    scheduler = Scheduler(8, 1)
+    job = make_job(2)
+    scheduler.submit(job)
+    first = scheduler.begin()
+    first.is_prepared = True
+    scheduler.admit(10)
+    scheduler.release(first)
+    again, second = job.start_again(first), scheduler.begin()
+    scheduler.begin_again(again)
+    assert scheduler.begin() is again
+    again.is_prepared = second.is_prepared = True
+    assert len(scheduler.admit(10)) == 1
+    assert len(scheduler.running) == 1

@@ -77,6 +77,21 @@ async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(engine, worker
     assert len(joined(await whole))
 
 
+async def test_waves_of_two_answers_are_made_at_once_while_nothing_is_decoded(engine, worker, monkeypatch):
+    alone = [await collect(speak(engine, worker, [segment(i)], voice(1), options(seed=i))) for i in range(2)]
+    advance, side_by_side = worker.decoder.advance, threading.Barrier(2)
+
+    def meet(streams):
+        side_by_side.wait(30.0)  # broken, and the request fails, if the other never comes
+        return advance(streams)
+
+    monkeypatch.setattr(worker.decoder, "advance", meet)
+    answers = [speak(engine, worker, [segment(i)], voice(1), options(seed=i)) for i in range(2)]
+    together = await asyncio.gather(*map(collect, answers))
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(joined(one), joined(other))
+
+
 async def test_known_voices_do_not_wait_behind_new_ones(engine, worker, monkeypatch):
     await collect(speak(engine, worker, [segment(1)], voice(1), options()))
     held = Held(worker._prompts._encode)

@@ -30,6 +30,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 _FEW_CORES = 2  # where waves of a first chunk take all of them: half of them would take nearly twice as long
 _PREFILLS_PER_STEP = 4
+_ANSWER_SLOTS = 4  # on a CPU, where more rows hardly give more tokens per second, and waves take most of the time
 _LOOP_CHECK_TOKENS = 8
 
 
@@ -61,7 +62,8 @@ class ModelWorker:
         self._runner = runner
         self._features = features
         self._prompts = prompts
-        self._scheduler = Scheduler(runner.slots.count)
+        self._is_on_cpu = runner.device.type == "cpu"
+        self._scheduler = self._new_scheduler()
         self._speech: dict[DecodeSequence, Speech] = {}
         self._departed: list[Job] = []
 
@@ -117,6 +119,8 @@ class ModelWorker:
             speech.feed()
         self._judge_or_vocode(stages.streams, are_streams=True)
         self._judge_or_vocode(stages.answers, are_streams=False)
+        if self._is_on_cpu and not self._scheduler.running:
+            self._judge_or_vocode(stages.more_answers, are_streams=False)
         return has_prefilled or has_decoded
 
     def fail(self, jobs: Sequence[Job], error: Exception) -> None:
@@ -140,7 +144,7 @@ class ModelWorker:
     def reset(self, error: Exception) -> int:
         """End every job with an error and start over, whatever state an exception left; returns how many jobs."""
         jobs = self._scheduler.jobs
-        self._scheduler = Scheduler(self._runner.slots.count)
+        self._scheduler = self._new_scheduler()
         self._speech.clear()
         self._departed += jobs
         for job in jobs:
@@ -148,6 +152,9 @@ class ModelWorker:
         for slot in range(self._runner.slots.count):
             self._runner.clear(slot)
         return len(jobs)
+
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler(self._runner.slots.count, _ANSWER_SLOTS if self._is_on_cpu else None)
 
     def _submit(self, stage: Stage, jobs: Sequence[Job], run: Callable[[], T], finish: Callable[[T], None]) -> None:
         """A unit of work in a stage: what goes wrong in it, or in taking its result, ends these jobs."""

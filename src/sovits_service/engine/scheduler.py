@@ -14,10 +14,16 @@ class Scheduler:
 
     A segment begins without a slot, while its features are computed, and is admitted when they are there. The lowest
     free slot is taken first: the decode batch spans slots 0 to the highest one in use.
+
+    Args:
+        slots: that there are.
+        answer_slots: of them that whole answers may hold at a time; None: all of them. Answers that are decoded together
+            end together, and until then nothing has waves to make; a few at a time keep both busy.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, answer_slots: int | None = None) -> None:
         self._free = list(range(slots))
+        self._answer_slots = slots if answer_slots is None else answer_slots
         self._running: list[DecodeSequence | None] = [None] * slots
         self._begun: list[DecodeSequence] = []
         self._jobs: list[Job] = []
@@ -76,7 +82,8 @@ class Scheduler:
         """Give free slots to at most `limit` prepared segments: of the job with the fewest slots, then the oldest."""
         admitted: list[DecodeSequence] = []
         while self._free and len(admitted) < limit:
-            ready = [sequence for sequence in self._begun if sequence.is_prepared]
+            has_room = sum(not sequence.job.is_stream for sequence in self.running) < self._answer_slots
+            ready = [s for s in self._begun if s.is_prepared and (has_room or s.job.is_stream)]
             if not ready:
                 break
             sequence = min(ready, key=lambda sequence: (self._slots_held(sequence.job), self._jobs.index(sequence.job)))

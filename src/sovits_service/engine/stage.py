@@ -131,6 +131,8 @@ class StageSet:
         texts: BERT features.
         streams: waves that somebody listens to.
         answers: waves of whole answers, which may not hold the former up.
+        more_answers: more of them, while nothing is decoded: two windows side by side take less time than one after the
+            other, each on all cores.
         cores: that there are for all of them.
     """
 
@@ -138,6 +140,7 @@ class StageSet:
     texts: Stage
     streams: Stage
     answers: Stage
+    more_answers: Stage
     cores: int
 
 
@@ -163,10 +166,11 @@ class Stages:
             texts=Stage("texts", wake, self._threads_now, _BESIDE),
             streams=Stage("streams", wake, self._threads_now),
             answers=Stage("answers", wake, self._threads_now, _BESIDE),
+            more_answers=Stage("more-answers", wake, self._threads_now, _BESIDE),
             cores=threads.cores,
         )
         behind = Stage("background", wake, lambda: threads.beside, _BACKGROUND)
-        self.background = StageSet(behind, behind, behind, behind, threads.cores)
+        self.background = StageSet(behind, behind, behind, behind, behind, threads.cores)
 
     def _threads_now(self) -> int:
         """For a piece of work that begins: all cores where it is alone, else its share of them."""
@@ -175,7 +179,7 @@ class Stages:
 
     @property
     def _live(self) -> tuple[Stage, ...]:
-        return self.live.voices, self.live.texts, self.live.streams, self.live.answers
+        return self.live.voices, self.live.texts, self.live.streams, self.live.answers, self.live.more_answers
 
     @property
     def all(self) -> tuple[Stage, ...]:
