@@ -17,8 +17,8 @@ class Scheduler:
 
     Args:
         slots: that there are.
-        answer_slots: of them that whole answers may hold at a time; None: all of them. Answers that are decoded together
-            end together, and until then nothing has waves to make; a few at a time keep both busy.
+        answer_slots: how many of them whole answers may hold at a time; None: all. Answers that are decoded together end
+            together, and until then there are no waves to compute.
     """
 
     def __init__(self, slots: int, answer_slots: int | None = None) -> None:
