@@ -17,8 +17,8 @@ class Scheduler:
 
     Args:
         slots: that there are.
-        answer_slots: how many of them whole answers may hold at a time; None: all. Answers that are decoded together end
-            together, and until then there are no waves to compute.
+        answer_slots: how many of them whole answers may hold at a time; None: all. Answers that are decoded together
+            end together, and until then there are no waves to compute.
     """
 
     def __init__(self, slots: int, answer_slots: int | None = None) -> None:
