@@ -240,6 +240,31 @@ async def test_a_voice_that_cannot_be_made_is_refused(
     assert set(service.voices) == {"amy", "bob"}
 
 
+@pytest.mark.parametrize("asked", [{"timestamps": "word"}, {"subtitles": "srt"}])
+async def test_times_come_as_json_in_every_format(client: httpx.AsyncClient, asked: dict[str, str]) -> None:
+    for response_format in ("mp3", "opus", "wav"):
+        answer = await client.post(URL, json=ask(input="hello you", response_format=response_format, **asked))
+        assert answer.status_code == 200
+        said = answer.json()
+        assert [word["text"] for word in said["words"]] == ["hello", "you"]
+        assert len(base64.b64decode(said["audio"])) > 500
+
+
+async def test_a_link_where_there_are_none_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post(URL, json=ask(response="url"))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("response: url is switched off")
+
+
+@pytest.mark.parametrize(
+    "stream", [{"streaming_mode": 1}, {"response_format": "pcm"}, {"stream_format": "sse", "subtitles": "srt"}]
+)
+async def test_a_stream_that_cannot_carry_times_is_refused(client: httpx.AsyncClient, stream: dict[str, Any]) -> None:
+    answer = await client.post(URL, json=ask(timestamps="word", **stream))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("timestamps and subtitles do not go into this stream")
+
+
 @pytest.mark.parametrize("settings", [{"dialects": {"openai": False}}])
 async def test_it_can_be_switched_off(client: httpx.AsyncClient) -> None:
     assert (await client.post(URL, json=ask())).status_code == 404

@@ -181,7 +181,7 @@ class AccessControl:
         presented = presented_key(request) or key
         if presented is None:
             raise UnauthorizedError("a key is required: send it as Authorization: Bearer KEY, or as X-API-Key")
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogatepass")).hexdigest()
         # Every key is compared, so that the time taken tells nothing about which one came near.
         matches = [key for key in self._settings.api_keys if hmac.compare_digest(key.sha256, digest)]
         if not matches:

@@ -220,6 +220,14 @@ class TtsFields(BaseModel):
         return code
 
 
+def over_defaults(defaults: Mapping[str, object], given: Mapping[str, object]) -> dict[str, Any]:
+    """The fields of a request with the defaults of its dialect, for which null and empty values leave room."""
+    return {
+        **defaults,
+        **{name: value for name, value in given.items() if value not in (None, "") or name not in defaults},
+    }
+
+
 def parse_tts(
     raw: Mapping[str, object],
     *,
@@ -307,10 +315,16 @@ def checked_prompt_language(prompt_text: str, prompt_lang: str, version: ModelVe
     """
     if prompt_text and not prompt_lang:
         raise InvalidRequestError("prompt_lang is required")
+    return checked_language("prompt_lang", prompt_lang, version)
+
+
+def checked_language(field: Literal["text_lang", "prompt_lang"], name: str, version: ModelVersion) -> str:
+    """A language in the spelling of the service. Raises InvalidRequestError where the model does not know it."""
     try:
-        return TtsFields.model_validate({"prompt_lang": prompt_lang}, context={"version": version}).prompt_lang
+        fields = TtsFields.model_validate({field: name}, context={"version": version})
     except ValidationError as error:
         raise InvalidRequestError(describe_problem(error)) from None
+    return fields.text_lang if field == "text_lang" else fields.prompt_lang
 
 
 def voice_defaults(defaults: Mapping[str, object], version: ModelVersion) -> dict[str, object]:

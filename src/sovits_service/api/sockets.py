@@ -58,7 +58,8 @@ class Socket:
 
     async def send_json(self, content: dict[str, Any]) -> None:
         """Raises DeadlineExceededError where the client reads nothing any more."""
-        await self._send({"type": "websocket.send", "text": json.dumps(content, ensure_ascii=False)})
+        # In ASCII, since what a client named may come back in it, and need not be valid Unicode.
+        await self._send({"type": "websocket.send", "text": json.dumps(content)})
 
     async def send_bytes(self, data: bytes) -> None:
         """Raises DeadlineExceededError where the client reads nothing any more."""

@@ -29,6 +29,10 @@ from sovits_service.types import AudioChunk, SynthesisRequest
 
 _WARNING_CHARACTERS = 512
 _PART_BYTES = 32 * 1024
+UNTIMED_STREAM = (
+    "timestamps and subtitles do not go into this stream: ask for a whole answer (no streaming_mode, another format "
+    "than pcm), or for events"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,9 @@ async def speak(request: Request, tts_request: SynthesisRequest, delivery: Deliv
         ClientDisconnect: the client went away meanwhile; the work has been dropped.
     """
     context = context_of(request)
+    is_stream = bool(tts_request.streaming_mode) and not delivery.as_link
+    if is_stream and tts_request.timestamps != "none" and delivery.shape_chunk is None:
+        raise InvalidRequestError(UNTIMED_STREAM)
     if delivery.as_link:
         _require_links(request, delivery)
     try:

@@ -98,27 +98,39 @@ def server_sent_event(name: str, content: Mapping[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
 
 
-def character_times(text: str, parts: Sequence[TimedText], start: int = 0) -> dict[str, Any] | None:
-    """ElevenLabs' alignment: every character of the text from `start` to the last part, with seconds.
+def character_times(
+    text: str, parts: Sequence[TimedText], start: int, end: int, last_s: float | None = None
+) -> dict[str, Any] | None:
+    """ElevenLabs' alignment: the characters of the text from `start` to `end`, with seconds.
 
     What is read as one shares its time evenly among its characters; what is not said takes none.
+
+    Args:
+        parts: what is said of them, in order.
+        last_s: when what is before them ends; None where nothing before them has a time.
+
+    Returns:
+        None where no time is known.
     """
-    if not parts:
-        return None
-    end = max(part.end for part in parts)
-    characters, starts, ends = list(text[start:end]), [-1.0] * (end - start), [-1.0] * (end - start)
+    if last_s is None:
+        if not parts:
+            return None
+        last_s = parts[0].start_s
+    spans: list[tuple[float, float] | None] = [None] * (end - start)
     for part in parts:
         step = (part.end_s - part.start_s) / max(1, part.end - part.start)
-        for i in range(max(part.start, start), part.end):
-            starts[i - start] = part.start_s + (i - part.start) * step
-            ends[i - start] = part.start_s + (i - part.start + 1) * step
-    last_s = parts[0].start_s
-    for i, value in enumerate(starts):
-        if value < 0:
-            starts[i] = ends[i] = last_s
-        last_s = ends[i]
+        for i in range(max(part.start, start), min(part.end, end)):
+            spans[i - start] = (
+                part.start_s + (i - part.start) * step,
+                part.start_s + (i - part.start + 1) * step,
+            )
+    starts, ends = [], []
+    for span in spans:
+        begin_s, last_s = span or (last_s, last_s)
+        starts.append(round(begin_s, 3))
+        ends.append(round(last_s, 3))
     return {
-        "characters": characters,
-        "character_start_times_seconds": [round(value, 3) for value in starts],
-        "character_end_times_seconds": [round(value, 3) for value in ends],
+        "characters": list(text[start:end]),
+        "character_start_times_seconds": starts,
+        "character_end_times_seconds": ends,
     }

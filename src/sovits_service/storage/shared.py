@@ -24,7 +24,7 @@ from sovits_service.storage.references import (
     upload_id,
 )
 from sovits_service.storage.single_flight import SingleFlight
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices import VoiceStore, normal_id
 from sovits_service.types import Voice
 
 _VOICES_PREFIX = "voices/"
@@ -204,6 +204,7 @@ class SharedVoices:
             ForbiddenError: another owner's voice.
             StorageError: other replicas still have it; the client should try again.
         """
+        voice_id = normal_id(voice_id)
         async with self._lock:
             await self._pull()
             mark = await asyncio.to_thread(self._voices.hiding_template, voice_id, editor)

@@ -189,6 +189,7 @@ class VoiceStore:
             UnknownVoiceError: there is no such voice.
             ForbiddenError: the voice is another owner's.
         """
+        voice_id = normal_id(voice_id)
         with self._lock:
             mark = self.hiding_template(voice_id, editor)
             root = self._roots[0]
@@ -265,6 +266,7 @@ class VoiceStore:
         return next((file for root in self._roots if (file := self._file(root, voice_id)) is not None), None)
 
     def _file(self, root: Path, voice_id: str) -> Path | None:
+        voice_id = normal_id(voice_id)
         if not VOICE_ID.fullmatch(voice_id):
             return None
         for suffix in (".yaml", ".yml"):
@@ -375,8 +377,13 @@ def _clip_under(root: Path, name: str) -> Path | None:
     return clip if clip.is_file() and clip.is_relative_to(root.resolve()) else None
 
 
+def normal_id(voice_id: str) -> str:
+    """The id as `put` writes it: an accent may be a character of its own in what a client sends."""
+    return unicodedata.normalize("NFC", voice_id)
+
+
 def _checked_id(voice_id: str) -> str:
-    normal = unicodedata.normalize("NFC", voice_id)
+    normal = normal_id(voice_id)
     if not VOICE_ID.fullmatch(normal) or len(normal.encode(errors="replace")) > 200:
         raise InvalidRequestError("a voice's id must be 1 to 64 letters, digits, '-' and '_'")
     return normal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 from sovits_service.types import TimedText
@@ -15,16 +16,21 @@ def write_subtitles(cues: Sequence[TimedText], form: str) -> str:
     Args:
         form: one of `SUBTITLE_FORMATS`.
     """
-    if form == "lrc":  # of which no library that is kept up writes anything but what it has read
-        return "".join(f"[{_lrc_time(cue.start_s)}]{' '.join(cue.text.split())}\n" for cue in cues)
-    from pysubs2 import SSAEvent, SSAFile
+    said = [(cue, " ".join(cue.text.split())) for cue in cues]
+    if form == "lrc":
+        return "".join(f"[{_lrc_time(cue.start_s)}]{text}\n" for cue, text in said)
+    mark = "," if form == "srt" else "."
+    times = [f"{_time(cue.start_s, mark)} --> {_time(cue.end_s, mark)}" for cue in cues]
+    if form == "vtt":  # SubRip knows no escapes
+        said = [(cue, html.escape(text, quote=False)) for cue, text in said]
+    blocks = [f"{i}\n{time}\n{text}\n" for i, (time, (_, text)) in enumerate(zip(times, said, strict=True), start=1)]
+    return "\n".join(["WEBVTT\n", *blocks] if form == "vtt" else blocks)
 
-    subtitles = SSAFile()
-    for cue in cues:
-        event = SSAEvent(round(cue.start_s * 1000), round(cue.end_s * 1000))
-        event.plaintext = " ".join(cue.text.split())
-        subtitles.append(event)
-    return str(subtitles.to_string(form))
+
+def _time(seconds: float, mark: str) -> str:
+    thousandths = round(seconds * 1000)
+    minutes, thousandths = divmod(thousandths, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{thousandths // 1000:02d}{mark}{thousandths % 1000:03d}"
 
 
 def _lrc_time(seconds: float) -> str:

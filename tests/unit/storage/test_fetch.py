@@ -127,6 +127,9 @@ async def test_a_public_address_is_fetched(certificate: Path) -> None:
         "https://[fd00::1]/",
         "https://224.0.0.1/",
         "https://\u2460.example/",
+        "https://a..b/",
+        f"https://{'a' * 64}.example/",
+        f"https://{'a' * 3000}/",
     ],
 )
 async def test_other_places_are_never_connected_to(certificate: Path, url: str) -> None:

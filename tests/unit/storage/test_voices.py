@@ -219,6 +219,15 @@ def test_a_root_that_is_missing_is_empty_and_made_by_the_first_voice(tmp_path: P
     assert store.get("new").voice_id == "new"
 
 
+def test_an_accent_may_be_a_character_of_its_own(store: VoiceStore, clip: Clip) -> None:
+    composed, separate = "caf\u00e9", "cafe\u0301"
+    written = store.put(Voice(separate, "clip.wav"), {"clip.wav": clip})
+    assert {written.voice_id, store.get(separate).voice_id, store.get(composed).voice_id} == {composed}
+    store.delete(separate)
+    with pytest.raises(UnknownVoiceError):
+        store.get(composed)
+
+
 def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Clip) -> None:
     voice = Voice("new", "uploads/1", "hi", "en", ("uploads/2", "uploads/1"), "d", {"top_k": 3}, "agreed")
     stored = store.put(voice, {"uploads/1": clip, "uploads/2": clip})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 import numpy as np
@@ -107,3 +108,16 @@ def test_subtitle_files() -> None:
     assert write_subtitles(cues, "vtt").startswith("WEBVTT")
     assert write_subtitles(cues, "lrc").splitlines() == ["[00:00.50]你好， 世界。", "[61:01.00]a {b} <c>"]
     assert write_subtitles([], "srt").strip() == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["use {braces}", "{\\an8}top", "C:\\Nice\\hello", "a --> b", "1 < 2 & 3 > 2", "<i>x</i>"]
+)
+def test_subtitles_keep_every_character(text: str) -> None:
+    cues = [TimedText(text, 0, len(text), 0.0, 1.0, 1.0)]
+    assert write_subtitles(cues, "srt") == f"1\n00:00:00,000 --> 00:00:01,000\n{text}\n"
+    header, block = write_subtitles(cues, "vtt").split("\n\n")
+    shown = block.splitlines()[2]
+    assert header == "WEBVTT"
+    assert not {"<", ">"} & set(shown)  # both mean something in WebVTT
+    assert html.unescape(shown) == text

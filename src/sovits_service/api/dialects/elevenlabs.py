@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.say import understand
-from sovits_service.api.schemas import echo
+from sovits_service.api.schemas import echo, over_defaults
 from sovits_service.api.speech import Delivery, speak
 from sovits_service.api.timed import character_times
 from sovits_service.api.voice_names import find_voice
@@ -90,11 +90,9 @@ def speech_fields(raw: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         raise InvalidRequestError("voice_settings should be an object")
     theirs = {"text_lang": raw.get("language_code"), "speed_factor": settings.get("speed")}
+    defaults = over_defaults({"text_lang": "auto", "streaming_mode": 1}, theirs)
     return {
-        "text_lang": "auto",
-        "streaming_mode": 1,
-        **{name: value for name, value in theirs.items() if value is not None},
-        **raw,
+        **over_defaults(defaults, raw),
         "voice_id": voice.voice_id,
         "media_type": "wav",  # the output format is chosen apart
     }
@@ -140,6 +138,8 @@ async def _convert(request: Request, *, has_times: bool = False) -> Response:
 class TimedLines:
     """ElevenLabs' JSON of audio and the times of its characters: an object for each fragment, or one for all.
 
+    Together the objects have every character of the text.
+
     Args:
         text: that is said.
         is_stream: whether objects are sent as fragments end.
@@ -150,23 +150,32 @@ class TimedLines:
         self._is_stream = is_stream
         self._data = b""
         self._parts: list[TimedText] = []
-        self._start = 0
+        self._start = self._end = 0
+        self._last_s: float | None = None
 
     def __call__(self, data: bytes, chunk: AudioChunk | None) -> bytes:
         self._data += data
         if chunk is not None:
             self._parts += chunk.words
+            marks = [] if chunk.cue is None else [chunk.cue]  # with the punctuation, which no word has
+            self._end = max([self._end, *(part.end for part in [*chunk.words, *marks])])
+        is_end = chunk is None or chunk.is_last
+        if is_end:
+            self._end = len(self._text)
         if chunk is not None and not (self._is_stream and chunk.is_fragment_end):
             return b""
-        if not self._data:
+        alignment = None
+        if self._start < self._end and (self._parts or is_end):
+            alignment = character_times(self._text, self._parts, self._start, self._end, self._last_s)
+        if not self._data and alignment is None:
             return b""
-        alignment = character_times(self._text, self._parts, self._start)
         content = {
             "audio_base64": base64.b64encode(self._data).decode(),
             "alignment": alignment,
             "normalized_alignment": alignment,
         }
-        self._start = max([self._start, *(part.end for part in self._parts)])
+        if alignment is not None:
+            self._start, self._last_s = self._end, alignment["character_end_times_seconds"][-1]
         self._data, self._parts = b"", []
         return json.dumps(content, ensure_ascii=False).encode() + b"\n"
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from sovits_service.api.access import presented_key
 from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.say import understand
+from sovits_service.api.schemas import over_defaults
 from sovits_service.api.speech import Delivery, speak
 from sovits_service.api.voice_names import find_voice
 from sovits_service.errors import InvalidRequestError
@@ -56,9 +57,9 @@ def names_character(raw: Mapping[str, Any]) -> bool:
 
 def translate(raw: Mapping[str, Any]) -> dict[str, Any]:
     """GSVI's fields by the names of `/tts`, which may stand beside them and win."""
-    fields: dict[str, Any] = {"text_lang": "auto"}
-    fields |= {_NAMES[name]: value for name, value in raw.items() if name in _NAMES and value not in (None, "")}
-    fields |= {name: value for name, value in raw.items() if name not in _NAMES and value is not None}
+    theirs = {_NAMES[name]: value for name, value in raw.items() if name in _NAMES and value not in (None, "")}
+    own = {name: value for name, value in raw.items() if name not in _NAMES and value is not None}
+    fields = over_defaults({"text_lang": "auto", **theirs}, own)
     split = fields.get("text_split_method")
     if isinstance(split, str):
         fields["text_split_method"] = _SPLIT_METHODS.get(split, split)

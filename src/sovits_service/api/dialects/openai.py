@@ -21,8 +21,8 @@ from sovits_service.api.dialects.elevenlabs import is_elevenlabs, models_for_ele
 from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
 from sovits_service.api.routes.voices import checked_details
 from sovits_service.api.say import understand
-from sovits_service.api.schemas import Real, Text, describe_problem
-from sovits_service.api.speech import Delivery, speak
+from sovits_service.api.schemas import Real, Text, describe_problem, over_defaults
+from sovits_service.api.speech import UNTIMED_STREAM, Delivery, speak
 from sovits_service.api.timed import ShapeChunk, word_fields
 from sovits_service.api.uploads import receive_clip
 from sovits_service.api.voice_names import find_voice
@@ -67,7 +67,9 @@ async def create_speech(request: Request) -> Response:
     client = await context.access.authorize(request, "synth")
     raw = await read_fields(request)
     try:
-        asked = SpeechFields.model_validate({name: value for name, value in raw.items() if value is not None})
+        asked = SpeechFields.model_validate(
+            {name: value for name, value in raw.items() if value is not None and (value != "" or name == "voice")}
+        )
     except ValidationError as error:
         raise InvalidRequestError(describe_problem(error)) from None
     require_ready(context.service)
@@ -79,11 +81,12 @@ async def create_speech(request: Request) -> Response:
     if asked.instructions and not manner and not raw.get("emotion"):
         warnings = (*warnings, _NO_MANNER)
     is_pcm, is_sse = asked.response_format == "pcm", asked.stream_format == "sse"
+    is_timed = any(raw.get(name) not in (None, "", "none") for name in ("timestamps", "subtitles"))
+    # A whole wav or flac has a right header, and JSON with times is whole; everything else begins with the first
+    # sentence.
+    is_whole = asked.response_format in ("wav", "flac") or (is_timed and not is_sse)
     fields = {
-        "text_lang": "auto",
-        # A whole wav or flac has a right header; everything else begins with the first sentence.
-        "streaming_mode": 0 if asked.response_format in ("wav", "flac") else 1,
-        **raw,
+        **over_defaults({"text_lang": "auto", "streaming_mode": 0 if is_whole else 1}, raw),
         **manner,
         "text": asked.input,
         "voice_id": voice.voice_id,
@@ -94,11 +97,15 @@ async def create_speech(request: Request) -> Response:
     warnings = (*warnings, *said.warnings)
     if not is_pcm and not is_sse:
         delivery = Delivery(
-            said.fields.media_type, use_cache=said.fields.cache, warnings=warnings, subtitles=said.fields.subtitles
+            said.fields.media_type,
+            use_cache=said.fields.cache,
+            as_link=said.fields.response == "url",
+            warnings=warnings,
+            subtitles=said.fields.subtitles,
         )
         return await speak(request, said.tts_request, delivery, client)
     if said.tts_request.timestamps != "none" and (not is_sse or said.fields.subtitles):
-        raise InvalidRequestError("timestamps and subtitles do not go into this stream; ask for response_format wav")
+        raise InvalidRequestError(UNTIMED_STREAM)
     encoder = _pcm_encoder if is_pcm else stream_encoder
 
     def events(media_type: str, sample_rate_hz: int) -> StreamEncoder:

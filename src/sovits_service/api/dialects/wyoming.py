@@ -215,7 +215,7 @@ class _Connection:
             event = json.loads(line)
             kind, data = event["type"], event.get("data") or {}
             lengths = [int(event.get(name) or 0) for name in ("data_length", "payload_length")]
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             return None
         if min(lengths) < 0 or sum(lengths) > settings.max_request_bytes:
             return None
@@ -231,7 +231,7 @@ class _Connection:
         head: dict[str, Any] = {"type": kind, "version": _version(), "data": data}
         if payload:
             head["payload_length"] = len(payload)
-        self._writer.write(json.dumps(head, ensure_ascii=False).encode() + b"\n" + payload)
+        self._writer.write(json.dumps(head).encode() + b"\n" + payload)
         stall_s = self._context.settings.stall_s
         try:
             async with asyncio.timeout(stall_s):

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from sovits_service.api.deps import ApiContext, context_of
 from sovits_service.api.live import Failure, LiveEvent, LiveSpeech, SegmentStart, Sound, Words
 from sovits_service.api.say import Asked, understand
+from sovits_service.api.schemas import over_defaults
 from sovits_service.api.sockets import CLOSE_AWAY, CLOSE_NORMAL, CLOSE_POLICY, Socket, admit, error_message
 from sovits_service.api.timed import word_fields
 from sovits_service.api.voice_names import default_voice
@@ -55,12 +56,12 @@ async def _start(context: ApiContext, socket: Socket) -> tuple[LiveSpeech, Asked
     if message.pop("type", None) != "start":
         raise InvalidRequestError("the first message must be start")
     client = await socket.authorize(message.pop("key", None))
-    max_wait_s = _max_wait_s(message.pop("max_wait_s", _USUAL_WAIT_S))
+    max_wait_s = _max_wait_s(message.pop("max_wait_s", None))
     has_reference = context.service.default_reference is not None
     if not message.get("voice_id") and not message.get("ref_audio_path") and not has_reference:
         message["voice_id"] = (await default_voice(context)).voice_id
     usual = {"text_lang": "auto", "media_type": "raw", "streaming_mode": 1}
-    asked = await understand(context, {**usual, **message, "text": _PLACEHOLDER}, client)
+    asked = await understand(context, {**over_defaults(usual, message), "text": _PLACEHOLDER}, client)
 
     async def emit(event: LiveEvent) -> None:
         if isinstance(event, Sound):
@@ -76,9 +77,15 @@ async def _start(context: ApiContext, socket: Socket) -> tuple[LiveSpeech, Asked
 
 
 def _max_wait_s(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= _LONGEST_WAIT_S:
+    if value in (None, ""):
+        return _USUAL_WAIT_S
+    try:
+        wait_s = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+    except (ValueError, OverflowError):
+        wait_s = 0.0
+    if not 0.05 <= wait_s <= _LONGEST_WAIT_S:
         raise InvalidRequestError(f"max_wait_s must be a number of seconds from 0.05 to {_LONGEST_WAIT_S:g}")
-    return float(value)
+    return wait_s
 
 
 def _shape(event: LiveEvent) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.openapi import failures, json_body
-from sovits_service.api.schemas import Text, describe_problem
-from sovits_service.api.spellings import language_code
+from sovits_service.api.schemas import Text, checked_language, describe_problem
 from sovits_service.errors import InvalidRequestError
 from sovits_service.text.explain import Explanation
 from sovits_service.types import SplitMethod
@@ -49,7 +48,7 @@ async def read(request: Request) -> Response:
         fields = ReadFields.model_validate({name: value for name, value in raw.items() if value not in (None, "")})
     except ValidationError as error:
         raise InvalidRequestError(describe_problem(error)) from None
-    language = language_code(fields.text_lang)
+    language = checked_language("text_lang", fields.text_lang, context.service.version)
     reading = await context.service.explain(
         fields.text, language, fields.text_split_method, read_emoji=fields.read_emoji
     )
