@@ -14,6 +14,7 @@ from sovits_service.commands.offline import EXIT_FAILED
 from sovits_service.errors import InvalidRequestError, SettingsError, SovitsError
 
 _COMMANDS = ("serve", "say", "book", "convert", "read", "voices", "download", "check", "export")
+_RESUMED = ("book", "download")
 _EXIT_USAGE, _EXIT_INTERRUPTED = 2, 130
 
 
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None, *, default_command: str | None = Non
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        can_resume = args.command in _RESUMED or getattr(args, "file", None) is not None
+        print(f"interrupted{'; the same command goes on where it stopped' if can_resume else ''}", file=sys.stderr)
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -62,3 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     for group in (serve, say, book, reports, weights):
         group.add_commands(commands, model, service)
     return parser
+
+
+if __name__ == "__main__":  # `python -m sovits_service.cli`, which would otherwise do nothing
+    sys.exit(main())

@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 
 from sovits_service.api.schemas import TtsFields, check_limits, parse_tts, to_synthesis_request
-from sovits_service.audio.encode import encode_whole, require_format
+from sovits_service.audio.encode import encode_whole, file_format
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.native_memory import bound_native_memory
@@ -65,9 +65,7 @@ class Audio:
             InvalidRequestError: there is no such format.
         """
         file = Path(path)
-        media_type = file.suffix.removeprefix(".").lower()
-        require_format(media_type)
-        write_atomic(file, encode_whole(self.samples, self.sample_rate_hz, media_type))
+        write_atomic(file, encode_whole(self.samples, self.sample_rate_hz, file_format(file.suffix)))
 
 
 class Synthesizer:

@@ -50,11 +50,34 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["say", "--file", "none.jsonl"], "cannot be read"),
         (["say", "--file", "x.jsonl", "--jobs", "0"], "--jobs must be 1 or more"),
         (["download", "v2pro"], "did you mean 'v2Pro'?"),
+        (["serve", "-p", "99999"], "cannot listen on 127.0.0.1 port 99999: a port is a number from 0 to 65535"),
+        (["say", "hello", "-o", "folder.wav"], "folder.wav is a folder; name a file"),
+        (["say", "hello", "-o", "file/a.wav"], "is not a folder"),
+        (["say", "hello", "-o", "closed/a.wav"], "there is no permission to write into"),
+        (["say", "hello", "-o", "closed/new/a.wav"], "there is no permission to write into"),
+        (["say", "--file", "lines.jsonl", "--out-dir", "file"], "is not a folder"),
+        (["say", "--file", "none.jsonl"], "none.jsonl: cannot be read: No such file or directory"),
+        (["say", "--file", "folder.wav"], "folder.wav: cannot be read: Is a directory"),
+        (["convert", "none.wav"], "none.wav: there is no such file"),
+        (["convert", "folder.wav"], "folder.wav: there is no such file"),
+        (["convert", "lines.jsonl", "-o", "folder.wav"], "folder.wav is a folder; name a file"),
+        (["book", "lines.jsonl", "-o", "folder.wav"], "folder.wav is a folder; name a file"),
+        (["book", "lines.jsonl", "-o", "closed/a.mp3"], "there is no permission to write into"),
     ],
 )
 def test_what_cannot_be_used_is_one_clear_message_and_exit_code_2(
-    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    for name in ("folder.wav", "closed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "closed").chmod(0o555)
+    (tmp_path / "file").touch()
+    (tmp_path / "lines.jsonl").write_text('{"text": "hi"}\n')
+    if "closed" in " ".join(arguments) and os.access(tmp_path / "closed", os.W_OK):
+        pytest.skip("this user may write anywhere")
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")

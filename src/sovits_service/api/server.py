@@ -33,6 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         SettingsError: the address or the port cannot be had.
     """
+    if not 0 <= port <= 65535:
+        raise SettingsError(f"cannot listen on {host} port {port}: a port is a number from 0 to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)

@@ -367,10 +367,12 @@ def pcm16(samples: FloatArray) -> npt.NDArray[np.int16]:
     return pcm
 
 
-def require_format(name: str) -> None:
-    """Raises an InvalidRequestError where a file's ending names no media type."""
-    if name not in MEDIA_TYPES:
-        raise InvalidRequestError(f"there is no format {name!r}; it can be {', '.join(MEDIA_TYPES)}")
+def file_format(name: str) -> str:
+    """The media type that a file's ending (`wav`, `.MP3`) names. Raises an InvalidRequestError where it names none."""
+    media_type = name.removeprefix(".").lower()
+    if media_type not in MEDIA_TYPES:
+        raise InvalidRequestError(f"there is no format {name.removeprefix('.')!r}; it can be {', '.join(MEDIA_TYPES)}")
+    return media_type
 
 
 def _check_media_type(media_type: str) -> None:

@@ -52,8 +52,10 @@ def read_lines(path: Path) -> list[BatchLine]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"{path}: cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise InvalidRequestError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{path}: cannot be read: it is not UTF-8") from None
     lines: list[BatchLine] = []
     numbers: dict[str, int] = {}
     for number, content in enumerate(text.split("\n"), start=1):

@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sovits_service.commands.offline import EXIT_FAILED, load_settings, require_voices, running_service
+from sovits_service.commands.offline import (
+    EXIT_FAILED,
+    load_settings,
+    require_voices,
+    require_writable,
+    running_service,
+)
 from sovits_service.errors import InvalidRequestError
 from sovits_service.native_memory import bound_native_memory
 
@@ -75,6 +81,7 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.out.suffix.removeprefix(".").lower() not in JOB_FORMATS:
         raise InvalidRequestError(f"-o needs a file that ends in one of: {', '.join(JOB_FORMATS)}")
+    require_writable(args.out)
     if not 1 <= args.jobs <= 64:
         raise InvalidRequestError("--jobs must be from 1 to 64")
     tts, settings = load_settings(args)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sovits_service.errors import InvalidRequestError
+from sovits_service.errors import InvalidRequestError, StorageError
 
 if TYPE_CHECKING:
     from sovits_service.service.service import SpeechService
@@ -32,6 +34,29 @@ def require_voices(named: Collection[str], settings: ServiceSettings) -> None:
     known = [voice.voice_id for voice in open_voices(settings).list()]
     for voice_id in sorted(set(named).difference(known)):
         raise InvalidRequestError(f"there is no voice {voice_id!r}{nearest(voice_id, known)}")
+
+
+def require_writable(file: Path) -> None:
+    """Raise an InvalidRequestError where a file cannot be written, before anything is made for it."""
+    if file.is_dir():
+        raise InvalidRequestError(f"{file} is a folder; name a file")
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InvalidRequestError(f"{file} cannot be written: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidRequestError(f"{file} cannot be written: there is no permission to write into {folder}")
+
+
+def write_output(file: Path, data: bytes) -> None:
+    """Write what was made. Raise a StorageError that names the file, on the user's own disk, and the reason."""
+    from sovits_service.storage.files import write_atomic
+
+    try:
+        write_atomic(file, data)
+    except StorageError as error:
+        cause = error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) else str(error)
+        raise StorageError(f"{file} could not be written: {reason}") from error
 
 
 @asynccontextmanager

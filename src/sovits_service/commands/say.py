@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sovits_service.commands.offline import EXIT_FAILED, load_settings, require_voices, running_service
+from sovits_service.commands.offline import (
+    EXIT_FAILED,
+    load_settings,
+    require_voices,
+    require_writable,
+    running_service,
+    write_output,
+)
 from sovits_service.errors import InvalidRequestError
 from sovits_service.native_memory import bound_native_memory
 
@@ -67,10 +74,12 @@ def _say(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise InvalidRequestError("--jobs must be 1 or more")
     lines = read_lines(args.file) if args.file is not None else []
-    media_type = args.format if args.file is not None else (args.out or Path("out.wav")).suffix.removeprefix(".")
-    from sovits_service.audio.encode import require_format
+    from sovits_service.audio.encode import file_format
 
-    require_format(media_type)
+    args.out = args.out or Path("out.wav")
+    args.out_dir = args.out_dir or Path("wavs")
+    args.format = file_format(args.out.suffix if args.file is None else args.format)
+    require_writable(args.out if args.file is None else args.out_dir / "file")
     tts, settings = load_settings(args)
     tts.require_files()
     require_voices({line.voice or args.voice for line in lines} or {args.voice}, settings)
@@ -78,20 +87,16 @@ def _say(args: argparse.Namespace) -> int:
 
 
 async def _say_text(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings) -> int:
-    from sovits_service.storage.files import write_atomic
-
-    out = args.out or Path("out.wav")
     async with running_service(tts, settings) as service:
         cues: list[TimedText] = []
-        media_type = out.suffix.removeprefix(".")
-        data, duration_s = await _speak(service, args, settings, media_type, args.text, cues=cues)
-    write_atomic(out, data)
+        data, duration_s = await _speak(service, args, settings, args.text, cues=cues)
+    write_output(args.out, data)
     if args.subtitles:
         from sovits_service.text.subtitles import write_subtitles
 
         form = args.subtitles.lower()
-        write_atomic(out.with_suffix(f".{form}"), write_subtitles(cues, form).encode())
-    print(f"{out}: {duration_s:.1f} s")
+        write_output(args.out.with_suffix(f".{form}"), write_subtitles(cues, form).encode())
+    print(f"{args.out}: {duration_s:.1f} s")
     return 0
 
 
@@ -100,17 +105,16 @@ async def _say_file(
 ) -> int:
     from sovits_service.commands.batch import speak_lines
 
-    out_dir = args.out_dir or Path("wavs")
     async with running_service(tts, settings) as service:
 
         async def speak(line: BatchLine) -> bytes:
-            data, _ = await _speak(service, args, settings, args.format, line.text, line.lang, line.voice)
+            data, _ = await _speak(service, args, settings, line.text, line.lang, line.voice)
             return data
 
-        result = await speak_lines(lines, out_dir, f".{args.format}", speak, at_once=args.jobs)
+        result = await speak_lines(lines, args.out_dir, f".{args.format}", speak, at_once=args.jobs)
     for name, reason in result.failed.items():
         print(f"error: {name}: {reason}", file=sys.stderr)
-    print(f"{out_dir}: {result.made} made, {result.kept} were there, {len(result.failed)} failed")
+    print(f"{args.out_dir}: {result.made} made, {result.kept} were there, {len(result.failed)} failed")
     return EXIT_FAILED if result.failed else 0
 
 
@@ -118,7 +122,6 @@ async def _speak(
     service: SpeechService,
     args: argparse.Namespace,
     settings: ServiceSettings,
-    media_type: str,
     text: str,
     lang: str | None = None,
     voice_id: str | None = None,
@@ -140,16 +143,18 @@ async def _speak(
     samples = np.concatenate([chunk.samples for chunk in chunks])
     if cues is not None:
         cues += [chunk.cue for chunk in chunks if chunk.cue is not None]
-    data = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
+    data = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, args.format)
     return data, len(samples) / synthesis.sample_rate_hz
 
 
 def _convert(args: argparse.Namespace) -> int:
     bound_native_memory()
-    from sovits_service.audio.encode import require_format
+    from sovits_service.audio.encode import file_format
 
-    media_type = args.out.suffix.removeprefix(".")
-    require_format(media_type)
+    media_type = file_format(args.out.suffix)
+    require_writable(args.out)
+    if not args.recording.is_file():
+        raise InvalidRequestError(f"{args.recording}: there is no such file")
     tts, settings = load_settings(args)
     tts.require_files()
     require_voices({args.voice}, settings)
@@ -161,7 +166,6 @@ async def _convert_file(args: argparse.Namespace, tts: TtsSettings, settings: Se
 
     from sovits_service.audio.encode import encode_whole
     from sovits_service.storage.clip import read_clip
-    from sovits_service.storage.files import write_atomic
     from sovits_service.types import SynthesisRequest
 
     data = read_clip(args.recording, settings.max_upload_bytes).data
@@ -178,6 +182,6 @@ async def _convert_file(args: argparse.Namespace, tts: TtsSettings, settings: Se
         synthesis = await service.synthesize(request)
         samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
         encoded = await asyncio.to_thread(encode_whole, samples, synthesis.sample_rate_hz, media_type)
-    write_atomic(args.out, encoded)
+    write_output(args.out, encoded)
     print(f"{args.out}: {len(samples) / synthesis.sample_rate_hz:.1f} s")
     return 0
