@@ -8,6 +8,7 @@ import hashlib
 import io
 import itertools
 import json
+import sqlite3
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ import soundfile
 
 from sovits_service.errors import OverloadedError
 from sovits_service.jobs import jobs as jobs_module
+from sovits_service.jobs import store as store_module
+from sovits_service.jobs import worker as worker_module
 from sovits_service.jobs.jobs import Jobs
 from sovits_service.settings import ServiceSettings
 from sovits_service.types import Voice
@@ -276,6 +279,31 @@ async def test_a_line_that_cannot_be_spoken_is_left_out_and_told(serve: Serve, s
         lost = await finished(http, await submit(http, "broken"))
         assert (lost["status"], "not finite" in lost["message"]) == ("failed", True)
         assert (await http.get(f"/jobs/{lost['id']}/audio")).status_code == 409
+
+
+async def test_a_store_that_takes_nothing_for_a_while_stops_no_later_job(
+    serve: Serve, service: FastService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(worker_module, "_STORE_POLL_S", 0.01)
+    service.gate = asyncio.Semaphore(0)
+    async with serve(jobs_settings={"at_once": 1}) as http:
+        job_id = await submit(http, "abc")
+        while not service.started:
+            await asyncio.sleep(0)
+        with contextlib.closing(sqlite3.connect(tmp_path / "jobs" / store_module._FILE)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            service.gate.release()
+            while not service.closed:
+                await asyncio.sleep(0)
+            for _ in range(10):  # each waits for what the store was told before
+                assert (await http.get(f"/jobs/{job_id}")).json()["status"] == "running"
+            assert (await http.post("/jobs", json={"text": "def", "voice_id": "amy"})).status_code == 503
+            other.rollback()
+        lost = await finished(http, job_id)
+        assert (lost["status"], lost["message"][:20]) == ("failed", "the jobs cannot be r")
+        service.gate = None
+        assert (await finished(http, await submit(http, "def")))["status"] == "done"
 
 
 async def test_a_voice_that_has_gone_fails_the_job(serve: Serve, service: FastService) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from sovits_service.errors import SovitsError
+from sovits_service.errors import SovitsError, StorageError
 from sovits_service.jobs.model import Job, JobOptions, JobState
 from sovits_service.jobs.render import RenderCancelledError
 from sovits_service.jobs.renderer import Renderer
@@ -20,6 +20,7 @@ from sovits_service.jobs.upkeep import Room, StoreThread, Watchers
 
 log = structlog.get_logger(__name__)
 
+_STORE_POLL_S = 5.0  # until the next try to write, while the store takes nothing
 _INTERNAL = "internal error; the log says more"
 
 
@@ -167,5 +168,10 @@ class Worker:
 
     async def _end(self, work: _Work, state: JobState, message: str = "") -> None:
         await self._let_go(work)
-        await self._stored.run(lambda store: store.set_state(work.job_id, state, message))
+        while True:
+            try:
+                await self._stored.run(lambda store: store.set_state(work.job_id, state, message))
+                break
+            except StorageError:  # a full disk, of which the store has told: nothing else can be worked on either
+                await asyncio.sleep(_STORE_POLL_S)
         self._watchers.tell(work.job_id)
