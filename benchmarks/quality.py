@@ -3,24 +3,17 @@
 Every fragment of the judge's sentences is spoken once as it is; then its tokens are changed (phonemes dropped, said
 twice, tokens of the reference in front, a loop, noise in the waveform) and judged again. Prints how many are found, and
 how many of the unchanged ones are suspected.
-
-`--speak DIR` writes speech with `flag` and with `retry` and a manifest for a machine listener, which writes
-`DIR/report.json` with the `error` (of words or syllables) of each file; `--report DIR` then says how well the cost
-of the guard tells errors apart, and what taking again gains.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
-import soundfile
 
 from benchmarks.timestamps import FILES, SENTENCES, VOICES
 from sovits_service.engine.guard import Take, loop_start, wave_faults
@@ -161,84 +154,10 @@ async def measure(count: int) -> None:
     print(f"waveforms as they are, suspected: {sum(map(bool, clean))} of {len(clean)}")
 
 
-async def write_speech(folder: Path, count: int, seeds: int) -> None:
-    """Speech of each sentence and seed with `flag` and with `retry`, as files, and `manifest.jsonl`."""
-    service = build_service(load_tts_settings(section="demo"), load_service_settings())
-    await service.start()
-    worker = service._models.current.worker
-    costs: list[float] = []
-    settle = worker.judge.settle
-
-    def watched(sequence: DecodeSequence, take: Take) -> bool:
-        wants_another = settle(sequence, take)
-        if sequence.kept is not None:
-            costs.append(sequence.kept.cost)
-        return wants_another
-
-    worker.judge.settle = watched  # type: ignore[method-assign]
-    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
-        for (index, sentence), seed in itertools.product(enumerate(sentences()[:count]), range(seeds)):
-            voice = await service.get_voice(VOICES[index % len(VOICES)])
-            for mode in ("flag", "retry"):
-                costs.clear()
-                asked = replace(request_of(sentence, voice, 1000 * seed + index), guard=mode)
-                synthesis = await service.synthesize(asked)
-                chunks = [chunk async for chunk in synthesis.chunks]
-                wav = folder / f"{index:03d}-{seed}-{mode}.wav"
-                soundfile.write(wav, np.concatenate([chunk.samples for chunk in chunks]), synthesis.sample_rate_hz)
-                row = {
-                    "wav": str(wav),
-                    "text": sentence["text"],
-                    "lang": "en" if sentence["lang"] == "en" else "zh",
-                    "mode": mode,
-                    "cost": max(costs),
-                    "fragments": len(costs),
-                    "takes": sum(chunk.takes for chunk in chunks),
-                    "faults": [kind for chunk in chunks for kind in chunk.faults],
-                }
-                manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
-    await service.stop(0.0)
-
-
-def report(folder: Path) -> None:
-    """What the listener's `report.json` says of the guard, with the manifest beside it."""
-    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    heard = {row["wav"]: row["error"] for row in json.loads((folder / "report.json").read_text("utf-8"))["rows"]}
-    rows = [{**row, "error": heard[row["wav"]]} for row in map(json.loads, lines)]
-    flag, retry = ([row for row in rows if row["mode"] == mode] for mode in ("flag", "retry"))
-    cost, error = (np.array([row[key] for row in flag]) for key in ("cost", "error"))
-    is_wrong, is_blamed = error > 0, np.array([bool(row["faults"]) for row in flag])
-    wrong, right = is_wrong.sum(), (~is_wrong).sum()
-    print(f"{len(flag)} answers, {wrong} with an error; AUC of the cost {auc(cost[is_wrong], cost[~is_wrong]):.2f}")
-    print(f"blamed: {is_blamed[is_wrong].sum()} of those, {is_blamed[~is_wrong].sum()} of the {right} others")
-    takes, fragments = (sum(row[key] for row in retry) for key in ("takes", "fragments"))
-    after = np.mean([row["error"] for row in retry])
-    print(f"retry: {takes} takes of {fragments} fragments; error {error.mean():.3f} -> {after:.3f}")
-    for before, again in zip(flag, retry, strict=True):
-        if again["takes"] > again["fragments"]:
-            print(f"  {before['faults']} -> {again['faults']}: error {before['error']:.2f} -> {again['error']:.2f}")
-
-
-def auc(higher: np.ndarray, lower: np.ndarray) -> float:
-    """How often one of the former is above one of the latter; equals count half (Mann and Whitney, 1947)."""
-    difference = higher[:, None] - lower[None]
-    return float((np.mean(difference > 0) + np.mean(difference >= 0)) / 2)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=60, help="how many of the judge's sentences")
-    parser.add_argument("--seeds", type=int, default=1, help="of each, with --speak")
-    parser.add_argument("--speak", type=Path, metavar="DIR", help="write speech and a manifest for a listener")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="of that speech, with the listener's report.json")
-    args = parser.parse_args()
-    if args.report:
-        report(args.report)
-    elif args.speak:
-        args.speak.mkdir(parents=True, exist_ok=True)
-        asyncio.run(write_speech(args.speak, args.sentences, args.seeds))
-    else:
-        asyncio.run(measure(args.sentences))
+    asyncio.run(measure(parser.parse_args().sentences))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from sovits_service.service.service import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.text.symbols import symbol_ids
 from sovits_service.text.timing import parts
-from sovits_service.types import SynthesisRequest
+from sovits_service.types import Segment, SynthesisRequest
 
 ROOT = Path(__file__).parents[1]
 CODES = ROOT / "pretrained_models/demo/codes.json"
@@ -32,6 +32,7 @@ SENTENCES = ROOT / "tools/demo_voice"
 FILES = ("sentences.jsonl", "sentences_mixed.jsonl", "sentences_numbers.jsonl")
 VOICES = ("female_calm", "male_narrator", "child_happy")
 TOKEN_MS = 40
+MARKS = ",.?!…-"
 _MARK_COST, _OTHER_TONE, _OTHER_PHONE = 0.1, 0.4, 1.2
 
 
@@ -59,39 +60,58 @@ def phones_of(tokens: list[int], names: list[str], thirds: int) -> list[tuple[st
     return [item for item in found if item[0] != "SIL"]
 
 
-def true_times(phonemes: list[str], said: list[tuple[str, int, int]]) -> list[tuple[int, int] | None]:
-    """For each phoneme when it is said, by the cheapest edits from the text's phonemes to the tokens' phones."""
+def edits(phonemes: list[str], said: list[tuple[str, int, int]]) -> list[tuple[int | None, int | None]]:
+    """The cheapest way from the text's phonemes to the tokens' phones.
+
+    Returns:
+        (i, j) said as it is or as another phone, (i, None) left out, (None, j) said beside the text.
+    """
     rows, columns = len(phonemes), len(said)
-    left_out = [_MARK_COST if name in ",.?!…-" else 1.0 for name in phonemes]
+    left_out = [_MARK_COST if name in MARKS else 1.0 for name in phonemes]
     costs = np.zeros((rows + 1, columns + 1))
     costs[1:, 0], costs[0] = np.cumsum(left_out), np.arange(columns + 1)
-
-    def swap(i: int, j: int) -> float:
-        one, other = phonemes[i], said[j][0]
-        if one == other:
-            return 0.0
-        return _OTHER_TONE if one.rstrip("012345") == other.rstrip("012345") else _OTHER_PHONE
-
     for i, j in itertools.product(range(rows), range(columns)):
-        costs[i + 1, j + 1] = min(costs[i, j] + swap(i, j), costs[i, j + 1] + left_out[i], costs[i + 1, j] + 1)
-    times: list[tuple[int, int] | None] = [None] * rows
+        swapped = costs[i, j] + _swap_cost(phonemes[i], said[j][0])
+        costs[i + 1, j + 1] = min(swapped, costs[i, j + 1] + left_out[i], costs[i + 1, j] + 1)
+    pairs: list[tuple[int | None, int | None]] = []
     i, j = rows, columns
-    while i and j:
-        if np.isclose(costs[i, j], costs[i - 1, j - 1] + swap(i - 1, j - 1)):
-            if swap(i - 1, j - 1) < 1:
-                times[i - 1] = said[j - 1][1:]
+    while i or j:
+        swap = costs[i - 1, j - 1] + _swap_cost(phonemes[i - 1], said[j - 1][0]) if i and j else np.inf
+        if np.isclose(costs[i, j], swap):
             i, j = i - 1, j - 1
-        elif np.isclose(costs[i, j], costs[i - 1, j] + left_out[i - 1]):
+            pairs.append((i, j))
+        elif i and np.isclose(costs[i, j], costs[i - 1, j] + left_out[i - 1]):
             i -= 1
+            pairs.append((i, None))
         else:
             j -= 1
+            pairs.append((None, j))
+    return pairs[::-1]
+
+
+def _swap_cost(one: str, other: str) -> float:
+    if one == other:
+        return 0.0
+    return _OTHER_TONE if one.rstrip("012345") == other.rstrip("012345") else _OTHER_PHONE
+
+
+def true_times(phonemes: list[str], said: list[tuple[str, int, int]]) -> list[tuple[int, int] | None]:
+    """For each phoneme when it is said; None where another one is, or none."""
+    times: list[tuple[int, int] | None] = [None] * len(phonemes)
+    for i, j in edits(phonemes, said):
+        if i is not None and j is not None and _swap_cost(phonemes[i], said[j][0]) < 1:
+            times[i] = said[j][1:]
     return times
+
+
+def phoneme_names(segment: Segment) -> list[str]:
+    names = {number: name for name, number in symbol_ids("v2").items()}
+    return [names[number] for number in segment.phoneme_ids]
 
 
 def word_errors_ms(text: str, sequence: DecodeSequence, alignment: Alignment, codes: dict[str, Any]) -> list[int]:
     """Of the beginning and the end of each word that the tokens say."""
-    names = {number: name for name, number in symbol_ids("v2").items()}
-    phonemes = [names[number] for number in sequence.segment.phoneme_ids]
+    phonemes = phoneme_names(sequence.segment)
     truth = true_times(phonemes, phones_of(sequence.tokens, codes["phones"], codes["parts"]))
     errors: list[int] = []
     for part in parts(text, sequence.segment, "word"):

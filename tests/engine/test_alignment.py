@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,19 @@ def test_demo_speech_is_aligned_as_its_tokens_say(model: SemanticModel) -> None:
 
 
 @pytest.mark.parametrize("heads", [[(1, 0)], [(1, 0), (1, 1), (1, 2)]])
-def test_times_are_those_of_a_pass_over_all_tokens(model: SemanticModel, heads: list[tuple[int, int]]) -> None:
-    frontend = Frontend()
+def test_times_behind_a_cached_prefix_are_those_of_a_whole_pass(
+    model: SemanticModel, heads: list[tuple[int, int]]
+) -> None:
+    frontend, aligner, slots = Frontend(), Aligner(model, pause_ids("v2"), heads), model.open_slots(1, 400)
     for spoken in STORED[:4]:
         said = utterance(spoken, frontend)
         assert said.prompt is not None
         ids = torch.tensor(said.prompt.phoneme_ids + said.segment.phoneme_ids)
-        tokens = torch.cat([said.prompt_tokens, torch.tensor(said.tokens)])
-        # A head of another layer along has every layer compute every token.
-        beside = [*(Head(*head) for head in heads), Head(3, 0)]
-        *whole, _ = model.text_attention(ids, said.bert, tokens, beside)
-        expected = align(np.mean(whole, axis=0)[len(said.prompt_tokens) :, len(said.prompt.phoneme_ids) :])
-        found = Aligner(model, pause_ids("v2"), heads).align(said)
+        slots.prefill(ids, said.bert, said.prompt_tokens, 0)
+        prefix = slots.cache.read_prefix(0, len(ids) + len(said.prompt_tokens), aligner.layers)
+        slots.clear(0)
+        expected, found = aligner.align(said), aligner.align(replace(said, prefix=prefix))
+        assert expected is not None
         assert found is not None
         assert found.path.tolist() == expected.path.tolist()
         assert found.confidence == pytest.approx(expected.confidence, abs=1e-4)

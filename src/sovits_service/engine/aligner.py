@@ -21,6 +21,7 @@ from sovits_service.engine.alignment import (
     pause_score,
 )
 from sovits_service.models.gpt import Head
+from sovits_service.models.kv_cache import CachedPrefix
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.types import FloatArray, ReferenceAudio, Segment
 
@@ -44,6 +45,7 @@ class Utterance:
         prompt_tokens: (T_prompt,) int64, none without a prompt.
         tokens: of the segment, without the end token.
         reference: the clip that the prompt's tokens are of.
+        prefix: text and prompt as the GPT has cached them, in the `layers` of its aligner; None: they are read again.
     """
 
     segment: Segment
@@ -52,10 +54,16 @@ class Utterance:
     prompt_tokens: torch.Tensor
     tokens: Sequence[int]
     reference: ReferenceAudio | None = None
+    prefix: CachedPrefix | None = None
 
 
 class AlignmentSource(Protocol):
     """Tells when the phonemes of an utterance are said."""
+
+    @property
+    def layers(self) -> int:
+        """Of the GPT, how many of them it looks into; 0 where it does not, or does not know yet."""
+        ...
 
     def align(self, utterance: Utterance) -> Alignment | None:
         """None where it cannot be told."""
@@ -94,6 +102,11 @@ class Aligner:
         """Those that read along; none where they are not known."""
         return list(self._heads)
 
+    @property
+    def layers(self) -> int:
+        layers = {head.layer for head in self._heads}
+        return 1 + layers.pop() if len(layers) == 1 else 0
+
     def align(self, utterance: Utterance) -> Alignment | None:
         """When the phonemes of a fragment are said; None where no head of this model says so."""
         if not utterance.tokens:
@@ -104,16 +117,26 @@ class Aligner:
             heads = self._heads
         if not heads:
             return None
-        own = np.mean(list(self._attention(utterance, heads, first=len(utterance.prompt_tokens))), axis=0)
+        own = np.mean(self._own_attention(utterance, heads), axis=0)
         columns = _prompt_phonemes(utterance)
         return align(own[:, columns:], own[:, :columns].sum(axis=1))
 
-    def _attention(self, utterance: Utterance, heads: Sequence[Head], first: int = 0) -> Iterator[FloatArray]:
-        """For each head (T_prompt + T - first, T_prompt_text + P)."""
+    def _own_attention(self, utterance: Utterance, heads: Sequence[Head]) -> list[FloatArray]:
+        """For each head (T, T_prompt_text + P), of the tokens of the segment."""
+        prefix, found = utterance.prefix, None
+        if prefix is not None and len(prefix.keys) == self.layers:
+            text_length = prefix.length - len(utterance.prompt_tokens)
+            found = self._model.text_attention_after(prefix, text_length, torch.tensor(utterance.tokens), heads)
+        if found is None:
+            found = [whole[len(utterance.prompt_tokens) :] for whole in self._attention(utterance, heads)]
+        return found
+
+    def _attention(self, utterance: Utterance, heads: Sequence[Head]) -> Iterator[FloatArray]:
+        """For each head (T_prompt + T, T_prompt_text + P)."""
         prompt_ids = utterance.prompt.phoneme_ids if utterance.prompt else ()
         ids = torch.tensor(prompt_ids + utterance.segment.phoneme_ids, dtype=torch.int64)
         tokens = torch.cat([utterance.prompt_tokens.cpu(), torch.tensor(list(utterance.tokens), dtype=torch.int64)])
-        return self._model.text_attention(ids, utterance.bert, tokens, heads, first)
+        return self._model.text_attention(ids, utterance.bert, tokens, heads)
 
     def _choose(self, utterance: Utterance) -> None:
         """Find the heads by an utterance, where it can tell."""

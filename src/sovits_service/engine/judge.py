@@ -9,6 +9,7 @@ from sovits_service.engine.aligner import AlignmentSource, Utterance
 from sovits_service.engine.counters import Counters
 from sovits_service.engine.guard import Guard, Take, best_take
 from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.types import FaultKind
 
@@ -37,6 +38,11 @@ class Judge:
         self._prompts = prompts
         self._counters = counters
 
+    def prepare(self, sequence: DecodeSequence, runner: SemanticRunner) -> None:
+        """Keep what an alignment needs of a sequence that has been prefilled; its slot will be another's by then."""
+        if sequence.job.options.needs_alignment and self.aligner is not None and self.aligner.layers:
+            sequence.prefix = runner.read_prefix(sequence, self.aligner.layers)
+
     def examine(self, sequence: DecodeSequence) -> Take:
         """Align a finished take, and look for faults where its job asks for that. Runs in a stage."""
         job = sequence.job
@@ -44,7 +50,13 @@ class Judge:
         assert sequence.bert is not None
         prompt_tokens = self._prompts.prompt_tokens(job.voice_prompt, job.prompt_segment)
         utterance = Utterance(
-            sequence.segment, sequence.bert, job.prompt_segment, prompt_tokens, sequence.tokens, job.references[0]
+            sequence.segment,
+            sequence.bert,
+            job.prompt_segment,
+            prompt_tokens,
+            sequence.tokens,
+            job.references[0],
+            sequence.prefix,
         )
         alignment = self.aligner.align(utterance) if self.aligner else None
         if not job.options.is_judged:
@@ -63,7 +75,7 @@ class Judge:
             return True
         sequence.kept = best_take(sequence.takes)
         sequence.tokens = list(sequence.kept.tokens)
-        sequence.bert = None
+        sequence.bert = sequence.prefix = None
         sequence.is_settled = True
         return False
 

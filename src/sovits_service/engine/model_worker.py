@@ -271,6 +271,8 @@ class ModelWorker:
             if live:
                 with self._failing([item.sequence.job for item in live]):
                     self._runner.prefill(live)
+                    for item in live:
+                        self.judge.prepare(item.sequence, self._runner)
         return bool(sequences)
 
     def _decode(self) -> bool:

@@ -17,6 +17,7 @@ from sovits_service.engine.device_queue import DeviceQueue, open_queue
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.errors import InvalidRequestError
 from sovits_service.models.gpt import Prefix, TorchSlots
+from sovits_service.models.kv_cache import CachedPrefix
 from sovits_service.models.semantic_model import SemanticModel
 
 _BOUND_STEP = 64
@@ -166,6 +167,13 @@ class SemanticRunner:
             self._launches.append(_Launch(list(zip(sequences, rows, strict=True)), self.queue.fetch(drawn), inputs))
         for sequence in sequences:
             sequence.launched = 1
+
+    @torch.inference_mode()
+    def read_prefix(self, sequence: DecodeSequence, layers: int) -> CachedPrefix:
+        """What the first layers keep of a running sequence's text and prompt."""
+        assert sequence.slot is not None
+        with self.queue.launching():
+            return self.slots.cache.read_prefix(sequence.slot, sequence.prefix_length, layers)
 
     def _prefill_padded(self, slots: TorchSlots, batch: Sequence[Admitted]) -> torch.Tensor:
         """One pass, then a draw that spans all slots, as that of a step: its shapes are the same for any batch."""

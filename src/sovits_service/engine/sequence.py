@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from sovits_service.engine.guard import Take
+    from sovits_service.models.kv_cache import CachedPrefix
 
 
 # A stream that has just come goes before those whose listeners have this much to play, and after those that have less.
@@ -71,6 +72,7 @@ class DecodeSequence:
     Attributes:
         bert: (T_text, 1024) features of all phonemes, the prompt's first; from its preparation to its prefill, or
             until it is settled where it is aligned.
+        prefix: what the GPT's first layers keep of its text and prompt, where it is to be aligned by them.
         takes: of the segment, where they are aligned or judged; this one's too when it has been.
         kept: the take whose tokens a settled one has.
         has_looped: whether it was ended since its tokens went in a circle.
@@ -90,6 +92,7 @@ class DecodeSequence:
     tokens: list[int] = field(default_factory=list)
     slot: int | None = None
     bert: torch.Tensor | None = None
+    prefix: CachedPrefix | None = None
     is_prepared: bool = False
     is_finished: bool = False
     is_settled: bool = False

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sovits_service.models.kv_cache import KvCache
+from sovits_service.models.kv_cache import CachedPrefix, KvCache
 from sovits_service.models.linear import Linear, linear
 from sovits_service.types import FloatArray
 
@@ -288,25 +288,38 @@ class TextToSemantic(nn.Module):
         bert: torch.Tensor,
         tokens: torch.Tensor,
         heads: Sequence[Head],
-        first: int = 0,
     ) -> Iterator[FloatArray]:
         device, dtype = self.bert_proj.weight.device, self.dtype
         text = self.embed_text(phoneme_ids[None].to(device), bert[None].to(device, dtype))
         x = torch.cat([text, self.embed_semantic(tokens[None].to(device))], dim=1)
         mask = prefix_mask(phoneme_ids.shape[0], tokens.shape[0], device)
-        rows = wanted_rows(phoneme_ids.shape[0], tokens.shape[0], first).to(device)
         deepest = max(head.layer for head in heads)
         for index, layer in enumerate(self.h):
             q, k, v = layer.self_attn.project(x)
             for head in heads:
                 if head.layer == index:
                     queries, keys = q[0, head.number], k[0, head.number]
-                    yield attention_to_text(queries[len(queries) - len(tokens) + first :], keys[: len(phoneme_ids)])
+                    yield attention_to_text(queries[len(phoneme_ids) :], keys[: len(phoneme_ids)])
             if index == deepest:
                 return
-            if index == deepest - 1 and len({head.layer for head in heads}) == 1:  # the others are not looked at again
-                x, q, mask = x[:, rows], q[:, :, rows], mask[rows]
             x = layer.finish(x, layer.self_attn.attend(q, k, v, mask))
+
+    @torch.inference_mode()
+    def text_attention_after(
+        self, prefix: CachedPrefix, text_length: int, tokens: torch.Tensor, heads: Sequence[Head]
+    ) -> list[FloatArray]:
+        device, length = self.bert_proj.weight.device, len(tokens)
+        positions = torch.arange(length, device=device) + prefix.length - text_length
+        x = self.ar_audio_position(self.ar_audio_embedding(tokens[None].to(device)), positions[None])
+        mask = torch.ones(length, prefix.length + length, dtype=torch.bool, device=device).tril(prefix.length)
+        *below, layer = list(self.h)[: heads[0].layer + 1]
+        for lower, keys, values in zip(below, prefix.keys, prefix.values, strict=False):
+            q, k, v = lower.self_attn.project(x)
+            k, v = torch.cat([keys[None], k], dim=2), torch.cat([values[None], v], dim=2)
+            x = lower.finish(x, lower.self_attn.attend(q, k, v, mask))
+        q, _, _ = layer.self_attn.project(x)
+        of_text = prefix.keys[heads[0].layer, :, :text_length]
+        return [attention_to_text(q[0, head.number], of_text[head.number]) for head in heads]
 
     def prefill(
         self, phoneme_ids: torch.Tensor, bert: torch.Tensor, prompt_tokens: torch.Tensor, cache: KvCache, slot: int
@@ -422,11 +435,6 @@ def prefix_mask(text_length: int, token_length: int, device: torch.device) -> to
     mask = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     mask[:text_length, :text_length] = True
     return mask
-
-
-def wanted_rows(text_length: int, token_length: int, first: int) -> torch.Tensor:
-    """(T_text + T_tokens - first,) int64: the places of the text, and of the tokens from `first` on."""
-    return torch.cat([torch.arange(text_length), torch.arange(text_length + first, text_length + token_length)])
 
 
 def attention_to_text(queries: torch.Tensor, keys: torch.Tensor) -> FloatArray:

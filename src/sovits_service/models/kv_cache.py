@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import math
 import mmap
+from dataclasses import dataclass
 
 import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CachedPrefix:
+    """What the first layers keep of a sequence's beginning: its text, then the prompt's tokens.
+
+    Attributes:
+        keys: (layers, heads, T, head_dim).
+        values: (layers - 1, heads, T, head_dim): of all of them but the last.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        return self.keys.shape[2]
 
 
 class KvCache:
@@ -51,6 +69,11 @@ class KvCache:
         length = keys.shape[2]
         self.keys[layer, :, :, :length].index_copy_(0, slots, keys)
         self.values[layer, :, :, :length].index_copy_(0, slots, values)
+
+    def read_prefix(self, slot: int, length: int, layers: int) -> CachedPrefix:
+        """A copy of the first `length` entries of a slot, in the first `layers`."""
+        keys, values = self.keys[:layers, slot, :, :length], self.values[: layers - 1, slot, :, :length]
+        return CachedPrefix(keys.clone(), values.clone())
 
     def append(
         self, layer: int, positions: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bound: int

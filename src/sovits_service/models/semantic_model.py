@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import torch
 
 from sovits_service.models.gpt import GptConfig, Head
+from sovits_service.models.kv_cache import CachedPrefix, KvCache
 from sovits_service.types import FloatArray
 
 Backend = Literal["torch", "onnx"]
@@ -26,6 +27,9 @@ class SemanticSlots(Protocol):
     def capacity_tokens(self) -> int:
         """Text, prompt and new tokens of one sequence together."""
         ...
+
+    @property
+    def cache(self) -> KvCache: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -94,22 +98,34 @@ class SemanticModel(Protocol):
         bert: torch.Tensor,
         tokens: torch.Tensor,
         heads: Sequence[Head],
-        first: int = 0,
     ) -> Iterator[FloatArray]:
         """Read a finished sequence again, in one pass up to the deepest of these heads.
-
-        Heads of one layer cost least: of tokens before `first`, the layer below it computes keys and values alone.
 
         Args:
             phoneme_ids: (T_text,) int64, the prompt's phonemes before the text's.
             bert: (T_text, 1024) features.
             tokens: (T_tokens,) int64, the prompt's before those of the speech.
             heads: in the order of their layers.
-            first: the first token whose attention is wanted.
 
         Yields:
-            For each head (T_tokens - first, T_text) float32: how the attention that a token pays to the text is shared
+            For each head (T_tokens, T_text) float32: how the attention that a token pays to the text is shared
             out over its phonemes; a row adds up to 1. It is that of the query which has the token as its input.
+        """
+        ...
+
+    def text_attention_after(
+        self, prefix: CachedPrefix, text_length: int, tokens: torch.Tensor, heads: Sequence[Head]
+    ) -> list[FloatArray] | None:
+        """`text_attention` of the tokens behind a prefix, which costs what they take alone.
+
+        Args:
+            prefix: up to the layer of the heads.
+            text_length: how much of it is text.
+            tokens: (T_tokens,) int64, those of the speech.
+            heads: of one layer.
+
+        Returns:
+            For each head (T_tokens, T_text); None where this cannot be computed any more, and only a whole pass can.
         """
         ...
 

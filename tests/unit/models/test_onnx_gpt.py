@@ -266,33 +266,49 @@ def test_graphs_of_another_format_are_built_anew(
     assert len(list((tmp_path / "graphs").glob("gpt-*"))) == 2
 
 
-def attention(model: SemanticModel, heads: list[Head], first: int) -> dict[Head, FloatArray]:
+def said() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Nine phonemes, their features, and twenty tokens."""
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(0, SIZES.phoneme_vocab, (9,), generator=draw)
     tokens = torch.randint(0, 1024, (20,), generator=draw)
-    found = model.text_attention(ids, torch.randn(9, 1024, generator=draw), tokens, heads, first)
-    return dict(zip(heads, found, strict=True))
+    return ids, torch.randn(9, 1024, generator=draw), tokens
 
 
-def test_attention_of_some_tokens_in_one_layer_is_that_of_a_whole_pass(
-    model: OnnxGpt, reference: TextToSemantic
-) -> None:
+def attention(model: SemanticModel, heads: list[Head]) -> dict[Head, FloatArray]:
+    return dict(zip(heads, model.text_attention(*said(), heads), strict=True))
+
+
+def attention_after(model: SemanticModel, heads: list[Head], first: int) -> list[FloatArray] | None:
+    """That of the tokens from `first` on, the others being those of a prompt that was prefilled."""
+    ids, bert, tokens = said()
+    slots = model.open_slots(2, 40)
+    slots.prefill(ids, bert, tokens[:first], 1)
+    prefix = slots.cache.read_prefix(1, len(ids) + first, 1 + heads[0].layer)
+    slots.clear(1)
+    return model.text_attention_after(prefix, len(ids), tokens[first:], heads)
+
+
+def test_attention_behind_a_cached_prefix_is_that_of_a_whole_pass(model: OnnxGpt, reference: TextToSemantic) -> None:
     heads = [Head(layer, number) for layer in range(SIZES.layers) for number in range(SIZES.heads)]
-    whole = attention(reference, heads, 0)
+    whole = attention(reference, heads)
     assert all(weights.shape == (20, 9) and np.allclose(weights.sum(axis=1), 1) for weights in whole.values())
     bound = {"float32": 1e-5, "int8": 0.01}[model.precision]
     for layer, first in ((0, 0), (0, 13), (1, 13), (2, 7), (2, 0)):
         of_layer = [head for head in heads if head.layer == layer]
-        for narrow in (attention(reference, of_layer, first), attention(model, of_layer, first)):
-            for head in of_layer:
-                np.testing.assert_allclose(narrow[head], whole[head][first:], atol=bound)
-    everywhere = attention(model, heads, 13)
-    assert all(np.allclose(everywhere[head], whole[head][13:], atol=bound) for head in heads)
+        for found in (attention_after(reference, of_layer, first), attention_after(model, of_layer, first)):
+            assert found is not None
+            for head, weights in zip(of_layer, found, strict=True):
+                np.testing.assert_allclose(weights, whole[head][first:], atol=bound)
+    everywhere = attention(model, heads)
+    assert all(np.allclose(everywhere[head], whole[head], atol=bound) for head in heads)
 
 
-def test_attention_is_the_same_where_the_folder_of_the_graphs_is_gone(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_where_the_folder_of_the_graphs_is_gone_only_a_whole_pass_tells(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
     shutil.copytree(folders["float32"], tmp_path / "graphs")
     model, kept = OnnxGpt(tmp_path / "graphs", "float32", 1), OnnxGpt(folders["float32"], "float32", 1)
     shutil.rmtree(tmp_path / "graphs")
-    found, expected = (attention(gpt, [Head(1, 2)], 5)[Head(1, 2)] for gpt in (model, kept))
+    assert attention_after(model, [Head(1, 2)], 5) is None
+    found, expected = (attention(gpt, [Head(1, 2)])[Head(1, 2)] for gpt in (model, kept))
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -11,7 +11,7 @@ from sovits_service.models.onnx.sessions import open_session
 
 
 def open_beginning(graph: Path, layer: int, threads: int) -> onnxruntime.InferenceSession:
-    """The graph as far as `queries_N` and `keys_N` of a layer, which are its outputs in this order.
+    """The graph as far as `queries_N` of a layer, which are its output.
 
     Args:
         graph: with its weights beside it.
@@ -21,15 +21,15 @@ def open_beginning(graph: Path, layer: int, threads: int) -> onnxruntime.Inferen
         SESSION_ERRORS: the graph cannot be run here.
     """
     model = onnx.load(str(graph), load_external_data=False)
-    wanted = [f"{part}_{layer}" for part in ("queries", "keys")]
-    needed, nodes = set(wanted), []
+    wanted = f"queries_{layer}"
+    needed, nodes = {wanted}, []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)
             nodes.append(node)
     nodes.reverse()
     kept = {field: [v for v in getattr(model.graph, field) if v.name in needed] for field in ("initializer", "input")}
-    kept |= {"node": nodes, "output": [value for name in wanted for value in model.graph.output if value.name == name]}
+    kept |= {"node": nodes, "output": [value for value in model.graph.output if value.name == wanted]}
     for field, values in kept.items():
         copied = [type(value).FromString(value.SerializeToString()) for value in values]
         model.graph.ClearField(field)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from sovits_service.models.gpt import GptConfig, Head, TextToSemantic, attention_to_text, prefix_mask, wanted_rows
-from sovits_service.models.kv_cache import KvCache
+from sovits_service.models.gpt import GptConfig, Head, TextToSemantic, attention_to_text, prefix_mask
+from sovits_service.models.kv_cache import CachedPrefix, KvCache
 from sovits_service.models.onnx.quantize import BLOCK
 from sovits_service.models.onnx.sessions import SESSION_ERRORS, open_session
 from sovits_service.types import FloatArray
@@ -24,7 +24,7 @@ GraphPrecision = Literal["float32", "int8"]
 
 CONFIG, DECODE, PREFILL, PROOF = "config.json", "decode.onnx", "prefill.onnx", "proof.onnx"
 ATTENTION = "attention.onnx"
-FORMAT = 4  # of the graphs: another number, and kept ones are built again
+FORMAT = 5  # of the graphs: another number, and kept ones are built again
 _CPU = torch.device("cpu")
 _HIDDEN = -1e30  # added to the score of a key that a query may not look at
 _PROOF_TOKENS = 4
@@ -91,32 +91,52 @@ class OnnxGpt:
         bert: torch.Tensor,
         tokens: torch.Tensor,
         heads: Sequence[Head],
-        first: int = 0,
     ) -> Iterator[FloatArray]:
         layers = sorted({head.layer for head in heads})
-        session = self._attention_session(layers[0]) if len(layers) == 1 else None
-        n_text, n_tokens = len(phoneme_ids), len(tokens) - first
         inputs = prefill_inputs(phoneme_ids, bert, tokens)  # the spoken tokens in place of a prompt's
-        if session is None:
-            found = self.prefiller.run([f"{part}_{i}" for i in layers for part in ("queries", "keys")], inputs)
-            found[1::2] = [keys[0].swapaxes(0, 1) for keys in found[1::2]]
-        else:
-            inputs["rows"] = wanted_rows(n_text, len(tokens), first).numpy()
-            found = session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        wanted = [f"{part}_{i}" for i in layers for part in ("queries", "keys")]
+        found = [torch.from_numpy(array) for array in self.prefiller.run(wanted, inputs, options)]
+        text_length = len(phoneme_ids)
         for layer, queries, keys in zip(layers, found[::2], found[1::2], strict=True):
-            of_tokens = torch.from_numpy(queries[len(queries) - n_tokens :].reshape(n_tokens, self.config.heads, -1))
-            of_text = torch.from_numpy(keys[:n_text].reshape(n_text, self.config.heads, -1))
+            of_tokens = self._heads(queries[text_length:])
             for head in heads:
                 if head.layer == layer:
-                    yield attention_to_text(of_tokens[:, head.number], of_text[:, head.number])
+                    yield attention_to_text(of_tokens[:, head.number], keys[0, head.number, :text_length])
+
+    @torch.inference_mode()
+    def text_attention_after(
+        self, prefix: CachedPrefix, text_length: int, tokens: torch.Tensor, heads: Sequence[Head]
+    ) -> list[FloatArray] | None:
+        layer, length = heads[0].layer, len(tokens)
+        session = self._attention_session(layer)
+        if session is None:
+            return None
+        mask = np.zeros((1, 1, length, prefix.length + length), np.float32)
+        mask[0, 0, :, prefix.length :] = np.triu(np.full((length, length), _HIDDEN, np.float32), 1)
+        inputs = {
+            "tokens": tokens.numpy(),
+            "positions": np.arange(length) + prefix.length - text_length,
+            "mask": mask,
+            **{f"keys_{index}": keys[None].numpy() for index, keys in enumerate(prefix.keys)},
+            **{f"values_{index}": values[None].numpy() for index, values in enumerate(prefix.values)},
+        }
+        (queries,) = session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})
+        of_tokens = self._heads(torch.from_numpy(queries))
+        of_text = prefix.keys[layer, :, :text_length]
+        return [attention_to_text(of_tokens[:, head.number], of_text[head.number]) for head in heads]
+
+    def _heads(self, rows: torch.Tensor) -> torch.Tensor:
+        """(T, width) to (T, heads, head_dim)."""
+        return rows.view(len(rows), self.config.heads, -1)
 
     def _attention_session(self, layer: int) -> onnxruntime.InferenceSession | None:
-        """The queries and keys of a layer, with the weights of it and of those below alone; None where it has gone."""
+        """The queries of a layer, with the weights of it and of those below alone; None where they are gone."""
         if self._attention is None or self._attention[0] != layer:
             from sovits_service.models.onnx.beginning import open_beginning
 
             session = None
-            # Where the folder is gone, the whole prefill says the same, later.
             with contextlib.suppress(OSError, *SESSION_ERRORS):
                 session = open_beginning(self._folder / ATTENTION, layer, self._threads)
             self._attention = layer, session

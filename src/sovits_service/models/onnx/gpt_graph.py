@@ -110,7 +110,7 @@ class GptGraph:
         `queries_N` (T, width), for who wants to know where a head looks.
         """
         graph, config = self._graph, self._config
-        _, x, mask = self._sequence()
+        x, mask = self._sequence()
         shape: list[int | str] = [1, config.heads, "T", config.width // config.heads]
         for index in range(config.layers):
             parts = [f"queries_{index}", *(f"{name}_in_{index}" for name in ("k", "v"))]
@@ -126,32 +126,28 @@ class GptGraph:
         return graph
 
     def attention(self) -> GraphBuilder:
-        """What heads of one layer look at: whoever runs it takes the outputs of that layer and leaves out the rest.
+        """Where tokens behind a cached prefix look: who runs it takes the output of one layer, and nothing above it.
 
-        Inputs: those of `prefill`, with all tokens of a sequence as `prompt_tokens`; `rows` (R,) int64, the places of
-        the text and of the tokens that are asked for. Outputs: `queries_N` (R - T_text, width) of these tokens and
-        `keys_N` (T_text, width) of the text. Other tokens have no queries in the layer below, and nothing in layer N.
+        Inputs: `tokens` and `positions` (T,) int64; `mask` (1, 1, T, S + T) float32, as in `prefill`; `keys_N` and
+        `values_N` (1, heads, S, head_dim) of the prefix. Outputs: `queries_N` (T, width).
         """
         graph, config = self._graph, self._config
-        n_text, x, mask = self._sequence()
-        rows = graph.input("rows", INT64, ["R"])
-        near, near_mask = graph.op("Gather", [x, rows], axis=0), graph.op("Gather", [mask, rows], axis=2)
-        zero, end = graph.constant("starts", np.array([0])), graph.constant("ends", np.array([2**62]))
+        tokens, positions = graph.input("tokens", INT64, ["T"]), graph.input("positions", INT64, ["T"])
+        mask = graph.input("mask", FLOAT, [1, 1, "T", "S_and_T"])
+        x = self._embed("ar_audio", tokens, positions)
+        shape: list[int | str] = [1, config.heads, "S", config.width // config.heads]
         for index in range(config.layers):
-            of_text, of_tokens = graph.op("Slice", [near, zero, n_text]), graph.op("Slice", [near, n_text, end])
-            for name, part in (
-                (f"queries_{index}", self._part(of_tokens, index, 0)),
-                (f"keys_{index}", self._part(of_text, index, 1)),
-            ):
-                graph.output(graph.op("Identity", [part], name), FLOAT, ["rows_" + name, config.width])
-            queries, *seen = (self._part(x, index, number) for number in range(3))
-            of_near = graph.op("Gather", [x, rows], axis=0)
-            near = self._finish(of_near, self._attend([self._part(of_near, index, 0), *seen], near_mask), index)
-            x = self._finish(x, self._attend([queries, *seen], mask), index)
+            alone = self._queries(x, index)  # all that is needed of the layer that is looked at
+            graph.output(graph.op("Identity", [alone], f"queries_{index}"), FLOAT, ["T", config.width])
+            past = [graph.input(f"{name}_{index}", FLOAT, shape) for name in ("keys", "values")]
+            parts = [f"{name}_in_{index}" for name in ("q", "k", "v")]
+            graph.op("Split", [self._project(x, index)], parts, axis=1, num_outputs=3)
+            outputs = [f"mixed_{index}", *(f"new_{name}" for name in past)]
+            x = self._finish(x, self._attend(parts, mask, outputs, past), index)
         return graph
 
-    def _sequence(self) -> tuple[str, str, str]:
-        """The inputs of text and tokens: how many phonemes (1,), the entries (T, width) of layer 0, and the mask."""
+    def _sequence(self) -> tuple[str, str]:
+        """The inputs of text and tokens: the entries (T, width) of layer 0, and the mask."""
         graph = self._graph
         ids, prompt = graph.input("phoneme_ids", INT64, ["T_text"]), graph.input("prompt_tokens", INT64, ["T_prompt"])
         bert = graph.input("bert", FLOAT, ["T_text", BERT_WIDTH])
@@ -159,23 +155,24 @@ class GptGraph:
         text = graph.op("Add", [self._embedding("ar_text", ids), self._linear(bert, "bert_proj")])
         text = graph.op("Add", [text, self._positions("ar_text", self._range(ids))])
         x = graph.op("Concat", [text, self._embed("ar_audio", prompt, self._range(prompt))], axis=0)
-        return graph.op("Shape", [ids]), x, mask
+        return x, mask
 
-    def _attend(self, parts: Sequence[str], mask: str, outputs: Sequence[str] | None = None) -> str:
-        """Queries, keys and values (T, width) to the mixed values (T, width)."""
+    def _attend(
+        self, parts: Sequence[str], mask: str, outputs: Sequence[str] | None = None, past: Sequence[str] = ()
+    ) -> str:
+        """Queries, keys and values (T, width), and those of the `past`, to the mixed values (T, width)."""
         graph, width = self._graph, self._config.width
         whole, flat = graph.constant("whole", np.array([1, -1, width])), graph.constant("flat", np.array([-1, width]))
-        inputs = [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", mask]
+        inputs = [*(graph.op("Reshape", [part, whole]) for part in parts), "", "", mask, *past]
         heads = self._config.heads
         mixed = graph.op("MultiHeadAttention", inputs, outputs, domain=CONTRIB, num_heads=heads)
         return graph.op("Reshape", [mixed, flat])
 
-    def _part(self, x: str, index: int, number: int) -> str:
-        """Queries (0), keys (1) or values (2) alone."""
+    def _queries(self, x: str, index: int) -> str:
+        """Without keys and values."""
         name, width = f"h.layers.{index}.self_attn.in_proj", self._config.width
-        own = slice(number * width, (number + 1) * width)
-        weight, bias = self._state[f"{name}_weight"][own], self._state[f"{name}_bias"][own]
-        return self._graph.linear(x, f"{name}.{number}", weight, bias, self._product)
+        weight, bias = self._state[f"{name}_weight"][:width], self._state[f"{name}_bias"][:width]
+        return self._graph.linear(x, f"{name}.queries", weight, bias, self._product)
 
     def _lengths(self) -> tuple[str, str]:
         """The inputs `lengths` and `bound`."""
