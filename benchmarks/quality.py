@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.timestamps import FILES, SENTENCES, VOICES
+from benchmarks.timestamps import FILES, SENTENCES, VOICES, use_encoder
 from sovits_service.engine.guard import Take, loop_start, wave_faults
 from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.sequence import DecodeSequence
@@ -127,9 +127,11 @@ def judge(worker: ModelWorker, sequence: DecodeSequence, tokens: list[int]) -> T
     return worker.judge.examine(again)
 
 
-async def measure(count: int) -> None:
+async def measure(count: int, *, by_encoder: bool) -> None:
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
+    if by_encoder:
+        use_encoder(service._models.current)
     worker = service._models.current.worker
     heard = await speak(service, worker, count)
     await service.stop(0.0)
@@ -157,7 +159,9 @@ async def measure(count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=60, help="how many of the judge's sentences")
-    asyncio.run(measure(parser.parse_args().sentences))
+    parser.add_argument("--encoder", action="store_true", help="align by the SoVITS encoder in place of the GPT")
+    args = parser.parse_args()
+    asyncio.run(measure(args.sentences, by_encoder=args.encoder))
 
 
 if __name__ == "__main__":

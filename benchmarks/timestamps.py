@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import itertools
 import json
 import time
@@ -17,12 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from sovits_service.engine.aligner import ENCODER, Aligner
 from sovits_service.engine.alignment import Alignment
 from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
+from sovits_service.models.sovits.text_attention import text_attention
+from sovits_service.service.loaded_models import Model
 from sovits_service.service.service import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
-from sovits_service.text.symbols import symbol_ids
+from sovits_service.text.symbols import pause_ids, symbol_ids
 from sovits_service.text.timing import parts
 from sovits_service.types import Segment, SynthesisRequest
 
@@ -123,9 +127,18 @@ def word_errors_ms(text: str, sequence: DecodeSequence, alignment: Alignment, co
     return errors
 
 
-async def measure(count: int) -> None:
+def use_encoder(model: Model) -> None:
+    """Align by the attention of the SoVITS encoder, however sure the GPT is."""
+    heads = [(ENCODER, number) for number in range(model.vits.enc_p.mrte.cross_attention.n_heads)]
+    encoder = functools.partial(text_attention, model.vits)
+    model.worker.judge.aligner = Aligner(model.gpt, pause_ids(model.spec.symbols), heads, encoder=encoder)
+
+
+async def measure(count: int, *, by_encoder: bool) -> None:
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
+    if by_encoder:
+        use_encoder(service._models.current)
     worker, heard = service._models.current.worker, Heard()
     examine = worker.judge.examine
 
@@ -177,7 +190,9 @@ async def measure(count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=80, help="how many of the judge's sentences")
-    asyncio.run(measure(parser.parse_args().sentences))
+    parser.add_argument("--encoder", action="store_true", help="align by the SoVITS encoder in place of the GPT")
+    args = parser.parse_args()
+    asyncio.run(measure(args.sentences, by_encoder=args.encoder))
 
 
 if __name__ == "__main__":

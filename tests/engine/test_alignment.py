@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from sovits_service.engine.aligner import Aligner, Utterance, best_heads
-from sovits_service.engine.alignment import align, goes_along, head_score, loudness_db, monotonic_path, pause_score
-from sovits_service.models.checkpoint_models import load_gpt
+from sovits_service.engine.aligner import ENCODER, Aligner, Utterance, best_heads
+from sovits_service.engine.alignment import (
+    Alignment,
+    align,
+    goes_along,
+    head_score,
+    loudness_db,
+    monotonic_path,
+    pause_score,
+)
+from sovits_service.models.checkpoint_models import load_gpt, load_vits
 from sovits_service.models.gpt import BERT_WIDTH, Head, TextToSemantic
 from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
 from sovits_service.models.semantic_model import SemanticModel
+from sovits_service.models.sovits.text_attention import text_attention
+from sovits_service.models.sovits.vits import Vits
 from sovits_service.storage.voices import VoiceStore
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.symbols import pause_ids
 from sovits_service.types import ReferenceAudio
-from tests import tiny_pack
+from tools.parity import seeded_tensor
 
 ROOT = Path(__file__).parents[2]
 STORED: list[dict[str, Any]] = json.loads((ROOT / "tests/data/spoken_tokens.json").read_text(encoding="utf-8"))
 TOKEN_MS = 40
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 
 @cache
@@ -62,6 +73,12 @@ def utterance(spoken: dict[str, Any], frontend: Frontend) -> Utterance:
     )
 
 
+def border_errors_ms(alignment: Alignment, spoken: dict[str, Any]) -> list[int]:
+    known = [(i, times) for i, times in enumerate(spoken["truth"]) if times is not None]
+    begins = [abs(int(alignment.starts[i]) - start) * TOKEN_MS for i, (start, _) in known]
+    return begins + [abs(int(alignment.ends[i]) - end) * TOKEN_MS for i, (_, end) in known]
+
+
 def test_demo_speech_is_aligned_as_its_tokens_say(model: SemanticModel) -> None:
     frontend = Frontend()
     kept: list[list[tuple[int, int]]] = []
@@ -71,9 +88,7 @@ def test_demo_speech_is_aligned_as_its_tokens_say(model: SemanticModel) -> None:
         alignment = aligner.align(utterance(spoken, frontend))
         assert alignment is not None
         assert alignment.confidence > 0.7
-        known = [(i, times) for i, times in enumerate(spoken["truth"]) if times is not None]
-        errors_ms += [abs(int(alignment.starts[i]) - start) * TOKEN_MS for i, (start, _) in known]
-        errors_ms += [abs(int(alignment.ends[i]) - end) * TOKEN_MS for i, (_, end) in known]
+        errors_ms += border_errors_ms(alignment, spoken)
     assert np.median(errors_ms) <= 60
     assert np.mean(np.array(errors_ms) <= 120) >= 0.9
     assert len(kept) == 1
@@ -117,14 +132,53 @@ def test_swallowed_words_have_no_tokens_and_said_twice_costs() -> None:
     assert twice.cost.sum() > 2 * whole.cost.sum()
 
 
-def test_weights_that_were_never_trained_are_not_sure(tmp_path: Path) -> None:
+def name_seeded(model: Model) -> Model:
+    """With weights out of their names, as those of the goldens: of the right sizes, and never trained."""
+    state = model.state_dict()
+    kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+    model.load_state_dict({name: seeded_tensor(name, state[name].shape, kinds[name], "s") for name in state})
+    return model.eval()
+
+
+@cache
+def demo_vits() -> Vits:
+    return load_vits(ROOT / "pretrained_models/demo/sovits.pth")
+
+
+def test_weights_that_were_never_trained_are_not_sure() -> None:
     frontend = Frontend()
-    config = tiny_pack.GPT
-    torch.manual_seed(0)
-    model = TextToSemantic(config).eval()
-    aligner = Aligner(model, pause_ids("v2"), remember=lambda heads: pytest.fail("nothing is to be kept"))
+    gpt, vits = name_seeded(TextToSemantic(demo_gpt().config)), name_seeded(Vits(demo_vits().config))
+    aligner = Aligner(
+        gpt, pause_ids("v2"), (), lambda heads: pytest.fail("nothing is to be kept"), partial(text_attention, vits)
+    )
     assert all(aligner.align(utterance(spoken, frontend)) is None for spoken in STORED)
     assert aligner.heads == []
+
+
+def test_the_gpt_is_taken_where_it_is_as_sure_as_the_encoder() -> None:
+    aligner = Aligner(demo_gpt(), pause_ids("v2"), encoder=partial(text_attention, demo_vits()))
+    assert aligner.align(utterance(STORED[0], Frontend())) is not None
+    assert {head.layer for head in aligner.heads} == {1}
+    assert aligner.layers == 2
+
+
+def test_the_encoder_tells_times_where_the_gpt_is_not_sure() -> None:
+    frontend, gpt, kept = Frontend(), name_seeded(TextToSemantic(demo_gpt().config)), list[Sequence[tuple[int, int]]]()
+    encoder = partial(text_attention, demo_vits())
+    aligner = Aligner(gpt, pause_ids("v2"), (), kept.append, encoder)
+    errors_ms: list[int] = []
+    for spoken in STORED:
+        alignment = aligner.align(utterance(spoken, frontend))
+        assert alignment is not None
+        assert alignment.confidence > 0.5
+        errors_ms += border_errors_ms(alignment, spoken)
+    assert np.median(errors_ms) <= 60
+    assert np.mean(np.array(errors_ms) <= 120) >= 0.9
+    assert {layer for layer, _ in kept[0]} == {ENCODER}
+    assert aligner.layers == 0, "nothing of the GPT is read"
+    again = Aligner(gpt, pause_ids("v2"), kept[0], encoder=encoder).align(utterance(STORED[-1], frontend))
+    assert again is not None
+    assert again.path.tolist() == alignment.path.tolist()
 
 
 def test_without_a_prompt_heads_are_not_chosen_but_those_known_serve() -> None:

@@ -1,4 +1,4 @@
-"""Align a finished sequence with its text: choose the GPT's alignment heads and run one forward pass."""
+"""Align a finished sequence with its text by attention: choose the heads that read along, and look where they look."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ _MOST_HEADS = 4
 _ATTEMPTS = 3  # to find a head, where none was sure
 _LEAST_PHONEMES = 8  # of clip and text each, from which a head is told
 
+# The layer of heads that are those of the SoVITS encoder: behind all of a GPT, since they cost more and know no prompt.
+ENCODER = 1 << 16
+
+EncoderAttention = Callable[[torch.Tensor, torch.Tensor], FloatArray]  # (T,) tokens, (P,) phonemes: (heads, T, P)
 RememberHeads = Callable[[Sequence[tuple[int, int]]], None]
 
 
@@ -71,16 +75,19 @@ class AlignmentSource(Protocol):
 
 
 class Aligner:
-    """Aligns by the attention of a GPT (`AlignmentSource`). Safe to call from threads.
+    """Aligns by the attention of a GPT or of a SoVITS encoder (`AlignmentSource`). Safe to call from threads.
 
     Which heads read along differs from checkpoint to checkpoint. They are chosen with the first utterance that has a
-    prompt: its clip, with what it says, and its speech are two texts whose tokens are known.
+    prompt: its clip, with what it says, and its speech are two texts whose tokens are known. Those with the best score
+    are taken, whosever they are; those of the GPT where they are nearly as good.
 
     Args:
-        model: of which the attention is.
+        model: the GPT.
         pause_ids: phoneme ids of punctuation marks.
-        heads: (layer, index) that were chosen before; none: they are still to be chosen.
+        heads: (layer, index) that were chosen before, in layer `ENCODER` those of the encoder; none: they are still to
+            be chosen.
         remember: is given heads that were chosen, to keep them.
+        encoder: the attention of the SoVITS encoder; None leaves it out.
     """
 
     def __init__(
@@ -89,11 +96,13 @@ class Aligner:
         pause_ids: frozenset[int],
         heads: Sequence[tuple[int, int]] = (),
         remember: RememberHeads | None = None,
+        encoder: EncoderAttention | None = None,
     ) -> None:
         self._model = model
         self._pause_ids = pause_ids
         self._heads = [Head(*head) for head in heads]
         self._remember = remember
+        self._encoder = encoder
         self._attempts = 0
         self._lock = threading.Lock()
 
@@ -105,10 +114,10 @@ class Aligner:
     @property
     def layers(self) -> int:
         layers = {head.layer for head in self._heads}
-        return 1 + layers.pop() if len(layers) == 1 else 0
+        return 1 + layers.pop() if len(layers) == 1 and ENCODER not in layers else 0
 
     def align(self, utterance: Utterance) -> Alignment | None:
-        """When the phonemes of a fragment are said; None where no head of this model says so."""
+        """When the phonemes of a fragment are said; None where no head of these models says so."""
         if not utterance.tokens:
             return None
         with self._lock:
@@ -117,6 +126,9 @@ class Aligner:
             heads = self._heads
         if not heads:
             return None
+        if heads[0].layer == ENCODER:
+            found = self._encoder_attention(utterance.tokens, utterance.segment)
+            return align(np.mean([found[head.number] for head in heads], axis=0))
         own = np.mean(self._own_attention(utterance, heads), axis=0)
         columns = _prompt_phonemes(utterance)
         return align(own[:, columns:], own[:, :columns].sum(axis=1))
@@ -138,6 +150,11 @@ class Aligner:
         tokens = torch.cat([utterance.prompt_tokens.cpu(), torch.tensor(list(utterance.tokens), dtype=torch.int64)])
         return self._model.text_attention(ids, utterance.bert, tokens, heads)
 
+    def _encoder_attention(self, tokens: Sequence[int], text: Segment) -> FloatArray:
+        """(heads, T, P): each text is read alone, as it is when waves are made of it."""
+        assert self._encoder is not None
+        return self._encoder(torch.tensor(tokens), torch.tensor(text.phoneme_ids))
+
     def _choose(self, utterance: Utterance) -> None:
         """Find the heads by an utterance, where it can tell."""
         if self._attempts >= _ATTEMPTS or utterance.prompt is None or utterance.reference is None:
@@ -145,32 +162,39 @@ class Aligner:
         if min(_prompt_phonemes(utterance), len(utterance.segment.phoneme_ids)) < _LEAST_PHONEMES:
             return
         self._attempts += 1
-        config = self._model.config
-        heads = [Head(layer, index) for layer in range(config.layers) for index in range(config.heads)]
-        scores = {
-            head: self._score(attention, utterance)
-            for head, attention in zip(heads, self._attention(utterance, heads), strict=True)
-        }
+        scores = dict(self._gpt_scores(utterance)) | dict(self._encoder_scores(utterance))
         self._heads = best_heads(scores)
         log.info("alignment_heads: %s", [tuple(head) for head in self._heads] or "none is sure")
         if self._heads and self._remember is not None:
             self._remember([(head.layer, head.number) for head in self._heads])
 
-    def _score(self, attention: FloatArray, utterance: Utterance) -> float:
+    def _gpt_scores(self, utterance: Utterance) -> Iterator[tuple[Head, float]]:
+        config = self._model.config
+        heads = [Head(layer, index) for layer in range(config.layers) for index in range(config.heads)]
+        rows, columns = utterance.prompt_tokens.shape[0], _prompt_phonemes(utterance)
+        for head, attention in zip(heads, self._attention(utterance, heads), strict=True):
+            clip, speech = attention[:rows, :columns], attention[rows:, columns:]
+            score = (head_score(clip) + head_score(speech)) / 2 if goes_along(clip) and goes_along(speech) else 0.0
+            yield head, score * self._pause_score(clip, utterance) if score >= _SURE else score
+
+    def _encoder_scores(self, utterance: Utterance) -> Iterator[tuple[Head, float]]:
+        """Of the speech, which is as long as what it is to align: a long clip says the same sounds at many places."""
+        if self._encoder is None or utterance.prompt is None:
+            return
+        clips = self._encoder_attention(utterance.prompt_tokens.tolist(), utterance.prompt)
+        speeches = self._encoder_attention(utterance.tokens, utterance.segment)
+        for number, (clip, speech) in enumerate(zip(clips, speeches, strict=True)):
+            score = head_score(speech) if goes_along(speech) else 0.0
+            yield Head(ENCODER, number), score * self._pause_score(clip, utterance) if score >= _SURE else score
+
+    def _pause_score(self, clip: FloatArray, utterance: Utterance) -> float:
+        """How well a head's path through the clip has the marks where the clip is quiet."""
         assert utterance.prompt is not None
         assert utterance.reference is not None
-        rows, columns = utterance.prompt_tokens.shape[0], _prompt_phonemes(utterance)
-        clip, speech = attention[:rows, :columns], attention[rows:, columns:]
-        if not (goes_along(clip) and goes_along(speech)):
-            return 0.0
-        score = (head_score(clip) + head_score(speech)) / 2
-        if score < _SURE:
-            return score
         path = monotonic_path(np.log(clip / np.maximum(clip.sum(axis=1, keepdims=True), 1e-9) + 1e-3))
         is_pause = np.isin(utterance.prompt.phoneme_ids, list(self._pause_ids))
         reference = utterance.reference
-        level = loudness_db(reference.samples, reference.sample_rate_hz, rows)
-        return score * pause_score(path, is_pause, level)
+        return pause_score(path, is_pause, loudness_db(reference.samples, reference.sample_rate_hz, len(clip)))
 
 
 def best_heads(scores: dict[Head, float]) -> list[Head]:

@@ -42,6 +42,7 @@ from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.spec import VERSIONS
+from sovits_service.models.sovits.text_attention import text_attention
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.models.super_sampling import SuperSampler
@@ -51,7 +52,7 @@ from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.head_choices import HeadChoices
 from sovits_service.storage.references import find_under
 from sovits_service.text.symbols import pause_ids
-from sovits_service.types import ModelVersion, SymbolSet
+from sovits_service.types import ModelVersion
 
 log = structlog.get_logger(__name__)
 _MAX_AUTO_SLOTS = 64  # each step on CUDA spans all of them
@@ -198,7 +199,7 @@ class ModelStore:
             require_fit(gpt.config, vits)
             digests = [self._digests.of(path) for path in (gpt_path, vits_path)]
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision, *["bfloat16"] * self._uses_bfloat16])
-            aligner = self._aligner(gpt, vits.config.spec.symbols, digests[0])
+            aligner = self._aligner(gpt, vits, "-".join(digests))
             worker, background_worker, checker = self._open_workers(gpt, vits, aligner)
             cache_bytes = worker.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
             model = Model(gpt, vits, worker, background_worker, checker, weights_hash, cache_bytes)
@@ -247,9 +248,10 @@ class ModelStore:
             vocoder = self._vocoders[version] = load_vocoder(self._tts, version, self._device, self._dtype)
         return vocoder
 
-    def _aligner(self, gpt: SemanticModel, symbols: SymbolSet, weights_hash: str) -> Aligner:
+    def _aligner(self, gpt: SemanticModel, vits: Vits | CfmSynthesizer, weights_hash: str) -> Aligner:
         remember = functools.partial(self._head_choices.remember, weights_hash)
-        return Aligner(gpt, pause_ids(symbols), self._head_choices.of(weights_hash), remember)
+        marks, encoder = pause_ids(vits.config.spec.symbols), functools.partial(text_attention, vits)
+        return Aligner(gpt, marks, self._head_choices.of(weights_hash), remember, encoder)
 
     def _open_workers(
         self, gpt: SemanticModel, vits: Vits | CfmSynthesizer, aligner: Aligner
