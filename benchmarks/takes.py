@@ -1,8 +1,8 @@
 """How well the guard tells faulty takes from good ones, and what taking again gains.
 
 `python -m benchmarks.takes speak DIR TEXTS` speaks each text (lines of {"text", "lang"}) with each seed, with `off` and
-with `retry`, as files, with `manifest.jsonl` of what happened and `listen.jsonl` for a listener; `--stressed` draws
-tokens so wildly that faults abound. `tools/demo_voice/judge.py DIR/listen.jsonl --out DIR/report.json --words` hears
+with `retry`, as files, with `manifest.jsonl` of what happened and `listen.jsonl` for a listener; `--temperature 1.6`
+and more makes faults abound. `tools/demo_voice/judge.py DIR/listen.jsonl --out DIR/report.json --words` hears
 them, and `python -m benchmarks.takes report DIR` prints the tables. What a take really says is known twice: from its
 tokens, which are phones by the recipe of the voice, and from the listener, whose own misunderstandings are told from
 faults of a take by the other seeds of the same text.
@@ -17,7 +17,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -30,32 +30,34 @@ from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
-from sovits_service.types import SamplingParams, Segment, SynthesisRequest
+from sovits_service.types import SamplingParams, SynthesisRequest
 
-STRESSED = SamplingParams(top_k=50, temperature=1.6, repetition_penalty=1.0)
 _WORD = 2  # phones in a row, of which fewer are a slip
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """What the tokens of an answer say; phones in runs of two and more, of all its fragments.
+class Said:
+    """What the tokens of a take say: phones in runs of two and more.
 
     Attributes:
-        cost: of the guard, the largest of the fragments'.
+        missing: phones of the text that are not said.
+        extra: phones that are said beside it.
     """
 
-    cost: float
-    faults: list[str]
-    missing: int
-    extra: int
+    missing: int = 0
+    extra: int = 0
 
+    @classmethod
+    def of(cls, phonemes: Sequence[str], tokens: Sequence[int], codes: Mapping[str, Any]) -> Said:
+        phones = phones_of(list(tokens), codes["phones"], codes["parts"])
+        # A phone that begins anew, since its thirds are out of order, is one phone all the same.
+        phones = [phone for i, phone in enumerate(phones) if not i or phone[0] != phones[i - 1][0]]
+        pairs = [(i, j) for i, j in edits(list(phonemes), phones) if i is None or phonemes[i] not in MARKS]
+        return cls(_in_runs(j is None for _, j in pairs), _in_runs(i is None for i, _ in pairs))
 
-def said(segment: Segment, tokens: Sequence[int], codes: Mapping[str, Any]) -> tuple[int, int]:
-    """Phones that are missing from tokens, and those that are too much."""
-    names = phoneme_names(segment)
-    found = [(i, j) for i, j in edits(names, phones_of(list(tokens), codes["phones"], codes["parts"]))]
-    found = [(i, j) for i, j in found if i is None or names[i] not in MARKS]
-    return _in_runs(j is None for _, j in found), _in_runs(i is None for i, _ in found)
+    @property
+    def is_faulty(self) -> bool:
+        return self.missing + self.extra > 0
 
 
 def _in_runs(flags: Iterable[bool]) -> int:
@@ -63,20 +65,11 @@ def _in_runs(flags: Iterable[bool]) -> int:
     return sum(length for length in lengths if length >= _WORD)
 
 
-def spoken(fragments: Iterable[tuple[Segment, Take]], codes: Mapping[str, Any]) -> Spoken:
-    fragments = list(fragments)
-    counts = [said(segment, take.tokens, codes) for segment, take in fragments]
-    faults = [kind for _, take in fragments for kind in take.faults]
-    missing, extra = (sum(part) for part in zip(*counts, strict=True))
-    return Spoken(max(take.cost for _, take in fragments), faults, missing, extra)
-
-
 class Speaker:
     """Speaks texts through the service, and sees the takes."""
 
     def __init__(self, service: SpeechService, sampling: SamplingParams, folder: Path) -> None:
         self._service, self._sampling, self._folder = service, sampling, folder
-        self._codes = json.loads(CODES.read_text(encoding="utf-8"))
         self._settled: dict[int, DecodeSequence] = {}
         judge = service._models.current.worker.judge
         settle = judge.settle
@@ -102,10 +95,14 @@ class Speaker:
         row["off"], row["off_s"], _ = await self._speak(off)
         self._settled.clear()
         row["retry"], row["retry_s"], row["takes"] = await self._speak(replace(off, guard="retry"))
-        sequences = list(self._settled.values())
-        row["fragments"] = len(sequences)
-        row["first"] = asdict(spoken(((s.segment, s.takes[0]) for s in sequences), self._codes))
-        row["kept"] = asdict(spoken(((s.segment, s.kept or s.takes[0]) for s in sequences), self._codes))
+        row["fragments"] = [
+            {
+                "phonemes": phoneme_names(sequence.segment),
+                "kept": sequence.takes.index(sequence.kept) if sequence.kept else 0,
+                "takes": [{"tokens": take.tokens, "faults": take.faults, "cost": take.cost} for take in sequence.takes],
+            }
+            for sequence in self._settled.values()
+        ]
         return row
 
     async def _speak(self, request: SynthesisRequest) -> tuple[str, float, int]:
@@ -120,10 +117,10 @@ class Speaker:
         return str(wav), spent_s, sum(chunk.takes for chunk in chunks)
 
 
-async def speak(folder: Path, texts: Sequence[Mapping[str, str]], seeds: int, *, is_stressed: bool) -> None:
+async def speak(folder: Path, texts: Sequence[Mapping[str, str]], seeds: int, sampling: SamplingParams) -> None:
     service = build_service(load_tts_settings(section="demo"), load_service_settings())
     await service.start()
-    speaker = Speaker(service, STRESSED if is_stressed else SamplingParams(), folder)
+    speaker = Speaker(service, sampling, folder)
     with (folder / "manifest.jsonl").open("w") as manifest, (folder / "listen.jsonl").open("w") as listen:
         for (number, text), seed in itertools.product(enumerate(texts), range(seeds)):
             row = await speaker.row(number, text, seed)
@@ -172,24 +169,17 @@ def is_faulty(one: Understood, others: Sequence[Understood]) -> bool:
 
 def report(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
-    fragments, takes = (sum(row[key] for row in rows) for key in ("fragments", "takes"))
-    print(f"{len(rows)} answers, {fragments} fragments, {takes} takes")
-    labels = {"tokens say": [row["first"]["missing"] + row["first"]["extra"] > 0 for row in rows]}
-    path = folder / "report.json"
-    listened: dict[str, Understood] = {}
-    if path.exists():
-        listened = {row["wav"]: understood(row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
-        texts: dict[int, list[Understood]] = {}
-        for row in rows:
-            texts.setdefault(row["number"], []).append(listened[row["off"]])
-        labels["listener, any error"] = [listened[row["off"]].error > 0 for row in rows]
-        labels["listener, of this take alone"] = [
-            is_faulty(one, [other for other in texts[row["number"]] if other is not one])
-            for row in rows
-            for one in [listened[row["off"]]]
-        ]
-    cost = np.array([row["first"]["cost"] for row in rows])
-    blamed = np.array([bool(row["first"]["faults"]) for row in rows])
+    codes = json.loads(CODES.read_text(encoding="utf-8"))
+    fragments = [fragment for row in rows for fragment in row["fragments"]]
+    print(f"{len(rows)} answers, {len(fragments)} fragments, {sum(row['takes'] for row in rows)} takes")
+    before = [[said_of(fragment, 0, codes) for fragment in row["fragments"]] for row in rows]
+    after = [[said_of(fragment, fragment["kept"], codes) for fragment in row["fragments"]] for row in rows]
+    labels = {"tokens": [any(said.is_faulty for said in answer) for answer in before]}
+    listened = listener(folder)
+    if listened:
+        labels |= heard_labels(rows, listened)
+    cost = np.array([max(fragment["takes"][0]["cost"] for fragment in row["fragments"]) for row in rows])
+    blamed = np.array([any(fragment["takes"][0]["faults"] for fragment in row["fragments"]) for row in rows])
     print("| faulty by | answers | AUC of the cost | blamed | blamed of the others |\n|---|---|---|---|---|")
     for name, values in labels.items():
         wrong = np.array(values)
@@ -198,17 +188,41 @@ def report(folder: Path) -> None:
         print(f"| {name} | {wrong.sum()} | {area:.2f} | {hits} | {alarms} of {(~wrong).sum()} |")
     print("| | off | retry |\n|---|---|---|")
     for what in ("missing", "extra"):
-        print(
-            f"| phones {what} | {sum(row['first'][what] for row in rows)} | {sum(row['kept'][what] for row in rows)} |"
-        )
+        counts = [sum(getattr(said, what) for answer in answers for said in answer) for answers in (before, after)]
+        print_row(f"phones {what}, by tokens", counts)
     if listened:
-        before, after = ([listened[row[mode]] for row in rows] for mode in MODES)
-        print(f"| mean error | {np.mean([u.error for u in before]):.4f} | {np.mean([u.error for u in after]):.4f} |")
-        for what, count in (("left out", lambda u: sum(u.left_out)), ("added", lambda u: sum(u.added.values()))):
-            print(f"| words and syllables {what} | {sum(map(count, before))} | {sum(map(count, after))} |")
-    print(
-        f"| s of the processor | {sum(row['off_s'] for row in rows):.1f} | {sum(row['retry_s'] for row in rows):.1f} |"
-    )
+        heard = [[listened[row[mode]] for row in rows] for mode in MODES]
+        print_row("mean error", [round(float(np.mean([one.error for one in answers])), 4) for answers in heard])
+        print_row("words left out", [sum(sum(one.left_out) for one in answers) for answers in heard])
+        print_row("words added", [sum(sum(one.added.values()) for one in answers) for answers in heard])
+    print_row("s of the processor", [round(sum(row[f"{mode}_s"] for row in rows), 1) for mode in MODES])
+
+
+def print_row(name: str, values: Iterable[object]) -> None:
+    print(f"| {name} | " + " | ".join(map(str, values)) + " |")
+
+
+def said_of(fragment: Mapping[str, Any], take: int, codes: Mapping[str, Any]) -> Said:
+    return Said.of(fragment["phonemes"], fragment["takes"][take]["tokens"], codes)
+
+
+def listener(folder: Path) -> dict[str, Understood]:
+    """What the listener made of each file; nothing where it has not listened."""
+    path = folder / "report.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {row["wav"]: understood(row) for row in rows}
+
+
+def heard_labels(rows: Sequence[Mapping[str, Any]], listened: Mapping[str, Understood]) -> dict[str, list[bool]]:
+    """Which answers are faulty by the listener: with any error, and with one that other seeds do not have."""
+    texts: dict[int, list[Understood]] = {}
+    for row in rows:
+        texts.setdefault(row["number"], []).append(listened[row["off"]])
+    own = [
+        is_faulty(listened[row["off"]], [other for other in texts[row["number"]] if other is not listened[row["off"]]])
+        for row in rows
+    ]
+    return {"listener, any error": [listened[row["off"]].error > 0 for row in rows], "listener, this take alone": own}
 
 
 def auc(higher: np.ndarray, lower: np.ndarray) -> float:
@@ -223,14 +237,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("texts", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--stressed", action="store_true")
+    parser.add_argument("--temperature", type=float, help="draw so wildly, from the 50 likeliest and without a penalty")
     args = parser.parse_args()
     if args.action == "report":
         report(args.folder)
     else:
         texts = [json.loads(line) for line in args.texts.read_text(encoding="utf-8").splitlines() if line.strip()]
         args.folder.mkdir(parents=True, exist_ok=True)
-        asyncio.run(speak(args.folder, texts, args.seeds, is_stressed=args.stressed))
+        sampling = SamplingParams()
+        if args.temperature:
+            sampling = SamplingParams(top_k=50, temperature=args.temperature, repetition_penalty=1.0)
+        asyncio.run(speak(args.folder, texts, args.seeds, sampling))
 
 
 if __name__ == "__main__":
