@@ -13,7 +13,7 @@ from sovits_service.api.deps import ApiContext, context_of, named_voice, owner_o
 from sovits_service.api.inline import has_inline_references, keep_inline_references
 from sovits_service.api.schemas import TtsFields, check_limits, emotion_warnings, parse_tts, to_synthesis_request
 from sovits_service.api.speech import Delivery, promised, speak
-from sovits_service.api.timed import SpeechEvents
+from sovits_service.api.timed import SpeechEvents, kept_events
 from sovits_service.errors import InvalidRequestError
 from sovits_service.storage.references import UploadDetails
 from sovits_service.types import SynthesisRequest
@@ -100,7 +100,7 @@ async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: t
             raise InvalidRequestError(
                 "subtitles are of a whole answer: leave streaming_mode out, or ask for timestamps"
             )
-        delivery = replace(delivery, content_type="text/event-stream", shape_chunk=SpeechEvents, use_cache=False)
+        delivery = replace(delivery, content_type="text/event-stream", shape_chunk=SpeechEvents, shape_kept=kept_events)
     return (
         promised(delivery, asked.tts_request) if unread else await speak(request, asked.tts_request, delivery, client)
     )

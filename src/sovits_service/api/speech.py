@@ -50,6 +50,8 @@ class Delivery:
         subtitles: their format, of an answer with timestamps; empty leaves them out.
         shape: makes the JSON of a whole answer with timestamps; None takes that of `/tts`.
         shape_chunk: makes what is sent of a stream, by its encoder; None sends the bytes as they are.
+        shape_kept: makes the body of `content_type` where a stream was asked for that the cache has whole; None hands
+            over the file, or the JSON of an answer with timestamps.
     """
 
     media_type: str
@@ -62,6 +64,7 @@ class Delivery:
     subtitles: str = ""
     shape: Shape | None = None
     shape_chunk: Callable[[StreamEncoder], ShapeChunk] | None = None
+    shape_kept: Callable[[CachedAudio], bytes] | None = None
 
 
 async def speak(request: Request, tts_request: SynthesisRequest, delivery: Delivery, client: str) -> Response:
@@ -168,6 +171,9 @@ async def _hand_over(
             url = (delivery.link_base or own_address(request, context.settings)) + url
     warnings = (*delivery.warnings, *audio.warnings, *map(fault_warning, audio.faults))
     head = StreamHead(audio.sample_rate_hz, audio.seed, audio.dropped_characters, warnings)
+    if delivery.shape_kept is not None:
+        headers = {**_headers(head, timings_of(request), audio.takes), "X-Cache": state}
+        return Response(delivery.shape_kept(audio), media_type=delivery.content_type, headers=headers)
     if tts_request.timestamps != "none":
         shaped = delivery.shape(audio, tts_request) if delivery.shape else None
         content = shaped or timed_answer(audio, tts_request, delivery.subtitles, url)

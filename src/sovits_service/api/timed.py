@@ -93,6 +93,16 @@ class SpeechEvents:
         return b"".join(server_sent_event(name, content) for name, content in events)
 
 
+def kept_events(audio: CachedAudio) -> bytes:
+    """The events of a stream that the cache has whole: all its audio, the words of each fragment, the end."""
+    events: list[tuple[str, dict[str, Any]]] = [("audio", {"audio": base64.b64encode(audio.data).decode()})]
+    for cue in audio.cues:
+        words = [word_fields(word) for word in audio.words if cue.start <= word.start < cue.end]
+        events.append(("words", {"words": words, "aligned": bool(words)}))
+    events.append(("done", fault_fields(audio.takes, audio.faults)))
+    return b"".join(server_sent_event(name, content) for name, content in events)
+
+
 def server_sent_event(name: str, content: Mapping[str, Any]) -> bytes:
     """An event of a `text/event-stream`."""
     return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
