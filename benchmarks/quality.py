@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service.service import SpeechService, build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
-from sovits_service.types import AudioChunk, SynthesisRequest, Voice
+from sovits_service.types import AudioChunk, GuardMode, SynthesisRequest, Voice
 
+GUARD_MODES: tuple[GuardMode, ...] = ("off", "flag", "retry")
 MIDDLE = 4  # phonemes that are left as they are at either end
 LOOP_PERIOD = 12
 
@@ -156,12 +158,43 @@ async def measure(count: int, *, by_encoder: bool) -> None:
     print(f"waveforms as they are, suspected: {sum(map(bool, clean))} of {len(clean)}")
 
 
+async def measure_cost(count: int) -> None:
+    """What the guard adds to the time of the processor, and to the wait for the first audio of a stream."""
+    service = build_service(load_tts_settings(section="demo"), load_service_settings())
+    await service.start()
+    spent_s: dict[GuardMode, list[float]] = {mode: [] for mode in GUARD_MODES}
+    waits_s: dict[GuardMode, list[float]] = {mode: [] for mode in GUARD_MODES}
+    for index, sentence in enumerate(sentences()[:count]):
+        voice = await service.get_voice(VOICES[index % len(VOICES)])
+        for mode in GUARD_MODES:
+            asked = replace(request_of(sentence, voice, index), guard=mode)
+            begun_s = time.process_time()
+            async for _ in (await service.synthesize(asked)).chunks:
+                pass
+            spent_s[mode].append(time.process_time() - begun_s)
+        for mode in GUARD_MODES:
+            asked = replace(request_of(sentence, voice, index), guard=mode, streaming_mode=1)
+            begun_s = time.perf_counter()
+            chunks = (await service.synthesize(asked)).chunks
+            await anext(chunks)
+            waits_s[mode].append(time.perf_counter() - begun_s)
+            async for _ in chunks:
+                pass
+    await service.stop(0.0)
+    print(f"{count} sentences | s of the processor | ms to the first audio in mode 1, median")
+    for mode in GUARD_MODES:
+        # The first sentences encode the voices and choose the heads.
+        spent, wait_ms = sum(spent_s[mode][len(VOICES) :]), 1000 * np.median(waits_s[mode][len(VOICES) :])
+        print(f"{mode} | {spent:.1f} | {wait_ms:.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=60, help="how many of the judge's sentences")
     parser.add_argument("--encoder", action="store_true", help="align by the SoVITS encoder in place of the GPT")
+    parser.add_argument("--cost", action="store_true", help="what the guard costs, in place of what it finds")
     args = parser.parse_args()
-    asyncio.run(measure(args.sentences, by_encoder=args.encoder))
+    asyncio.run(measure_cost(args.sentences) if args.cost else measure(args.sentences, by_encoder=args.encoder))
 
 
 if __name__ == "__main__":
