@@ -233,6 +233,14 @@ async def test_a_link_in_place_of_the_audio(cached: httpx.AsyncClient, service: 
         assert (part.status_code, part.content) == (206, audio[44:144])
         beyond = await anybody.get(link["url"], headers={"Range": "bytes=99999999-"})
         assert beyond.status_code == 416
+        for unread in ("bytes=5-2", "bytes=a-b", "items=0-1", "bytes=", f"bytes=0-{'9' * 50}"):
+            ignored = await anybody.get(link["url"], headers={"Range": unread})
+            assert (ignored.status_code, ignored.content) == (200, audio)
+        several = await anybody.get(link["url"], headers={"Range": "bytes=0-3,44-47"})
+        assert several.headers["content-type"].startswith("multipart/byteranges")
+        for known in (whole.headers["etag"], "*"):
+            kept = await anybody.get(link["url"], headers={"If-None-Match": known})
+            assert (kept.status_code, kept.content) == (304, b"")
         head = await anybody.head(link["url"])
         assert (head.status_code, int(head.headers["content-length"])) == (200, len(audio))
         for broken in (link["url"][:-1], link["url"].replace("expires=", "expires=9"), link["url"].split("?")[0]):

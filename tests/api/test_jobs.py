@@ -119,6 +119,32 @@ async def test_every_fragment_is_heard_once_where_it_is_said_to_be(serve: Serve)
         assert len(samples) == round((starts[-1] + len("ghi!") * CHARACTER_S) * RATE_HZ)
 
 
+async def test_audio_is_sent_in_ranges_and_only_where_it_has_changed(serve: Serve) -> None:
+    async with serve() as http:
+        address = f"/jobs/{(await finished(http, await submit(http, 'abc')))['id']}/audio"
+        whole = await http.get(address)
+        part = await http.get(address, headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, whole.content[10:20])
+        assert (await http.get(address, headers={"Range": "bytes=9-1"})).content == whole.content
+        assert (await http.get(address, headers={"If-None-Match": whole.headers["etag"]})).status_code == 304
+
+
+async def test_a_voice_that_is_not_there_is_told_with_its_line(serve: Serve) -> None:
+    lines = '{"text": "abc", "voice": "bob"}\n{"text": "def"}\n{"text": "ghi", "voice": "nobody"}\n'
+    async with serve() as http:
+        answer = await send(http, "play.jsonl", lines)
+        assert (answer.status_code, answer.json()["message"][:29]) == (404, "line 3: there is no voice of ")
+        answer = await send(http, "play.jsonl", lines, voice_id="nobody")
+        assert answer.json()["message"].startswith("there is no voice")
+
+
+async def test_a_text_that_json_has_no_room_for_is_told_to_come_as_a_file(serve: Serve) -> None:
+    async with serve(max_request_bytes=1024) as http:
+        answer = await http.post("/jobs", json={"text": "a " * 700, "voice_id": "amy"})
+        assert answer.status_code == 413
+        assert answer.json()["message"].endswith("send a longer text as a file: multipart/form-data, field file")
+
+
 @pytest.mark.parametrize("form", ["m4b", "mp3", "opus"])
 async def test_chapters_tags_and_cover_are_in_the_file(serve: Serve, form: str) -> None:
     async with serve() as http:

@@ -82,21 +82,22 @@ def job_fields(raw: Mapping[str, Any]) -> JobFields:
         raise InvalidRequestError(describe_problem(error)) from None
 
 
-def voice_ids(document: Document, raw: Mapping[str, Any]) -> set[str]:
-    """The voices that a job names.
+def voice_ids(document: Document, raw: Mapping[str, Any]) -> dict[str, int]:
+    """The voices that a job names, each with the number of the first line that names it; 0 is the job itself.
 
     Raises:
         InvalidRequestError: there are too many, or one is no text.
     """
-    named: set[str] = set()
-    for fields in (raw, *(line.fields for line in _lines(document))):
+    named: dict[str, int] = {}
+    for number, fields in enumerate((raw, *(line.fields for line in _lines(document)))):
         voice_id = fields.get("voice_id") or ""
         if not isinstance(voice_id, str):
             raise InvalidRequestError("voice_id, the voice of a line, must be text")
-        named.add(voice_id)
+        if voice_id:
+            named.setdefault(voice_id, number)
     if len(named) > _MAX_VOICES:
         raise InvalidRequestError(f"the lines name more than {_MAX_VOICES} voices")
-    return named - {""}
+    return named
 
 
 def plan_job(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 from collections.abc import Mapping
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
+_FROM_TO = re.compile(r"\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*")
 _ONE_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNORECASE)
 
 
@@ -45,6 +50,32 @@ def file_response(
         return Response(data, media_type=media_type, headers=known)
     known["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
     return Response(data[part.start : part.stop], 206, media_type=media_type, headers=known)
+
+
+class StoredFile(FileResponse):
+    """A file on the disk, whole or in ranges; headers that cannot be read are answered with the whole."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.stat_result is None:
+            self.stat_result = await asyncio.to_thread(os.stat, self.path)
+            self.set_stat_headers(self.stat_result)
+        headers = Headers(scope=scope)
+        if _matches(headers.get("if-none-match", ""), self.headers["etag"]):
+            known = {name: self.headers[name] for name in ("etag", "last-modified")}
+            await Response(status_code=304, headers=known)(scope, receive, send)
+            return
+        if scope["method"] != "GET" or not _is_range(headers.get("range", "")):
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
+        await super().__call__(scope, receive, send)
+
+
+def _is_range(header: str) -> bool:
+    """Whether it names bytes, from a first to a last that is none before it."""
+    unit, _, ranges = header.partition("=")
+    found = [_FROM_TO.fullmatch(part) for part in ranges.split(",")]
+    return unit.strip().lower() == "bytes" and all(
+        match is not None and any(match.groups()) and int(match[1] or 0) <= int(match[2] or 10**18) for match in found
+    )
 
 
 def _range(request: Request) -> str:

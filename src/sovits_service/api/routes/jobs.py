@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from sovits_service.api.deps import ApiContext, context_of, named_voice, owner_of, read_fields, require_ready
 from sovits_service.api.inline import keep_inline_references
@@ -32,16 +32,27 @@ from sovits_service.api.job_plan import Circumstances, job_fields, plan_job, voi
 from sovits_service.api.openapi import failures
 from sovits_service.api.say import upload_transcript
 from sovits_service.api.speech import SpeechStream
+from sovits_service.api.stored import StoredFile
 from sovits_service.api.timed import server_sent_event
 from sovits_service.api.uploads import receive_form
 from sovits_service.api.voice_names import default_voice
-from sovits_service.errors import ForbiddenError, InvalidRequestError, NotSupportedError
+from sovits_service.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    NotSupportedError,
+    UnknownVoiceError,
+    UploadTooLargeError,
+)
 from sovits_service.jobs.document import read_cover
 from sovits_service.jobs.jobs import Jobs
 from sovits_service.jobs.model import JOB_FORMATS, Job, NewJob
 from sovits_service.jobs.reading.read import read_document
 from sovits_service.jobs.render import CONTENT_TYPES
 from sovits_service.text.subtitles import SUBTITLE_FORMATS
+from sovits_service.types import Voice
+
+if TYPE_CHECKING:
+    from sovits_service.service.service import SpeechService
 
 router = APIRouter(tags=["jobs"])
 
@@ -108,18 +119,18 @@ async def delete_job(request: Request) -> Response:
 
 @router.get(
     "/jobs/{job_id}/audio",
-    response_class=FileResponse,
+    response_class=StoredFile,
     responses=AUDIO_ANSWERS,
     openapi_extra=choice_parameter(JOB_FORMATS),
 )
-async def get_audio(request: Request) -> FileResponse:
+async def get_audio(request: Request) -> StoredFile:
     """The audio of a job that is done, or a range of it; in another format it is made first."""
     jobs, sees = await _authorize(request)
     job_id = _id(request)
     form = _choice(request, JOB_FORMATS)
     job = await jobs.get(job_id, sees)
     file, made = await jobs.audio(job_id, sees, form)
-    return FileResponse(file, media_type=CONTENT_TYPES[made], filename=f"{_file_name(job)}.{made}")
+    return StoredFile(file, media_type=CONTENT_TYPES[made], filename=f"{_file_name(job)}.{made}")
 
 
 @router.get(
@@ -208,7 +219,7 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     has_reference = bool(raw.get("voice_id") or raw.get("ref_audio_path")) or service.default_reference is not None
     if not has_reference:
         raw["voice_id"] = (await default_voice(context)).voice_id
-    voices = {name: await named_voice(service, name) for name in voice_ids(document, raw)}
+    voices = {name: await _named_voice(service, name, line) for name, line in voice_ids(document, raw).items()}
     circumstances = Circumstances(
         service.version,
         {name: voice for name, voice in voices.items() if voice is not None},
@@ -220,11 +231,24 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     return await asyncio.to_thread(plan_job, document, fields, raw, circumstances, settings, file_name)
 
 
+async def _named_voice(service: SpeechService, voice_id: str, line: int) -> Voice | None:
+    """The voice; an error says which line names it, where it is not the job itself (0)."""
+    try:
+        return await named_voice(service, voice_id)
+    except UnknownVoiceError as error:
+        raise UnknownVoiceError(f"line {line}: {error}" if line else str(error)) from None
+
+
 async def _read(request: Request, context: ApiContext) -> tuple[bytes, str, Mapping[str, Any], bytes]:
     """The text as bytes, the name of its file, the fields, and the cover if one was sent."""
     settings = context.settings
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raw = await read_fields(request)
+        try:
+            raw = await read_fields(request)
+        except UploadTooLargeError as error:
+            raise UploadTooLargeError(
+                f"{error}; send a longer text as a file: multipart/form-data, field file"
+            ) from None
         text = raw.get("text")
         if not isinstance(text, str) or not text:
             raise InvalidRequestError("text is required: or send a file as multipart/form-data, field file")

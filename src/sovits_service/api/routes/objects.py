@@ -6,10 +6,10 @@ import asyncio
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse
 
 from sovits_service.api.deps import context_of
 from sovits_service.api.openapi import OBJECT_ANSWERS, OBJECT_PARAMETERS
+from sovits_service.api.stored import StoredFile
 from sovits_service.audio.encode import MEDIA_TYPES, content_type
 from sovits_service.errors import ForbiddenError
 from sovits_service.storage.objects import LocalObjects
@@ -17,10 +17,8 @@ from sovits_service.storage.objects import LocalObjects
 router = APIRouter(tags=["speech"])
 
 
-@router.get(
-    "/objects/{key:path}", response_class=FileResponse, responses=OBJECT_ANSWERS, openapi_extra=OBJECT_PARAMETERS
-)
-async def get_object(request: Request) -> FileResponse:
+@router.get("/objects/{key:path}", response_class=StoredFile, responses=OBJECT_ANSWERS, openapi_extra=OBJECT_PARAMETERS)
+async def get_object(request: Request) -> StoredFile:
     """The file of a link, or a range of it; the signature in the link is the right to it."""
     objects = context_of(request).service.objects
     if not isinstance(objects, LocalObjects):
@@ -31,4 +29,4 @@ async def get_object(request: Request) -> FileResponse:
     )
     ending = file.suffix.removeprefix(".")
     media_type = content_type(ending) if ending in MEDIA_TYPES else "application/octet-stream"
-    return FileResponse(file, media_type=media_type)
+    return StoredFile(file, media_type=media_type)
