@@ -93,7 +93,7 @@ async def measure_demo(column: str, graphs: Path) -> Figures:
 
 async def _started(tts: Any, settings: ServiceSettings) -> SpeechService:
     try:
-        from sovits_service.service.service import build_service
+        from sovits_service.service.build import build_service
     except ModuleNotFoundError:  # an earlier commit
         from sovits_service.service import build_service  # type: ignore[no-redef, attr-defined]
 

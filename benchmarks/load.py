@@ -50,7 +50,7 @@ def serve() -> None:
     configure_logging("error", "json")
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener, tempfile.TemporaryDirectory() as folder:
         voices = {name: Voice(name, f"{name}.wav", "hello", "en") for name in VOICES}
-        service = FastService(voices=voices, places=PLACES, pace_s=PACE_S, keeps_requests=False)
+        service = FastService(templates=voices, places=PLACES, pace_s=PACE_S, keeps_requests=False)
         service.results = DiskCache(Path(folder), 4 * 2**20)  # small, so that answers are evicted
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         settings = ServiceSettings()

@@ -20,7 +20,8 @@ from benchmarks.timestamps import FILES, SENTENCES, VOICES, use_encoder
 from sovits_service.engine.guard import Take, loop_start, wave_faults
 from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.sequence import DecodeSequence
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import AudioChunk, GuardMode, SynthesisRequest, Voice
 
@@ -49,7 +50,7 @@ async def speak(service: SpeechService, worker: ModelWorker, count: int) -> Hear
 
     worker.judge.examine = watched  # type: ignore[method-assign]
     for index, sentence in enumerate(sentences()[:count]):
-        voice = await service.get_voice(VOICES[index % len(VOICES)])
+        voice = await service.voices.get(VOICES[index % len(VOICES)])
         request = request_of(sentence, voice, index)
         heard.chunks += [chunk async for chunk in (await service.synthesize(request)).chunks if len(chunk.samples)]
     worker.judge.examine = find  # type: ignore[method-assign]
@@ -165,7 +166,7 @@ async def measure_cost(count: int) -> None:
     spent_s: dict[GuardMode, list[float]] = {mode: [] for mode in GUARD_MODES}
     waits_s: dict[GuardMode, list[float]] = {mode: [] for mode in GUARD_MODES}
     for index, sentence in enumerate(sentences()[:count]):
-        voice = await service.get_voice(VOICES[index % len(VOICES)])
+        voice = await service.voices.get(VOICES[index % len(VOICES)])
         for mode in GUARD_MODES:
             asked = replace(request_of(sentence, voice, index), guard=mode)
             begun_s = time.process_time()

@@ -18,7 +18,8 @@ import soundfile
 import soxr
 
 from benchmarks.timestamps import CODES, ROOT, VOICES, phones_of, true_times
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.storage.references import UploadDetails
 from sovits_service.text.symbols import symbol_ids
@@ -54,7 +55,7 @@ async def spoken_clips(service: SpeechService, count: int) -> list[Clip]:
     clips: list[Clip] = []
     for number in range(2 * count):
         of_language = [line["text"] for line in lines if line["lang"] == ("zh", "en")[number % 2]]
-        voice = await service.get_voice(VOICES[number % len(VOICES)])
+        voice = await service.voices.get(VOICES[number % len(VOICES)])
         pair = tuple(of_language[(number // 2 * 5 + step) % len(of_language)] for step in (0, 3))
         pieces = [await _speak(service, voice, text, _FIRST_SEED + 2 * number + i) for i, text in enumerate(pair)]
         rate_hz = pieces[0][1]
@@ -73,7 +74,7 @@ async def own_clips(service: SpeechService) -> list[Clip]:
     """The voices' references, cut after a mark."""
     clips = []
     for name in VOICES:
-        voice = await service.get_voice(name)
+        voice = await service.voices.get(name)
         samples, rate_hz = soundfile.read(ROOT / "voices" / voice.ref_audio, dtype="float32")
         cut = max(voice.prompt_text[:-1].rfind(mark) for mark in "，。！,") + 1
         parts = (voice.prompt_text[:cut], voice.prompt_text[cut:].strip())
@@ -99,7 +100,7 @@ def _says_its_text(service: SpeechService, clip: Clip) -> bool:
     """Whether its tokens, which are phones by the recipe of the demonstration model, leave out no word."""
     codes = json.loads(CODES.read_text(encoding="utf-8"))
     names = {number: name for name, number in symbol_ids("v2").items()}
-    phonemes = [names[i] for i in service._frontend.transcript(clip.text, clip.language, "v2").phoneme_ids]
+    phonemes = [names[i] for i in service._texts.frontend.transcript(clip.text, clip.language, "v2").phoneme_ids]
     tokens = service._models.current.worker._prompts.tokens(ReferenceAudio(clip.samples, clip.rate_hz, ""))
     times = true_times(phonemes, phones_of(tokens, codes["phones"], codes["parts"]))
     said = "".join("1" if time else "0" for name, time in zip(phonemes, times, strict=True) if name not in _MARKS)
@@ -153,7 +154,7 @@ async def measure(count: int) -> None:
         other_voice = next(other for other in clips if other.voice != clip.voice)
         for fault, code, samples, text in planted(clip, other_voice, rng):
             details = UploadDetails(text, "auto") if text else None
-            report = await service.check_reference(encode(samples, clip.rate_hz), details)
+            report = await service.voices.check_reference(encode(samples, clip.rate_hz), details)
             codes = [finding.code for finding in report.findings]
             found.setdefault(fault, []).append(any(name.startswith(code) for name in codes))
     await service.stop(0.0)

@@ -85,7 +85,7 @@ def write_new_clips(folder: Path, turn: int) -> list[str]:
 
 
 async def measure(pack: Path | None, folder: Path) -> dict[str, object]:
-    from sovits_service.service.service import build_service
+    from sovits_service.service.build import build_service
     from sovits_service.settings import ServiceSettings, load_tts_settings
 
     settings = ServiceSettings(reference_roots=(folder,), cache={"backend": "off"})  # type: ignore[arg-type]

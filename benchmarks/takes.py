@@ -28,7 +28,8 @@ import soundfile
 from benchmarks.timestamps import CODES, MARKS, VOICES, edits, phoneme_names, phones_of
 from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
 
@@ -81,7 +82,7 @@ class Speaker:
         judge.settle = watched  # type: ignore[method-assign]
 
     async def row(self, number: int, text: Mapping[str, str], seed: int) -> dict[str, Any]:
-        voice = await self._service.get_voice(VOICES[number % len(VOICES)])
+        voice = await self._service.voices.get(VOICES[number % len(VOICES)])
         off = SynthesisRequest(
             text=text["text"],
             text_lang=text["lang"],

@@ -24,7 +24,7 @@ from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.models.sovits.text_attention import text_attention
 from sovits_service.service.loaded_models import Model
-from sovits_service.service.service import build_service
+from sovits_service.service.build import build_service
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.text.symbols import pause_ids, symbol_ids
 from sovits_service.text.timing import parts
@@ -157,7 +157,7 @@ async def measure(count: int, *, by_encoder: bool) -> None:
     unsure = 0
     begun_s = time.process_time()
     for index, sentence in enumerate(sentences):
-        voice = await service.get_voice(VOICES[index % len(VOICES)])
+        voice = await service.voices.get(VOICES[index % len(VOICES)])
         language = sentence["lang"] if sentence["lang"] in ("zh", "en") else "auto"
         request = SynthesisRequest(
             text=sentence["text"],

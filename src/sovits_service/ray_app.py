@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
-    from sovits_service.service.service import SpeechService
-
 _MARGIN = 64  # of calls beside syntheses, which the engine counts and refuses by itself
 _KEEP_ALIVE_S = 75
 # Read by the processes of a cluster that is begun here; those of another have them in their own environment.
@@ -56,8 +54,7 @@ class SpeechIngress:
         from sovits_service.tracing import open_tracer
 
         await self._service.start()
-        service = cast("SpeechService", self._service)  # it has the methods that the application calls
-        return create_app(service, self._settings, tracer=open_tracer(self._settings.traces_endpoint))
+        return create_app(self._service, self._settings, tracer=open_tracer(self._settings.traces_endpoint))
 
     async def __del__(self) -> None:
         """Called by Serve when its last request has been answered."""

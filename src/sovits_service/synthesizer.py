@@ -22,7 +22,8 @@ from sovits_service.audio.encode import encode_whole, file_format
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.native_memory import bound_native_memory
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import (
     DEFAULT_SECTION,
     ServiceSettings,
@@ -103,7 +104,7 @@ class Synthesizer:
 
     def voices(self) -> list[str]:
         """The ids of all voice templates."""
-        return [voice.voice_id for voice in self._call(self._service.list_voices())]
+        return [voice.voice_id for voice in self._call(self._service.voices.all())]
 
     def synthesize(self, text: str, *, voice: str = "", language: str = "auto", **fields: Any) -> Audio:
         """Speak a text.
@@ -143,7 +144,7 @@ class Synthesizer:
             InvalidRequestError: the transcript cannot be used.
         """
         data = clip if isinstance(clip, bytes) else read_clip(Path(clip), self._settings.max_upload_bytes).data
-        return self._call(self._service.add_reference(data, UploadDetails(prompt_text, prompt_lang))).path
+        return self._call(self._service.voices.add_reference(data, UploadDetails(prompt_text, prompt_lang))).path
 
     def _stop(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -157,11 +158,11 @@ class Synthesizer:
         voice_id = voice_id or ("" if reference else await self._default_voice())
         said = None
         if isinstance(reference, str) and not fields.keys() & {"prompt_text", "prompt_lang"}:
-            said = await service.upload_details(reference)
+            said = await service.voices.upload_details(reference)
         parsed = parse_tts(
             {**fields, "text": text, "text_lang": language, "voice_id": voice_id},
             version=service.version,
-            voice=await service.get_voice(voice_id) if voice_id else None,
+            voice=await service.voices.get(voice_id) if voice_id else None,
             said=said,
         )
         check_limits(parsed, self._settings)
@@ -175,7 +176,7 @@ class Synthesizer:
     async def _default_voice(self) -> str:
         if self._settings.default_voice:
             return self._settings.default_voice
-        for voice in await self._service.list_voices():
+        for voice in await self._service.voices.all():
             return voice.voice_id
         raise UnknownVoiceError("there is no voice; add one to voices/, or name a clip in ref_audio_path")
 

@@ -57,7 +57,7 @@ async def _close(server: uvicorn.Server) -> None:
 @pytest.fixture
 def service() -> FastService:
     voice = Voice("amy", "amy.wav", "hello there", "en", description="A test.", defaults={"speed_factor": 1.25})
-    return FastService(voices={"amy": voice, "bob": Voice("bob", "bob.wav", "good day", "en")})
+    return FastService(templates={"amy": voice, "bob": Voice("bob", "bob.wav", "good day", "en")})
 
 
 @pytest.fixture

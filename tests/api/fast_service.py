@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from sovits_service.errors import (
     UnknownVoiceError,
     UnsupportedAudioError,
 )
+from sovits_service.service.voice_library import StoredReference
 from sovits_service.storage.cache import ResultCache
 from sovits_service.storage.objects import ObjectStore
 from sovits_service.storage.references import UploadDetails
@@ -38,11 +40,13 @@ from sovits_service.text.frontend import Frontend
 from sovits_service.types import (
     FAULT_KINDS,
     AudioChunk,
+    Fingerprint,
     ModelVersion,
     ReferenceAudio,
     ReferenceFinding,
     ReferenceReport,
     SplitMethod,
+    Synthesis,
     SynthesisRequest,
     TimedText,
     Voice,
@@ -57,31 +61,6 @@ _FAILURES = {
 }
 CHARACTER_S = 0.05
 CHARACTER_SAMPLES = int(RATE_HZ * CHARACTER_S)
-
-
-@dataclass(frozen=True)
-class Synthesis:
-    sample_rate_hz: int
-    seed: int
-    chunks: _Chunks
-    dropped_characters: int = 0
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    reference_hashes: tuple[str, ...]
-    model_hashes: tuple[str, ...]
-    timbre_hash: str = ""
-
-
-@dataclass(frozen=True)
-class StoredReference:
-    reference_id: str
-    path: str
-    size_bytes: int
-    duration_s: float
-    warnings: tuple[str, ...] = ()
 
 
 def pitch_hz(voice: str, character: str) -> float:
@@ -118,7 +97,7 @@ def _words_that_end(pieces: Sequence[str], index: int) -> tuple[TimedText, ...]:
     )
 
 
-class _Chunks:
+class _Chunks(AsyncGenerator[AudioChunk, None]):
     """Chunks of which the first exists already; waiting for them spends the deadline."""
 
     def __init__(self, rest: AsyncGenerator[AudioChunk, None], deadline: Deadline) -> None:
@@ -133,14 +112,14 @@ class _Chunks:
             await self._rest.aclose()
             raise
 
-    def __aiter__(self) -> _Chunks:
-        return self
-
-    async def __anext__(self) -> AudioChunk:
+    async def asend(self, value: None) -> AudioChunk:
         if self._first is not None:
             first, self._first = self._first, None
             return first
         return await self._deadline.wait(anext(self._rest))
+
+    async def athrow(self, *error: Any) -> AudioChunk:
+        return await self._rest.athrow(*error)
 
     async def aclose(self) -> None:
         await self._rest.aclose()
@@ -162,8 +141,6 @@ class FastService:
     version: ModelVersion = "v2"
     is_ready: bool = True
     is_alive: bool = True
-    default_reference: str | None = None
-    default_details: UploadDetails = field(default_factory=UploadDetails)
     results: ResultCache | None = None
     objects: ObjectStore | None = None
     limits: SharedLimits | None = None
@@ -181,10 +158,14 @@ class FastService:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     closed_early: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[SynthesisRequest] = field(default_factory=list)
-    voices: dict[str, Voice] = field(default_factory=dict)
+    templates: dict[str, Voice] = field(default_factory=dict)
     references: dict[str, bytes] = field(default_factory=dict)
     details: dict[tuple[str, str], UploadDetails] = field(default_factory=dict)
     switched: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.voices = FastVoices(self)
+        self.switches = FastSwitches(self)
 
     def stats(self) -> Mapping[str, float]:
         running = self.started - self.closed
@@ -300,12 +281,21 @@ class FastService:
         segments = Frontend().segments(text, language, "v2", split, read_emoji=read_emoji)
         return explain(text, segments, "v2")
 
+
+class FastVoices:
+    """Voices and uploads of a FastService."""
+
+    def __init__(self, service: FastService) -> None:
+        self._service = service
+        self.default_reference: str | None = None
+        self.default_details = UploadDetails()
+
     async def decode_source(
         self, data: bytes | None = None, *, name: str = "", owner: str | None = None
     ) -> ReferenceAudio:
-        if data is None and name not in self.references:
+        if data is None and name not in self._service.references:
             raise InvalidRequestError("the recording is not a file under an allowed root, nor an upload")
-        return decode_source(self.references[name] if data is None else data)
+        return decode_source(self._service.references[name] if data is None else data)
 
     async def check_reference(
         self,
@@ -315,14 +305,14 @@ class FastService:
         name: str = "",
         owner: str | None = None,
     ) -> ReferenceReport:
-        if data is None and name not in self.references:
+        if data is None and name not in self._service.references:
             raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
-        findings = find_faults(decode_reference(self.references[name] if data is None else data))
+        findings = find_faults(decode_reference(self._service.references[name] if data is None else data))
         said = (details or UploadDetails()).prompt_text
         return ReferenceReport(tuple(findings), {} if said else {"transcript": "there is none"})
 
-    async def check_voice(self, voice_id: str, emotion: str = "") -> ReferenceReport:
-        voice = await self.get_voice(voice_id)
+    async def check(self, voice_id: str, emotion: str = "") -> ReferenceReport:
+        voice = await self.get(voice_id)
         if emotion and emotion not in voice.emotions:
             raise InvalidRequestError("the voice has no such emotion; GET /voices lists those that it has")
         span = (0, len(voice.prompt_text))
@@ -330,7 +320,7 @@ class FastService:
         return ReferenceReport((found,), {})
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
-        return self.details.get((name, owner), UploadDetails())
+        return self._service.details.get((name, owner), UploadDetails())
 
     async def scan(self, data: bytes) -> None:
         if data == b"virus":
@@ -348,42 +338,49 @@ class FastService:
         if not 3.0 <= duration_s <= 10.0:
             raise ReferenceAudioError(f"the reference is {duration_s:.1f} s; it must be 3 to 10 s")
         reference_id = hashlib.sha256(data).hexdigest()
-        self.references[reference_id] = data
-        self.details[reference_id, owner] = details or UploadDetails()
+        self._service.references[reference_id] = data
+        self._service.details[reference_id, owner] = details or UploadDetails()
         return StoredReference(reference_id, reference_id, len(data), duration_s, ("the reference is quiet",))
 
-    async def list_voices(self) -> list[Voice]:
-        return list(self.voices.values())
+    async def all(self) -> list[Voice]:
+        return list(self._service.templates.values())
 
-    async def get_voice(self, voice_id: str) -> Voice:
-        if voice_id not in self.voices:
+    async def get(self, voice_id: str) -> Voice:
+        if voice_id not in self._service.templates:
             raise UnknownVoiceError("there is no voice of this id; GET /voices lists them")
-        return self.voices[voice_id]
+        return self._service.templates[voice_id]
 
-    async def put_voice(self, voice: Voice, editor: str | None = None) -> Voice:
+    async def put(self, voice: Voice, editor: str | None = None) -> Voice:
         if not voice.voice_id.replace("_", "").replace("-", "").isalnum():
             raise InvalidRequestError("a voice's id is made of letters, digits, _ and -")
-        known = self.voices.get(voice.voice_id)
-        if voice.ref_audio not in self.references and (known is None or voice.ref_audio != known.ref_audio):
+        known = self._service.templates.get(voice.voice_id)
+        if voice.ref_audio not in self._service.references and (known is None or voice.ref_audio != known.ref_audio):
             raise InvalidRequestError("ref_audio_path is not a file under an allowed root, nor an upload")
-        self.voices[voice.voice_id] = replace(voice, ref_audio=f"{voice.voice_id}.wav")
-        return self.voices[voice.voice_id]
+        self._service.templates[voice.voice_id] = replace(voice, ref_audio=f"{voice.voice_id}.wav")
+        return self._service.templates[voice.voice_id]
 
-    async def delete_voice(self, voice_id: str, editor: str | None = None) -> None:
-        await self.get_voice(voice_id)
-        del self.voices[voice_id]
+    async def delete(self, voice_id: str, editor: str | None = None) -> None:
+        await self.get(voice_id)
+        del self._service.templates[voice_id]
 
-    async def set_gpt_weights(self, path: str) -> None:
-        await self._switch("gpt", path)
 
-    async def set_sovits_weights(self, path: str) -> None:
-        await self._switch("sovits", path)
+class FastSwitches:
+    """Remembers what was switched, in `FastService.switched`."""
 
-    async def set_default_reference(self, path: str, details: UploadDetails | None = None) -> None:
-        await self._switch("reference", path)
-        self.default_reference, self.default_details = path, details or UploadDetails()
+    def __init__(self, service: FastService) -> None:
+        self._service = service
 
-    async def _switch(self, what: str, path: str) -> None:
+    async def weights(self, *, gpt: str | None = None, sovits: str | None = None) -> None:
+        for what, path in (("gpt", gpt), ("sovits", sovits)):
+            if path is not None:
+                self._switch(what, path)
+
+    async def default_reference(self, path: str, details: UploadDetails | None = None) -> None:
+        self._switch("reference", path)
+        voices = self._service.voices
+        voices.default_reference, voices.default_details = path, details or UploadDetails()
+
+    def _switch(self, what: str, path: str) -> None:
         if path.startswith("/"):
             raise InvalidRequestError("not among the registered files")
-        self.switched.append((what, path))
+        self._service.switched.append((what, path))

@@ -73,7 +73,7 @@ async def test_voices_are_written_with_the_upload_scope_alone(client: httpx.Asyn
     for method, path in [("POST", "/upload_ref"), ("PUT", "/voices/new"), ("DELETE", "/voices/amy")]:
         answer = await client.request(method, path, headers={"X-API-Key": "secret-talk"})
         assert (answer.status_code, answer.json()) == (403, {"message": "the key lacks the scope upload"})
-    assert "amy" in service.voices
+    assert "amy" in service.templates
     assert (await client.delete("/voices/amy", headers={"X-API-Key": "secret-studio"})).status_code == 204
 
 

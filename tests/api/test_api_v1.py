@@ -146,12 +146,12 @@ async def test_a_default_reference_with_its_transcript(
     changed = await send(client, method, fields, "/change_refer")
     assert (changed.status_code, changed.json()) == (200, {"code": 0, "message": "Success"})
     await client.get("/", params={"text": "hello", "text_language": "en"})
-    assert service.default_reference == "voices/one.wav"
+    assert service.voices.default_reference == "voices/one.wav"
     assert (service.requests[0].prompt_text, service.requests[0].prompt_lang) == ("一", "all_zh")
     # what is left out stays
     assert (await send(client, method, {"prompt_text": "二"}, "/change_refer")).status_code == 200
     await client.get("/", params={"text": "hello", "text_language": "en"})
-    assert (service.default_reference, service.requests[1].prompt_text) == ("voices/one.wav", "二")
+    assert (service.voices.default_reference, service.requests[1].prompt_text) == ("voices/one.wav", "二")
     # a request's own wins
     await client.get("/", params=OWN)
     assert (service.requests[2].ref_audio, service.requests[2].prompt_text) == ("voices/amy.wav", "一二三。")
@@ -166,7 +166,7 @@ async def test_a_default_reference_that_cannot_be_used(
 ) -> None:
     answer = await client.post("/change_refer", json=fields)
     assert (answer.status_code, answer.json()["code"]) == (400, 400)
-    assert service.default_reference is None
+    assert service.voices.default_reference is None
 
 
 @pytest.mark.parametrize("settings", [ADMIN])

@@ -76,7 +76,7 @@ async def test_what_is_no_sound_is_a_415(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_voice_is_checked_and_so_are_its_emotions(client: httpx.AsyncClient, service: FastService) -> None:
-    service.voices["amy"] = Voice("amy", "amy.wav", "hello", "en", emotions={"happy": Emotion("happy.wav")})
+    service.templates["amy"] = Voice("amy", "amy.wav", "hello", "en", emotions={"happy": Emotion("happy.wav")})
     for query in ("", "?emotion=happy"):
         answer = await client.post(f"/voices/amy/check{query}")
         assert answer.status_code == 200

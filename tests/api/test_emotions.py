@@ -16,7 +16,7 @@ UNKNOWN = "the voice has no such emotion and speaks as usual; GET /voices lists 
 @pytest.fixture
 def service() -> FastService:
     emotions = {"Happy": Emotion("happy.wav", "hurrah", "en"), "开心": Emotion("kaixin.wav", "好啊", "zh")}
-    return FastService(voices={"amy": Voice("amy", "amy.wav", "hello there", "en", emotions=emotions)})
+    return FastService(templates={"amy": Voice("amy", "amy.wav", "hello there", "en", emotions=emotions)})
 
 
 ROUTES = ["GET /tts", "POST /tts", "POST /v1/audio/speech", "POST /", "POST /v1/text-to-speech/amy"]

@@ -25,7 +25,7 @@ SINGLE = {
 def service(tmp_path: Path) -> FastService:
     amy = Voice("amy", "amy.wav", "hello there", "en", emotions={"Happy": Emotion("happy.wav", "hurrah", "en")})
     return FastService(
-        voices={"amy": amy, "bob": Voice("bob", "bob.wav", "你好", "zh")}, objects=LocalObjects(tmp_path)
+        templates={"amy": amy, "bob": Voice("bob", "bob.wav", "你好", "zh")}, objects=LocalObjects(tmp_path)
     )
 
 

@@ -334,7 +334,7 @@ async def test_a_store_that_takes_nothing_for_a_while_stops_no_later_job(
 
 async def test_a_voice_that_has_gone_fails_the_job(serve: Serve, service: FastService) -> None:
     async def synthesize(*_: Any, **__: Any) -> Any:
-        return await service.get_voice("nobody")
+        return await service.voices.get("nobody")
 
     async with serve() as http:
         service.synthesize = synthesize  # type: ignore[method-assign]
@@ -405,7 +405,7 @@ async def test_a_stopped_service_goes_on_with_the_next_fragment(serve: Serve, se
         job_id = await submit(http, text, format="wav")
         while (await http.get(f"/jobs/{job_id}")).json()["done"] < 3:
             await asyncio.sleep(0)
-    again = FastService(voices=service.voices)
+    again = FastService(templates=service.templates)
     async with serve(again, jobs_settings={"at_once": 1}) as http:
         job = await finished(http, job_id)
         assert [fragment["status"] for fragment in job["fragments"]] == ["done"] * 8
@@ -488,7 +488,7 @@ async def test_jobs_that_are_off_say_so(service: FastService, tmp_path: Path) ->
 
 
 async def test_subtitles_have_the_times_of_the_whole(serve: Serve, service: FastService) -> None:
-    service.voices["amy"] = Voice("amy", "amy.wav", "hello there", "en")
+    service.templates["amy"] = Voice("amy", "amy.wav", "hello there", "en")
     async with serve() as http:
         plain = await finished(http, await submit(http, "abc\ndef"))
         assert (await http.get(f"/jobs/{plain['id']}/subtitles")).status_code == 400

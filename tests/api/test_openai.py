@@ -157,7 +157,7 @@ async def test_strict_voices(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("settings", [{}])
 async def test_without_any_voice_there_is_none_to_fall_to(client: httpx.AsyncClient, service: FastService) -> None:
-    service.voices.clear()
+    service.templates.clear()
     answer = await client.post(URL, json=ask(voice="nova"))
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         404,
@@ -179,7 +179,7 @@ async def test_instructions_choose_an_emotion_that_they_name(
     client: httpx.AsyncClient, service: FastService, instructions: str, emotion: str
 ) -> None:
     emotions = {name: Emotion(f"{number}.wav") for number, name in enumerate(("happy", "sad", "开心"))}
-    service.voices["amy"] = Voice("amy", "amy.wav", emotions=emotions)
+    service.templates["amy"] = Voice("amy", "amy.wav", emotions=emotions)
     answer = await client.post(URL, json=ask(instructions=instructions))
     assert service.requests[0].emotion == emotion
     assert ("instructions have no effect" in answer.headers.get("x-warnings", "")) == (emotion == "")
@@ -204,7 +204,7 @@ async def test_a_voice_is_made_spoken_with_and_deleted(official: openai.AsyncOpe
     )
     assert (made.name, made.object, made.type) == ("My Voice!", "audio.voice", "audio_sample")
     assert made.id.startswith("My_Voice_")
-    assert service.voices[made.id].consent == "cons_1234"
+    assert service.templates[made.id].consent == "cons_1234"
     await official.audio.speech.create(model="tts-1", voice={"id": made.id}, input="hi")
     assert service.requests[0].voice_id == made.id
     twin = await official.audio.voices.create(name="My Voice!", audio_sample=clip(5.0), consent="cons_1234")
@@ -237,7 +237,7 @@ async def test_a_voice_that_cannot_be_made_is_refused(
     answer = await client.post("/v1/audio/voices", data=form, files=files)
     assert answer.status_code == status
     assert answer.json()["error"]["message"].startswith(message)
-    assert set(service.voices) == {"amy", "bob"}
+    assert set(service.templates) == {"amy", "bob"}
 
 
 @pytest.mark.parametrize("asked", [{"timestamps": "word"}, {"subtitles": "srt"}])

@@ -36,7 +36,7 @@ async def fuzzed_url(service: FastService, tmp_path: Path) -> AsyncIterator[str]
 
 
 async def test_no_500_and_no_undocumented_answer(fuzzed_url: str, service: FastService, tmp_path: Path) -> None:
-    service.voices["female_calm"] = Voice("female_calm", "female_calm.wav", "hello", "en")
+    service.templates["female_calm"] = Voice("female_calm", "female_calm.wav", "hello", "en")
     fuzzer = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"),
         *("run", f"{fuzzed_url}/openapi.json", "--checks", ",".join(_CHECKS), "--phases", "examples,coverage,fuzzing"),

@@ -258,7 +258,7 @@ async def test_v1_models_know_fewer_languages(client: httpx.AsyncClient, service
 
 
 async def test_a_default_reference_stands_in(client: httpx.AsyncClient, service: FastService) -> None:
-    service.default_reference = "voices/amy.wav"
+    service.voices.default_reference = "voices/amy.wav"
     assert (await client.post("/tts", json={"text": "hello", "text_lang": "en"})).status_code == 200
 
 
@@ -332,7 +332,7 @@ async def test_a_form_is_read_as_a_query_is(
 
 
 async def test_openais_route_takes_a_form(client: httpx.AsyncClient, service: FastService) -> None:
-    service.voices["amy"] = Voice("amy", "amy.wav", "hello", "en")
+    service.templates["amy"] = Voice("amy", "amy.wav", "hello", "en")
     answer = await client.post("/v1/audio/speech", data={"input": "hello", "voice": "amy", "speed": "2"})
     assert (answer.status_code, service.requests[0].speed) == (200, 2.0)
 
@@ -382,7 +382,7 @@ async def test_the_format_is_named_or_accepted(
 
 
 async def test_a_templates_format_wins_over_accept(client: httpx.AsyncClient, service: FastService) -> None:
-    service.voices["amy"] = Voice("amy", "amy.wav", "hello", "en", defaults={"media_type": "flac"})
+    service.templates["amy"] = Voice("amy", "amy.wav", "hello", "en", defaults={"media_type": "flac"})
     fields = {"text": "hello", "text_lang": "en", "voice_id": "amy"}
     answer = await client.get("/tts", params=fields, headers={"Accept": "audio/mpeg"})
     assert answer.headers["content-type"] == "audio/flac"

@@ -35,7 +35,7 @@ from tests.api.fast_service import CHARACTER_SAMPLES, RATE_HZ, FastService, hear
 @pytest.fixture
 def service() -> FastService:
     amy = Voice("amy", "amy.wav", "hello there", "en", emotions={"happy": Emotion("happy.wav")})
-    return FastService(voices={"amy": amy, "bob": Voice("bob", "bob.wav", "你好", "zh")})
+    return FastService(templates={"amy": amy, "bob": Voice("bob", "bob.wav", "你好", "zh")})
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def service() -> FastService:
     """Two voices, one of them with emotions; a little work for each character."""
     happy = {"happy": Emotion("amy-happy.wav", "hooray", "en"), "sad": Emotion("amy-sad.wav", "oh no", "en")}
     return FastService(
-        voices={
+        templates={
             "amy": Voice("amy", "amy.wav", "hello there", "en", description="A calm woman.", emotions=happy),
             "mei": Voice("mei", "mei.wav", "你好", "zh", description="A man.", defaults={"speed_factor": 1.25}),
         }

@@ -465,7 +465,7 @@ class TestReader:
             await expect(page.locator("#voice")).to_have_value(voice)
 
     async def test_the_language_can_be_switched_and_is_remembered(self, browser: Browser, service: FastService) -> None:
-        del service.voices["mei"]  # one voice, which speaks in both languages
+        del service.templates["mei"]  # one voice, which speaks in both languages
         async with opened(browser, service) as page:
             await expect(page.locator("#voice")).to_have_value("amy")
             english = await texts(page)

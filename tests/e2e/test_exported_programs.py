@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 from sovits_service.cli import main
-from sovits_service.service.service import build_service
+from sovits_service.service.build import build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.types import SynthesisRequest
 from tests.e2e.conftest import ROOT, environment, make_checkout
@@ -78,7 +78,7 @@ def expected(exported: Path) -> Samples:
         )
         await service.start()
         try:
-            voice = await service.get_voice(VOICE)
+            voice = await service.voices.get(VOICE)
             request = SynthesisRequest(
                 text=TEXT,
                 text_lang="auto",

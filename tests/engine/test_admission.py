@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
-from sovits_service.service.service import build_service
+from sovits_service.service.build import build_service
 from sovits_service.settings import load_tts_settings
 from tests.calls import Calls
 from tests.tiny_pack import write_pack
@@ -31,14 +31,14 @@ class SlowReading:
 
     def __init__(self, service, monkeypatch):
         self.release = threading.Event()
-        read = service._frontend.segments
+        read = service._texts.frontend.segments
 
         def segments(*args, **options):
             assert self.release.wait(60.0)
             return read(*args, **options)
 
         self.calls = Calls(segments)
-        monkeypatch.setattr(service._frontend, "segments", self.calls)
+        monkeypatch.setattr(service._texts.frontend, "segments", self.calls)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_long_texts_pass_their_deadline_while_they_are_read_and_voices_are
 ):
     requests = [asyncio.create_task(speak(service, timeout_s=50.0)) for _ in range(40)]
     await reading.calls.reach(1)
-    assert [voice.voice_id for voice in await service.list_voices()] == ["tone"]
+    assert [voice.voice_id for voice in await service.voices.all()] == ["tone"]
     deadlines.expire(50.0)
     results = await asyncio.gather(*requests, return_exceptions=True)
     assert [type(result) for result in results] == [DeadlineExceededError] * 40
@@ -99,9 +99,9 @@ async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, mon
 
     decoding = Calls(slow)
     monkeypatch.setattr(service._library, "_prepare", decoding)
-    uploads = [asyncio.create_task(service.add_reference(b"clip")) for _ in range(20)]
+    uploads = [asyncio.create_task(service.voices.add_reference(b"clip")) for _ in range(20)]
     await decoding.reach(1)
-    assert [voice.voice_id for voice in await service.list_voices()] == ["tone"]
+    assert [voice.voice_id for voice in await service.voices.all()] == ["tone"]
     release.set()
     results = await asyncio.gather(*uploads, return_exceptions=True)
     assert [type(result) for result in results] == [InvalidRequestError] * 20

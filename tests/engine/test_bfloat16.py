@@ -8,7 +8,7 @@ from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
 from sovits_service.models.checkpoint_models import build_gpt
 from sovits_service.models.gpt import GptConfig, TextToSemantic
-from sovits_service.service.service import build_service
+from sovits_service.service.build import build_service
 from sovits_service.settings import load_tts_settings
 from tests.tiny_pack import write_pack
 

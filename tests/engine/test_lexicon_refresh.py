@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon
@@ -25,7 +26,7 @@ def look_s() -> float:
 
 @pytest.fixture
 async def service(tmp_path: Path, look_s: float, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SpeechService]:
-    monkeypatch.setattr("sovits_service.service.service._LEXICON_POLL_INTERVAL_S", look_s)
+    monkeypatch.setattr("sovits_service.service.upkeep._LEXICON_POLL_INTERVAL_S", look_s)
     settings = ServiceSettings(
         voices_roots=(tmp_path / "voices",),
         bundled_voices=False,
@@ -54,11 +55,11 @@ async def test_a_changed_lexicon_counts_for_later_requests_alone(service: Speech
     before, place = await speak(service), await service.fingerprint(REQUEST)
     (tmp_path / "lexicon.yaml").write_text("zh:\n  角色: jiao3 se4\n", encoding="utf-8")
     assert await speak(service) == before, "nothing was taken yet"
-    await service.refresh_lexicon()
+    await service.switches.refresh_lexicon()
     assert await speak(service) != before
     assert (await service.fingerprint(REQUEST)).model_hashes != place.model_hashes
     (tmp_path / "lexicon.yaml").write_text("", encoding="utf-8")
-    await service.refresh_lexicon()
+    await service.switches.refresh_lexicon()
     assert (await service.fingerprint(REQUEST)) == place
     assert await speak(service) == before
 
@@ -67,7 +68,7 @@ async def test_a_wrong_lexicon_changes_nothing_and_is_named_by_line(service: Spe
     before, place = await speak(service), await service.fingerprint(REQUEST)
     (tmp_path / "lexicon.yaml").write_text("zh:\n  角色: jiao se\n", encoding="utf-8")
     with capture_logs() as lines:
-        await service.refresh_lexicon()
+        await service.switches.refresh_lexicon()
     assert ["line 2" in line["reason"] for line in lines if line["log_level"] == "warning"] == [True]
     assert (await service.fingerprint(REQUEST)) == place
     assert await speak(service) == before

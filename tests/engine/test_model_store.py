@@ -18,8 +18,9 @@ from sovits_service.engine.counters import Counters
 from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.service import model_store
+from sovits_service.service.build import build_service
 from sovits_service.service.model_store import ModelStore, choose_backend, choose_device
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects import LocalObjects
 from sovits_service.types import SamplingParams, SynthesisRequest
@@ -81,7 +82,7 @@ async def test_a_switch_takes_effect_for_later_requests_and_never_in_the_middle_
     write_sovits(weights / "other.pth", seed=5)
     before = await speak(service)
     running = await service.synthesize(REQUEST)  # its first fragment exists; the second is still to come
-    await service.set_sovits_weights("other.pth")
+    await service.switches.weights(sovits="other.pth")
     finished = np.concatenate([chunk.samples async for chunk in running.chunks])
     np.testing.assert_allclose(finished, before, atol=1e-3)
     after = await speak(service)
@@ -92,9 +93,9 @@ async def test_switching_back_gives_the_same_speech_again(service, weights):
     write_gpt(weights / "other.ckpt", seed=5)
     before = await speak(service)
     original = str(service._models._gpt_path)
-    await service.set_gpt_weights("other.ckpt")
+    await service.switches.weights(gpt="other.ckpt")
     assert not np.array_equal(await speak(service), before)
-    await service.set_gpt_weights(original)
+    await service.switches.weights(gpt=original)
     np.testing.assert_allclose(await speak(service), before, atol=1e-3)
 
 
@@ -122,7 +123,7 @@ async def test_memory_of_old_models_is_freed_over_20_switches(service, weights):
         write_sovits(weights / name, seed=seed)
     seen = []
     for turn in range(20):
-        await service.set_sovits_weights(names[turn % 4])
+        await service.switches.weights(sovits=names[turn % 4])
         seen.append(weakref.ref(service._models.current.vits))
         seen.append(weakref.ref(service._models.current.worker))
         await speak(service)
@@ -136,9 +137,9 @@ async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights)
     for name in ("b.pth", "c.pth"):
         write_sovits(weights / name, seed=ord(name[0]))
     first = service._models.current
-    await service.set_sovits_weights("b.pth")
+    await service.switches.weights(sovits="b.pth")
     assert service._models.pair("", "b.pth") is service._models.current
-    await service.set_sovits_weights("c.pth")
+    await service.switches.weights(sovits="c.pth")
     assert len(service._models._loaded.models) == 2
     assert first not in service._models._loaded.models
 
@@ -146,7 +147,7 @@ async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights)
 async def test_room_is_made_before_a_new_model_is_built(service, weights, monkeypatch):
     for name in ("b.pth", "c.pth"):
         write_sovits(weights / name, seed=ord(name[0]))
-    await service.set_sovits_weights("b.pth")
+    await service.switches.weights(sovits="b.pth")
     resident, build = [], model_store.build_sovits
 
     def counted(*args, **keys):
@@ -154,7 +155,7 @@ async def test_room_is_made_before_a_new_model_is_built(service, weights, monkey
         return build(*args, **keys)
 
     monkeypatch.setattr(model_store, "build_sovits", counted)
-    await service.set_sovits_weights("c.pth")
+    await service.switches.weights(sovits="c.pth")
     assert resident == [[True]], "the current model stays until the new one has been built, no other does"
 
 
@@ -183,10 +184,10 @@ def test_the_cache_takes_what_is_free_where_it_is_told_to(kv_cache, device, free
 
 async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):
     write_sovits(weights / "x.pth", seed=1)
-    await service.set_sovits_weights("x.pth")
+    await service.switches.weights(sovits="x.pth")
     before = await speak(service)
     write_sovits(weights / "x.pth", seed=2)
-    await service.set_sovits_weights("x.pth")
+    await service.switches.weights(sovits="x.pth")
     after = await speak(service)
     assert after.shape != before.shape or np.abs(after - before).max() > 1e-3
 
@@ -195,7 +196,7 @@ async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):
 async def test_a_path_of_a_client_reaches_no_loader(service, tmp_path, name):
     write_sovits(tmp_path / "secret.pth")
     with pytest.raises(InvalidRequestError, match="registered") as refused:
-        await service.set_sovits_weights(name)
+        await service.switches.weights(sovits=name)
     assert str(tmp_path) not in str(refused.value)
 
 
@@ -203,14 +204,14 @@ async def test_a_damaged_file_leaves_the_current_model_as_it_is(service, weights
     before = await speak(service)
     (weights / "bad.pth").write_bytes(b"01\x03\x04 nothing of use")
     with pytest.raises(CheckpointError):
-        await service.set_sovits_weights("bad.pth")
+        await service.switches.weights(sovits="bad.pth")
     np.testing.assert_allclose(await speak(service), before, atol=1e-3)
 
 
 async def test_a_gpt_file_in_place_of_a_sovits_file_is_refused(service, weights):
     write_gpt(weights / "gpt.pth")
     with pytest.raises(CheckpointError):
-        await service.set_sovits_weights("gpt.pth")
+        await service.switches.weights(sovits="gpt.pth")
 
 
 async def test_a_missing_configured_file_stops_the_start_and_is_named(tmp_path, settings):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from sovits_service.service.build import build_service
 from sovits_service.service.loaded_models import LoadedModels
-from sovits_service.service.service import build_service
 from sovits_service.settings import load_tts_settings
 from tests.tiny_pack import write_pack, write_sovits
 
@@ -87,7 +87,7 @@ async def test_pairs_that_share_a_gpt_stay_as_long_as_their_bytes_allow(start):
     gpt_bytes, sovits_bytes = await first_sizes(start)
     service = await start(gpt_bytes + 3 * sovits_bytes)
     for name in NAMES:
-        await service.set_sovits_weights(name)
+        await service.switches.weights(sovits=name)
         loaded = service._models._loaded
         assert loaded.size_bytes <= gpt_bytes + 3 * sovits_bytes
         assert service._models.current in loaded.models
@@ -99,7 +99,7 @@ async def test_a_pair_that_is_larger_than_the_bound_is_loaded_alone_and_that_is_
     with capture_logs() as logs:
         service = await start(1)
         before = await speak(service)
-        await service.set_sovits_weights("b.pth")
+        await service.switches.weights(sovits="b.pth")
     assert len(service._models._loaded.models) == 1
     assert before.size
     assert (await speak(service)).size
@@ -112,7 +112,7 @@ async def test_a_switch_that_unloads_a_pair_does_not_interrupt_who_speaks_with_i
     speaking = service._models.current
     running = await service.synthesize(REQUEST)  # its first fragment is there; the second is still to come
     for name in NAMES:
-        await service.set_sovits_weights(name)
+        await service.switches.weights(sovits=name)
     assert speaking not in service._models._loaded.models
     finished = np.concatenate([chunk.samples async for chunk in running.chunks])
     np.testing.assert_allclose(finished, before, atol=1e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
-from sovits_service.service.service import build_service
+from sovits_service.service.build import build_service
 from sovits_service.settings import ObjectSettings, ServiceSettings, load_tts_settings
 from sovits_service.types import Voice
 from tests.tiny_pack import write_pack
@@ -54,7 +54,7 @@ def clip(tmp_path: Path) -> bytes:
 
 async def test_an_upload_to_one_replica_speaks_on_the_other(replicas, tmp_path):
     one, two = replicas
-    stored = await one.add_reference(clip(tmp_path))
+    stored = await one.voices.add_reference(clip(tmp_path))
     request = {"voice_id": None, "ref_audio": stored.path}
     here = await speak(one, **request)
     there = await speak(two, **request)
@@ -65,17 +65,17 @@ async def test_an_upload_to_one_replica_speaks_on_the_other(replicas, tmp_path):
 
 async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goes_with_it(replicas, tmp_path):
     one, two = replicas
-    stored = await one.add_reference(clip(tmp_path))
-    await one.put_voice(Voice("eve", stored.path))
+    stored = await one.voices.add_reference(clip(tmp_path))
+    await one.voices.put(Voice("eve", stored.path))
     with pytest.raises(UnknownVoiceError):
-        await two.get_voice("eve")
+        await two.voices.get("eve")
     await two._library.follow()
     assert len(await speak(two, voice_id="eve"))
-    await one.delete_voice("eve")
+    await one.voices.delete("eve")
     await two._library.follow()
     with pytest.raises(UnknownVoiceError):
-        await two.get_voice("eve")
-    assert [voice.voice_id for voice in await two.list_voices()] == ["local"]
+        await two.voices.get("eve")
+    assert [voice.voice_id for voice in await two.voices.all()] == ["local"]
 
 
 async def test_what_no_replica_has_is_refused_as_ever(replicas):

@@ -37,8 +37,8 @@ def requests():
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_speech_is_the_same_alone_behind_a_lagging_decoder_and_in_company(service, version, monkeypatch):  # noqa: F811
-    await service.set_gpt_weights("v1.ckpt" if version == "v1" else "v2.ckpt")
-    await service.set_sovits_weights(f"{version}.pth")
+    await service.switches.weights(gpt="v1.ckpt" if version == "v1" else "v2.ckpt")
+    await service.switches.weights(sovits=f"{version}.pth")
     decoder_class = type(service._models.current.worker.decoder)
     alone = [await chunks_of(service, request) for request in requests()]
     assert len({len(chunks) for chunks in alone}) > 2, "chunk lengths make a difference"

@@ -57,7 +57,7 @@ def write_network(path):
 
 async def test_v3_speaks_at_48_khz_where_the_file_is_there(service):  # noqa: F811
     write_network(service._models._tts.super_sampling_path)
-    await service.set_sovits_weights("v3.pth")
+    await service.switches.weights(sovits="v3.pth")
     for mode in (0, 3):
         synthesis = await service.synthesize(replace(REQUEST, **PROMPTED, super_sampling=True, streaming_mode=mode))
         assert synthesis.sample_rate_hz == 48_000
@@ -70,7 +70,7 @@ async def test_v3_speaks_at_48_khz_where_the_file_is_there(service):  # noqa: F8
 
 async def test_without_the_file_the_answer_says_that_it_is_left_out(service):  # noqa: F811
     for version in ("v3", "v2"):
-        await service.set_sovits_weights(f"{version}.pth")
+        await service.switches.weights(sovits=f"{version}.pth")
         synthesis = await service.synthesize(replace(REQUEST, **PROMPTED, super_sampling=True))
         assert any("super_sampling" in warning for warning in synthesis.warnings)
         assert synthesis.sample_rate_hz in (24_000, 32_000)

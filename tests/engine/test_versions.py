@@ -9,7 +9,7 @@ import pytest
 from sovits_service.engine.aligner import Aligner
 from sovits_service.errors import CheckpointError, InvalidRequestError
 from sovits_service.models.sovits.spec import VERSIONS
-from sovits_service.service.service import build_service
+from sovits_service.service.build import build_service
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.text.symbols import pause_ids
 from tests.tiny_pack import GPT, write_gpt, write_pack
@@ -47,8 +47,8 @@ async def service(tmp_path, monkeypatch):
 async def test_a_running_service_goes_through_all_versions_and_back(service):
     rates = {}
     for version in ("v2", "v2Pro", "v3", "v2ProPlus", "v4", "v1", "v2"):
-        await service.set_gpt_weights("v1.ckpt" if version == "v1" else "v2.ckpt")
-        await service.set_sovits_weights(f"{version}.pth")
+        await service.switches.weights(gpt="v1.ckpt" if version == "v1" else "v2.ckpt")
+        await service.switches.weights(sovits=f"{version}.pth")
         assert service.version == version
         synthesis = await service.synthesize(replace(REQUEST, **PROMPTED))
         samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
@@ -59,24 +59,24 @@ async def test_a_running_service_goes_through_all_versions_and_back(service):
 
 async def test_half_a_switch_leaves_the_old_pair_speaking(service):
     before = await speak(service)
-    await service.set_gpt_weights("v1.ckpt")
+    await service.switches.weights(gpt="v1.ckpt")
     assert service.version == "v2"
     np.testing.assert_allclose(await speak(service), before, atol=1e-3)
-    await service.set_sovits_weights("v1.pth")
+    await service.switches.weights(sovits="v1.pth")
     assert service.version == "v1"
     assert len(await speak(service))
 
 
 async def test_a_prompt_is_required_with_v3_and_v4(service):
     for version in ("v3", "v4"):
-        await service.set_sovits_weights(f"{version}.pth")
+        await service.switches.weights(sovits=f"{version}.pth")
         with pytest.raises(InvalidRequestError, match="prompt_text is required"):
             await speak(service)
 
 
 async def test_korean_is_refused_by_v1_with_its_languages(service):
-    await service.set_gpt_weights("v1.ckpt")
-    await service.set_sovits_weights("v1.pth")
+    await service.switches.weights(gpt="v1.ckpt")
+    await service.switches.weights(sovits="v1.pth")
     with pytest.raises(InvalidRequestError, match="ko is not supported"):
         await speak(service, text="안녕하세요", text_lang="ko")
 
@@ -87,9 +87,9 @@ async def test_a_lora_file_finds_its_base_and_speaks(service, tmp_path, version)
     name = VERSIONS[version].flow_matching.lora_base
     base = write_sovits(root / name, version)
     write_lora(root / "mine.pth", version, base)
-    await service.set_sovits_weights(name)
+    await service.switches.weights(sovits=name)
     plain = _query_weight(service)
-    await service.set_sovits_weights("mine.pth")
+    await service.switches.weights(sovits="mine.pth")
     assert service.version == version
     assert (_query_weight(service) - plain).abs().max() > 0.1
     assert len(await speak(service, **PROMPTED))
@@ -103,22 +103,22 @@ async def test_a_lora_file_without_its_base_names_it(service, tmp_path):
     root = tmp_path / "pretrained_models"
     write_lora(root / "mine.pth", "v4", root / "v4.pth")
     with pytest.raises(CheckpointError, match=r"s2Gv4\.pth.*download v4"):
-        await service.set_sovits_weights("mine.pth")
+        await service.switches.weights(sovits="mine.pth")
     assert service.version == "v2"
 
 
 async def test_a_missing_vocoder_is_named_with_the_command_that_gets_it(service, tmp_path):
     Path(tmp_path / "pretrained_models/gsv-v4-pretrained/vocoder.pth").unlink()
     with pytest.raises(CheckpointError, match=r"vocoder\.pth.*download v4"):
-        await service.set_sovits_weights("v4.pth")
+        await service.switches.weights(sovits="v4.pth")
     assert len(await speak(service))
 
 
 async def test_words_have_times_and_references_are_checked_in_every_version(service):
     """Random weights: sizes and places, no heads that anybody chose."""
     for version in ("v1", "v2Pro", "v3", "v4"):
-        await service.set_gpt_weights("v1.ckpt" if version == "v1" else "v2.ckpt")
-        await service.set_sovits_weights(f"{version}.pth")
+        await service.switches.weights(gpt="v1.ckpt" if version == "v1" else "v2.ckpt")
+        await service.switches.weights(sovits=f"{version}.pth")
         model = service._models.current
         model.worker.judge.aligner = Aligner(model.gpt, pause_ids(model.spec.symbols), [(0, 0), (0, 1)])
         synthesis = await service.synthesize(replace(REQUEST, **PROMPTED, timestamps="char"))
@@ -128,6 +128,6 @@ async def test_words_have_times_and_references_are_checked_in_every_version(serv
         times = [time_s for word in words for time_s in (word.start_s, word.end_s)]
         assert times == sorted(times)
         assert times[-1] <= sum(len(chunk.samples) for chunk in chunks) / synthesis.sample_rate_hz + 0.001
-        report = await service.check_voice("tone")
+        report = await service.voices.check("tone")
         assert "transcript" in report.not_checked
         assert {finding.code for finding in report.findings} <= {"noise", "bandwidth", "sample_rate", "speakers"}

@@ -13,7 +13,8 @@ import httpx
 import numpy as np
 import soundfile
 
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from tests.api.conftest import serving
 from tests.tiny_pack import write_pack

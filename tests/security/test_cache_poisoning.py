@@ -28,7 +28,7 @@ async def test_a_voice_that_flips_between_clips_poisons_no_entry(
 
         async def flip_after(request: SynthesisRequest) -> Fingerprint:
             found = await fingerprint(request)
-            await service.put_voice(Voice("flip", next(turns), owner="ann"))
+            await service.voices.put(Voice("flip", next(turns), owner="ann"))
             return found
 
         with monkeypatch.context() as patch:

@@ -82,7 +82,7 @@ async def test_a_strange_page_is_refused_everywhere(
     ]
     assert [answer.status_code for answer in answers] == [403] * len(answers)
     assert all("access-control-allow-origin" not in answer.headers for answer in answers)
-    assert (service.started, list(service.voices)) == (0, ["amy", "bob"])
+    assert (service.started, list(service.templates)) == (0, ["amy", "bob"])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_a_page_of_this_machine_speaks_and_lists_and_no_more(
     assert (await client.post("/upload_ref", files={"file": b"RIFF"}, headers=headers)).status_code == 403
     inline = {**SPEECH, "ref_audio_path": "data:audio/wav;base64,AAAA"}
     assert (await client.post("/tts", json=inline, headers=headers)).status_code == 403
-    assert "amy" in service.voices
+    assert "amy" in service.templates
 
 
 async def test_the_preflight_of_a_page_of_this_machine_is_answered(client: httpx.AsyncClient) -> None:

@@ -149,7 +149,7 @@ async def test_a_call_takes_its_own_scope_and_no_other(
         assert statuses.pop("") == statuses.pop("nobody") == 401
         assert statuses.pop(needed) not in (401, *(() if path == "/control" else (403,)))
         assert set(statuses.values()) == {403}
-    assert "amy" in service.voices or (call[0] == "DELETE" and call[1].endswith("/{voice_id}"))
+    assert "amy" in service.templates or (call[0] == "DELETE" and call[1].endswith("/{voice_id}"))
 
 
 @pytest.mark.parametrize("settings", [{**SETTINGS, "admin": {"enabled": False}}])

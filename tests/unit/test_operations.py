@@ -15,7 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from sovits_service.api.app import create_app
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
 from sovits_service.storage.antivirus import ClamdScanner
 from tests.api.fast_service import FastService

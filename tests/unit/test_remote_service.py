@@ -8,29 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from sovits_service import api
 from sovits_service.ray_serve import remote
 from sovits_service.ray_serve.engine import ASKED
-from sovits_service.ray_serve.remote import RemoteService
+from sovits_service.ray_serve.remote import RemoteService, RemoteSwitches, RemoteVoices
+from sovits_service.service.protocol import Service, ServiceSwitches, ServiceVoices
 from sovits_service.service.service import SpeechService
+from sovits_service.service.switches import Switches
+from sovits_service.service.voices import Voices
 
-SOURCES = [path.read_text(encoding="utf-8") for path in Path(api.__path__[0]).rglob("*.py")]
-PUBLIC = {name for name in vars(SpeechService) if not name.startswith("_")}
-LIFETIME = {"start", "stop"}  # each process has its own
-USED = sorted(
-    (PUBLIC - LIFETIME).intersection(*[{name for source in SOURCES for name in re.findall(r"service\.(\w+)", source)}])
-)
-SENT = set(re.findall(r'_ask\("(\w+)"', Path(remote.__file__).read_text(encoding="utf-8")))
+PROTOCOLS = [
+    ("", Service, SpeechService, RemoteService),
+    ("voices.", ServiceVoices, Voices, RemoteVoices),
+    ("switches.", ServiceSwitches, Switches, RemoteSwitches),
+]
+METHODS = [
+    pytest.param(vars(own).get(name), vars(other).get(name), id=f"{prefix}{name}")
+    for prefix, protocol, own, other in PROTOCOLS
+    for name in vars(protocol)
+    if not name.startswith("_") and name not in {"voices", "switches", "results", "objects", "limits", "flights"}
+]
+SENT = set(re.findall(r'\bask\(\s*"([\w.]+)"', Path(remote.__file__).read_text(encoding="utf-8")))
 
 
-def test_methods_that_routes_use_are_found() -> None:
-    assert {"synthesize", "check_voice", "decode_source", "is_ready", "get_voice"} <= set(USED)
-
-
-@pytest.mark.parametrize("name", USED)
-def test_what_routes_use_has_a_counterpart_of_the_same_shape(name: str) -> None:
-    own, other = vars(SpeechService)[name], vars(RemoteService).get(name)
-    assert other is not None, f"RemoteService has no {name}: add it, and its name to ASKED in ray_serve/engine.py"
+@pytest.mark.parametrize(("own", "other"), METHODS)
+def test_what_routes_use_has_a_counterpart_of_the_same_shape(own: object, other: object) -> None:
+    assert own is not None
+    assert other is not None, "add it to ray_serve/remote.py, and its name to ASKED in ray_serve/engine.py"
     assert isinstance(own, property) == isinstance(other, property)
     if not isinstance(own, property):
         assert _parameters(own) == _parameters(other)
@@ -38,8 +41,9 @@ def test_what_routes_use_has_a_counterpart_of_the_same_shape(name: str) -> None:
 
 
 def test_engines_answer_what_the_ingress_asks() -> None:
-    assert SENT <= ASKED
-    assert ASKED <= PUBLIC
+    assert SENT == ASKED
+    known = {prefix + name for prefix, _, own, _ in PROTOCOLS for name in vars(own) if not name.startswith("_")}
+    assert known >= ASKED
 
 
 def _parameters(method: object) -> list[tuple[str, object, object]]:

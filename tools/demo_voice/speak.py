@@ -18,7 +18,8 @@ import phones
 import soundfile
 from data import SPEAKERS, Kokoro
 
-from sovits_service.service.service import SpeechService, build_service
+from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import load_service_settings, load_tts_settings
 from sovits_service.types import SynthesisRequest
 
@@ -45,7 +46,7 @@ async def speak(
     service: SpeechService, text: str, language: str, voice_id: str, seed: int, streaming_mode: int
 ) -> tuple[np.ndarray, int]:
     """The samples of one request with the public defaults, and their rate."""
-    voice = await service.get_voice(voice_id)
+    voice = await service.voices.get(voice_id)
     request = SynthesisRequest(
         text=text,
         text_lang=language,

@@ -21,7 +21,7 @@ from sovits_service.telemetry import Metrics
 from sovits_service.types import AudioChunk, FloatArray, FragmentFault, SynthesisRequest
 
 if TYPE_CHECKING:
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 CacheState = Literal["hit", "miss", "bypass"]
 _NO_AUDIO = "the model made no audio; try again, or with another seed"
@@ -59,7 +59,7 @@ class CacheSlot:
 class Answers:
     """The speech of one application. Equal requests at the same time share one synthesis."""
 
-    def __init__(self, service: SpeechService, metrics: Metrics) -> None:
+    def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
         self._files: SingleFlight[tuple[CachedAudio, bool]] = SingleFlight()

@@ -34,7 +34,7 @@ from sovits_service.tracing import RequestTracer
 
 if TYPE_CHECKING:
     from sovits_service.jobs.jobs import Jobs
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 _EXPOSED_HEADERS = (
     "X-Request-ID",
@@ -53,7 +53,7 @@ _DESCRIPTION = "Speech for GPT-SoVITS voices: the requests of api_v2, voice temp
 
 
 def create_app(
-    service: SpeechService,
+    service: Service,
     settings: ServiceSettings,
     on_control: Callable[[ControlCommand], None] | None = None,
     tracer: RequestTracer | None = None,
@@ -138,7 +138,7 @@ def _answer_head(app: FastAPI, router: APIRouter) -> None:
             )
 
 
-def _read_counters(service: SpeechService) -> dict[str, float]:
+def _read_counters(service: Service) -> dict[str, float]:
     counters = {f"engine_{name}": value for name, value in service.stats().items()}
     counters |= {f"periodic_{name}_failures_total": count for name, count in service.periodic_failures.items()}
     if service.results is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sovits_service.api.access import AccessControl
     from sovits_service.api.answers import Answers
     from sovits_service.jobs.jobs import Jobs
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 ControlCommand = Literal["restart", "exit"]
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class ApiContext:
         jobs: None where this way of running the service has none.
     """
 
-    service: SpeechService
+    service: Service
     settings: ServiceSettings
     metrics: Metrics
     access: AccessControl
@@ -112,13 +112,13 @@ async def _read_body(request: Request) -> bytes:
         raise DeadlineExceededError(f"the request's body took longer than {limit_s:g} s to arrive") from None
 
 
-def require_ready(service: SpeechService) -> None:
+def require_ready(service: Service) -> None:
     """Raises an OverloadedError while the model loads, when the service drains, or when its engine has died."""
     if not service.is_ready:
         raise OverloadedError("the service is loading its model or shutting down; try again in a moment", 5.0)
 
 
-async def named_voice(service: SpeechService, voice_id: object) -> Voice | None:
+async def named_voice(service: Service, voice_id: object) -> Voice | None:
     """The voice template that a request names, if it names one.
 
     Raises:
@@ -128,7 +128,7 @@ async def named_voice(service: SpeechService, voice_id: object) -> Voice | None:
         return None
     if not isinstance(voice_id, str):
         raise InvalidRequestError("voice_id should be a valid string")
-    voice: Voice = await service.get_voice(voice_id)
+    voice: Voice = await service.voices.get(voice_id)
     return voice
 
 

@@ -53,7 +53,7 @@ async def _keep(request: Request, url: str) -> str:
     client = await context.access.authorize(request, "upload", counted=False)
     with context.access.upload_slot(client):
         data = await decode_inline(context, url)
-        stored = await context.service.add_reference(data, owner=owner_of(client))
+        stored = await context.service.voices.add_reference(data, owner=owner_of(client))
     return stored.path
 
 

@@ -19,7 +19,7 @@ from sovits_service.storage.references import UploadDetails
 from sovits_service.types import SynthesisRequest
 
 if TYPE_CHECKING:
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, a
         version=service.version,
         voice=await named_voice(service, raw.get("voice_id")),
         said=await upload_transcript(service, raw, client),
-        has_default_reference=service.default_reference is not None,
+        has_default_reference=service.voices.default_reference is not None,
         accept=accept,
     )
     check_limits(fields, settings)
@@ -106,7 +106,7 @@ async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: t
     )
 
 
-async def upload_transcript(service: SpeechService, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
+async def upload_transcript(service: Service, raw: Mapping[str, Any], client: str) -> UploadDetails | None:
     """The transcript that came with an upload, for a request that names the upload and no transcript."""
     name = raw.get("ref_audio_path")
     if (
@@ -115,4 +115,4 @@ async def upload_transcript(service: SpeechService, raw: Mapping[str, Any], clie
         or any(raw.get(field) is not None for field in ("prompt_text", "prompt_lang"))
     ):
         return None
-    return await service.upload_details(name, owner_of(client))
+    return await service.voices.upload_details(name, owner_of(client))

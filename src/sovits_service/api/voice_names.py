@@ -30,11 +30,11 @@ async def find_voice(context: ApiContext, name: str) -> tuple[Voice, tuple[str, 
     if not name:
         raise InvalidRequestError("voice is required: the id of a voice template")
     try:
-        return await context.service.get_voice(name), ()
+        return await context.service.voices.get(name), ()
     except UnknownVoiceError:
         alias = {known.casefold(): voice_id for known, voice_id in context.settings.voice_aliases.items()}
         if name.casefold() in alias:
-            return await context.service.get_voice(alias[name.casefold()]), ()
+            return await context.service.voices.get(alias[name.casefold()]), ()
         if context.settings.strict_voices or not _OTHERS.fullmatch(name):
             raise
     return await default_voice(context), (
@@ -49,8 +49,8 @@ async def default_voice(context: ApiContext) -> Voice:
         UnknownVoiceError: there is none.
     """
     if context.settings.default_voice:
-        return await context.service.get_voice(context.settings.default_voice)
-    voices = await context.service.list_voices()
+        return await context.service.voices.get(context.settings.default_voice)
+    voices = await context.service.voices.all()
     if not voices:
         raise UnknownVoiceError("there are no voices yet; write one with PUT /voices/{voice_id}")
     return voices[0]

@@ -62,7 +62,7 @@ def write_output(file: Path, data: bytes) -> None:
 @asynccontextmanager
 async def running_service(tts: TtsSettings, settings: ServiceSettings) -> AsyncIterator[SpeechService]:
     """A service that is warm; it logs warnings alone."""
-    from sovits_service.service.service import build_service
+    from sovits_service.service.build import build_service
     from sovits_service.telemetry import configure_logging
 
     configure_logging("warning", settings.log_format)

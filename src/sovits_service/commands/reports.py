@@ -104,11 +104,11 @@ async def _check_voices(tts: TtsSettings, settings: ServiceSettings) -> int:
     """Print what would spoil the speech with each voice, and with each of its emotions; returns how many errors."""
     errors = 0
     async with running_service(tts, settings) as service:
-        for voice in await service.list_voices():
+        for voice in await service.voices.all():
             for emotion in ("", *voice.emotions):
                 name = f"voice {voice.voice_id}" + (f", {emotion}" if emotion else "")
                 try:
-                    report = await service.check_voice(voice.voice_id, emotion)
+                    report = await service.voices.check(voice.voice_id, emotion)
                 except SovitsError as error:
                     print(f"warn  {name}: {error}")
                     continue

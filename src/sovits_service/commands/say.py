@@ -133,7 +133,7 @@ async def _speak(
     from sovits_service.api.schemas import check_limits, parse_tts, to_synthesis_request
     from sovits_service.audio.encode import encode_whole
 
-    voice = await service.get_voice(voice_id or args.voice)
+    voice = await service.voices.get(voice_id or args.voice)
     fields = {"text": text, "text_lang": lang or args.lang, "voice_id": voice.voice_id}
     options = {"speed_factor": args.speed, "seed": args.seed, "subtitles": args.subtitles, "guard": args.guard}
     parsed = parse_tts({**fields, **options}, version=service.version, voice=voice)
@@ -170,14 +170,14 @@ async def _convert_file(args: argparse.Namespace, tts: TtsSettings, settings: Se
 
     data = read_clip(args.recording, settings.max_upload_bytes).data
     async with running_service(tts, settings) as service:
-        voice = await service.get_voice(args.voice)
+        voice = await service.voices.get(args.voice)
         request = SynthesisRequest(
             text=args.text,
             text_lang=args.lang,
             voice_id=voice.voice_id,
             prompt_text=voice.prompt_text,
             prompt_lang=voice.prompt_lang,
-            source=await service.decode_source(data),
+            source=await service.voices.decode_source(data),
         )
         synthesis = await service.synthesize(request)
         samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])

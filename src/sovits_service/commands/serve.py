@@ -61,7 +61,7 @@ def _serve(args: argparse.Namespace) -> int:
     tracer = open_tracer(settings.traces_endpoint)
     with listen(host, port) as listener:
         from sovits_service.jobs.jobs import Jobs
-        from sovits_service.service.service import build_service
+        from sovits_service.service.build import build_service
 
         restart = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +18,20 @@ if TYPE_CHECKING:
 
 ASKED = frozenset(
     {
-        "add_reference",
-        "check",
-        "check_reference",
-        "check_voice",
-        "decode_source",
-        "delete_voice",
         "explain",
         "fingerprint",
-        "get_voice",
-        "list_voices",
-        "put_voice",
-        "scan",
-        "set_default_reference",
-        "set_gpt_weights",
-        "set_sovits_weights",
-        "upload_details",
+        "switches.default_reference",
+        "switches.weights",
+        "voices.add_reference",
+        "voices.all",
+        "voices.check",
+        "voices.check_reference",
+        "voices.decode_source",
+        "voices.delete",
+        "voices.get",
+        "voices.put",
+        "voices.scan",
+        "voices.upload_details",
     }
 )
 
@@ -42,7 +41,7 @@ class SpeechEngine:
 
     async def __init__(self, tts: TtsSettings, settings: ServiceSettings) -> None:  # type: ignore[misc] # Serve awaits it
         from sovits_service.native_memory import bound_native_memory
-        from sovits_service.service.service import build_service
+        from sovits_service.service.build import build_service
         from sovits_service.telemetry import configure_logging
 
         bound_native_memory()
@@ -90,7 +89,7 @@ class SpeechEngine:
         if method not in ASKED:
             raise ValueError(f"{method} is not for others")
         try:
-            return await getattr(self._service, method)(*args, **kwargs)
+            return await operator.attrgetter(method)(self._service)(*args, **kwargs)
         except SovitsError as error:
             return error
 
@@ -109,8 +108,8 @@ class SpeechEngine:
         return EngineStatus(
             service.version,
             service.computation,
-            service.default_reference,
-            service.default_details,
+            service.voices.default_reference,
+            service.voices.default_details,
             stats,
             service.periodic_failures,
         )

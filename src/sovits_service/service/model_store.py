@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import importlib.metadata
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -52,7 +55,8 @@ from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.head_choices import HeadChoices
 from sovits_service.storage.references import find_under
 from sovits_service.text.symbols import pause_ids
-from sovits_service.types import ModelVersion
+from sovits_service.threads import run_in
+from sovits_service.types import ModelVersion, Voice
 
 log = structlog.get_logger(__name__)
 _MAX_AUTO_SLOTS = 64  # each step on CUDA spans all of them
@@ -66,12 +70,21 @@ class ModelStore:
 
     Args:
         counters: where the workers count what they do.
+
+    Attributes:
+        pool: one thread, for the methods that block.
+        configuration_hash: of the files that are configured and of this release: with it, answers of one configuration
+            are never taken for another's.
     """
 
     def __init__(self, tts: TtsSettings, settings: ServiceSettings, counters: Counters) -> None:
         self._tts = tts
         self._settings = settings
         self._counters = counters
+        # Apart from asyncio's own pool, which has the short work on files: loading weights does not stop that.
+        self.pool = ThreadPoolExecutor(1, "sovits-models")
+        release = importlib.metadata.version("sovits-service")
+        self.configuration_hash = hashlib.sha256((release + tts.model_dump_json()).encode()).hexdigest()
         self._lock = threading.Lock()  # one load at a time: a second would hold the weights twice
         self._loaded = LoadedModels(settings.max_models, settings.max_models_bytes)
         self._gpts: WeakValueDictionary[WeightsFile, SemanticModel] = WeakValueDictionary()
@@ -171,6 +184,16 @@ class ModelStore:
         vits_path = self._registered(sovits) if sovits else self._vits_path
         with self._lock:
             return self._load(gpt_path, vits_path)
+
+    async def of(self, voice: Voice | None) -> Model:
+        """The model that speaks for a voice, or for requests that name none; raises as `pair`."""
+        if voice is None or not (voice.gpt_weights or voice.sovits_weights):
+            return self.current
+        return await run_in(self.pool, lambda: self.pair(voice.gpt_weights, voice.sovits_weights))
+
+    def close(self) -> None:
+        """Begin nothing more in the pool."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def require_registered(self, name: str) -> None:
         """Raise an InvalidRequestError where a voice could not have weights of this name. Reads no weights."""

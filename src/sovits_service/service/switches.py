@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
 
 from sovits_service.errors import InvalidRequestError, SovitsError, StorageError
 from sovits_service.service.model_store import ModelStore
+from sovits_service.service.text_reader import TextReader
 from sovits_service.service.voice_library import VoiceLibrary
 from sovits_service.storage.references import UploadDetails
-from sovits_service.text.lexicon import Lexicon
-from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.threads import run_in
 
 if TYPE_CHECKING:
@@ -30,31 +28,25 @@ class Switches:
     """Changes what later requests are spoken with. A request that has begun keeps what it began with.
 
     Args:
-        pool: where weights are loaded.
-        replicas: with whom changes are shared; None keeps them here.
-        configuration_hash: replicas of one configuration agree; those of another begin with their own.
+        replicas: with whom changes are shared; None keeps them here. Replicas of one configuration agree; those of
+            another begin with their own.
     """
 
     def __init__(
         self,
         models: ModelStore,
         library: VoiceLibrary,
-        lexicon_file: LexiconFile | None,
-        use_lexicon: Callable[[Lexicon], None],
-        pool: ThreadPoolExecutor,
+        texts: TextReader,
         replicas: Replicas | None,
-        configuration_hash: str,
     ) -> None:
         self._models = models
         self._library = library
-        self._lexicon_file = lexicon_file
-        self._use_lexicon = use_lexicon
-        self._pool = pool
-        self._state = replicas.state(configuration_hash) if replicas is not None else None
-        self._words = None
-        if replicas is not None and lexicon_file is not None:
+        self._texts = texts
+        self._state = self._words = None
+        if replicas is not None:
+            self._state = replicas.state(models.configuration_hash)
             # By what the file said when the process began: a new file, which is rolled out, is not undone.
-            self._words = replicas.state(f"lexicon:{lexicon_file.lexicon.digest()}")
+            self._words = replicas.state(f"lexicon:{texts.lexicon_hash}")
         self._taken: dict[str, str] = {}
         self._refused: dict[str, str] = {}
 
@@ -71,22 +63,24 @@ class Switches:
             self._models.require_registered(name)
         if self._state is not None:  # so that the others load them while this one does
             await self._publish({"coming": json.dumps([gpt or "", sovits or "", secrets.token_hex(4)])})
-        await run_in(self._pool, lambda: self._models.switch(gpt, sovits))
+        await run_in(self._models.pool, lambda: self._models.switch(gpt, sovits))
         await self._publish(names)
 
-    async def default_reference(self, path: str, details: UploadDetails) -> None:
+    async def default_reference(self, path: str, details: UploadDetails | None = None) -> None:
         """Take another reference for requests that name none. Raises InvalidRequestError and StorageError."""
+        details = details or UploadDetails()
         await self._library.set_default_reference(path, details)
         await self._publish({"reference": json.dumps([path, details.dump().decode()])})
 
     async def refresh_lexicon(self) -> None:
         """Reload the lexicon when its file has changed; an unusable file is logged."""
-        if self._lexicon_file is None or not await run_in(self._pool, self._lexicon_file.refresh):
+        file = self._texts.lexicon_file
+        if not await run_in(self._models.pool, file.refresh):
             return
-        self._use_lexicon(self._lexicon_file.lexicon)
+        self._texts.use_lexicon(file.lexicon)
         if self._words is not None:
-            self._taken["text"] = self._lexicon_file.text
-            await self._words.write({"text": self._lexicon_file.text})
+            self._taken["text"] = file.text
+            await self._words.write({"text": file.text})
 
     async def follow(self) -> None:
         """Take over what other replicas have changed. To be called every second; where Redis is silent, all stays."""
@@ -107,10 +101,10 @@ class Switches:
         if len(reference := _texts(changed.get("reference"))) == 2:
             path, details = reference
             await self._take_reference(changed["reference"], path, UploadDetails.load(details.encode(errors="replace")))
-        if "text" in changed and self._lexicon_file is not None:
+        if "text" in changed:
             self._taken["text"] = changed["text"]
-            if self._lexicon_file.take(changed["text"]):
-                self._use_lexicon(self._lexicon_file.lexicon)
+            if self._texts.lexicon_file.take(changed["text"]):
+                self._texts.use_lexicon(self._texts.lexicon_file.lexicon)
 
     async def _publish(self, values: Mapping[str, str]) -> None:
         self._taken.update(values)
@@ -119,7 +113,7 @@ class Switches:
 
     async def _take(self, values: Mapping[str, str], change: Callable[[], object]) -> None:
         try:
-            await run_in(self._pool, change)
+            await run_in(self._models.pool, change)
         except InvalidRequestError as error:  # the file may be on its way to this machine
             self._refuse(values, error)
         except SovitsError as error:

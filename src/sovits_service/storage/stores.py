@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sovits_service.errors import MissingExtraError, SettingsError
@@ -13,6 +14,45 @@ from sovits_service.storage.voices import VoiceStore
 
 if TYPE_CHECKING:
     from sovits_service.storage.replicas import Replicas
+    from sovits_service.storage.shared_flights import SharedFlights
+    from sovits_service.storage.shared_limits import SharedLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a process keeps, and shares with other replicas.
+
+    Attributes:
+        results: the cache of finished answers; None where it is off.
+        objects: the store of linked files; None where it is off.
+        replicas: None where this process is by itself.
+    """
+
+    results: ResultCache | None
+    objects: ObjectStore | None
+    replicas: Replicas | None
+
+    @property
+    def limits(self) -> SharedLimits | None:
+        """Rate limits and bounds of all replicas."""
+        return self.replicas.limits if self.replicas is not None else None
+
+    @property
+    def flights(self) -> SharedFlights | None:
+        """Equal requests that some replica works on."""
+        return self.replicas.flights if self.replicas is not None else None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self.results is not None:
+            await self.results.close()
+        if self.replicas is not None:
+            await self.replicas.close()
+
+
+def open_stores(settings: ServiceSettings) -> Stores:
+    """The stores of the settings; raises as `open_cache`, `open_objects` and `open_replicas`."""
+    return Stores(open_cache(settings.cache), open_objects(settings.objects), open_replicas(settings.sharing))
 
 
 def open_cache(settings: CacheSettings) -> ResultCache | None:

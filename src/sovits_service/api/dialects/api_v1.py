@@ -66,15 +66,15 @@ async def change_refer(request: Request) -> Response:
     if not all(isinstance(value, str) for value in given.values()):
         raise InvalidRequestError("refer_wav_path, prompt_text and prompt_language must be text")
     require_ready(service)
-    before = service.default_details
-    path = given.get("refer_wav_path") or service.default_reference
+    before = service.voices.default_details
+    path = given.get("refer_wav_path") or service.voices.default_reference
     if path is None:
         raise InvalidRequestError("refer_wav_path is required: there is no default reference yet")
     details = UploadDetails(
         prompt_text=given.get("prompt_text", before.prompt_text),
         prompt_lang=given.get("prompt_language", before.prompt_lang),
     )
-    await service.set_default_reference(path, details)
+    await service.switches.default_reference(path, details)
     return JSONResponse(_SUCCESS)
 
 
@@ -88,8 +88,8 @@ async def set_model(request: Request) -> Response:
     if not (isinstance(gpt, str) and gpt and isinstance(sovits, str) and sovits):
         raise InvalidRequestError("gpt_model_path and sovits_model_path are required")
     require_ready(context.service)
-    await context.service.set_gpt_weights(gpt)
-    await context.service.set_sovits_weights(sovits)
+    await context.service.switches.weights(gpt=gpt)
+    await context.service.switches.weights(sovits=sovits)
     return JSONResponse(_SUCCESS)
 
 
@@ -138,8 +138,8 @@ def _with_default(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
     context = context_of(request)
     if fields.get("ref_audio_path") or fields.get("voice_id"):
         return fields
-    if context.service.default_reference is not None:
-        details = context.service.default_details
+    if context.service.voices.default_reference is not None:
+        details = context.service.voices.default_details
         prompt = {"prompt_text": details.prompt_text, "prompt_lang": details.prompt_lang}
         return {**fields, **prompt}
     if context.settings.default_voice:

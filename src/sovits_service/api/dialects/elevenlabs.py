@@ -186,7 +186,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    voices = [_shape(voice) for voice in await context.service.list_voices()]
+    voices = [_shape(voice) for voice in await context.service.voices.all()]
     if not request.url.path.endswith("/v2/voices"):
         return {"voices": voices}
     return {"voices": voices, "has_more": False, "total_count": len(voices), "next_page_token": None}
@@ -197,7 +197,7 @@ async def get_voice(request: Request) -> dict[str, Any]:
     """One voice template."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    return _shape(await context.service.get_voice(request.path_params["voice_id"]))
+    return _shape(await context.service.voices.get(request.path_params["voice_id"]))
 
 
 def _shape(voice: Voice) -> dict[str, Any]:

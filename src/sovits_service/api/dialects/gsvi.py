@@ -127,7 +127,7 @@ async def get_version(request: Request) -> dict[str, Any]:
 async def _voices(request: Request) -> list[Voice]:
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    return await context.service.list_voices()
+    return await context.service.voices.all()
 
 
 async def _authorized_fields(request: Request) -> dict[str, Any]:

@@ -224,7 +224,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template: `data` as OpenAI shows a voice, `voices` as Open WebUI and others list them."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    voices = await context.service.list_voices()
+    voices = await context.service.voices.all()
     return {
         "object": "list",
         "data": [_voice(voice.voice_id, voice.voice_id) for voice in voices],
@@ -248,7 +248,7 @@ async def create_voice(request: Request) -> dict[str, Any]:
         said = UploadDetails(form.text("prompt_text"), form.text("prompt_lang"), form.text("consent"))
         details = checked_details(said, context.settings, context.service.version)
         owner = owner_of(client)
-        stored = await context.service.add_reference(form.clip, details, owner=owner, trim=True)
+        stored = await context.service.voices.add_reference(form.clip, details, owner=owner, trim=True)
     voice = Voice(
         _new_id(name),
         stored.path,
@@ -258,7 +258,7 @@ async def create_voice(request: Request) -> dict[str, Any]:
         consent=details.consent,
         owner=owner,
     )
-    written = await context.service.put_voice(voice, context.access.owner(client))
+    written = await context.service.voices.put(voice, context.access.owner(client))
     return _voice(written.voice_id, name, int(time.time()))
 
 
@@ -268,7 +268,7 @@ async def delete_voice(request: Request) -> dict[str, Any]:
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     voice_id = request.path_params["voice_id"]
-    await context.service.delete_voice(voice_id, context.access.owner(client))
+    await context.service.voices.delete(voice_id, context.access.owner(client))
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
 
 

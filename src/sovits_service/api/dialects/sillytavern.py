@@ -13,7 +13,7 @@ from sovits_service.api.deps import context_of
 from sovits_service.errors import UnknownVoiceError
 
 if TYPE_CHECKING:
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 router = APIRouter(include_in_schema=False, tags=["voices"])
 
@@ -26,11 +26,11 @@ async def list_speakers(request: Request) -> list[dict[str, str]]:
     """Every voice template, as both providers read it."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    voices = await context.service.list_voices()
+    voices = await context.service.voices.all()
     return [{"name": voice.voice_id, "voice_id": voice.voice_id, "lang": voice.prompt_lang} for voice in voices]
 
 
-async def with_its_voice(service: SpeechService, raw: Mapping[str, Any]) -> dict[str, Any]:
+async def with_its_voice(service: Service, raw: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with the voice template that a provider means, where it is one of them that asks.
 
     One names a clip after the speaker, with the speaker's name for a transcript; the other says `target_voice`.
@@ -43,7 +43,7 @@ async def with_its_voice(service: SpeechService, raw: Mapping[str, Any]) -> dict
         return fields
     if not fields.get("use_st_adapter"):
         try:
-            await service.get_voice(voice_id)
+            await service.voices.get(voice_id)
         except UnknownVoiceError:
             return fields  # then it is the path of a clip
     return {**{name: value for name, value in fields.items() if name not in _NOT_ITS_OWN}, "voice_id": voice_id}

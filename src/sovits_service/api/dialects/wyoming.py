@@ -258,7 +258,7 @@ async def _voice(context: ApiContext, asked: Mapping[str, Any]) -> Voice:
         return voice
     language = str(asked.get("language") or "").partition("-")[0].partition("_")[0]
     if language:
-        for voice in await context.service.list_voices():
+        for voice in await context.service.voices.all():
             if _language(voice) == language:
                 return voice
     return await default_voice(context)
@@ -273,7 +273,7 @@ async def _info(context: ApiContext) -> dict[str, Any]:
         chosen = (await default_voice(context)).voice_id
     except UnknownVoiceError:
         chosen = ""
-    voices = sorted(await context.service.list_voices(), key=lambda voice: voice.voice_id != chosen)
+    voices = sorted(await context.service.voices.all(), key=lambda voice: voice.voice_id != chosen)
     about = {"attribution": _SOURCE, "installed": True, "version": _version()}
     programs = [
         {

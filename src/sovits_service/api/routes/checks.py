@@ -73,9 +73,10 @@ async def check_reference(request: Request) -> CheckAnswer:
         require_ready(service)
         said = UploadDetails(form.text("prompt_text"), form.text("prompt_lang"))
         if data is None:
-            said = said.over(await service.upload_details(name, owner_of(client)))
+            said = said.over(await service.voices.upload_details(name, owner_of(client)))
         details = checked_details(said, context.settings, service.version)
-        return _answer(await service.check_reference(data, details, name=name, owner=context.access.owner(client)))
+        owner = context.access.owner(client)
+        return _answer(await service.voices.check_reference(data, details, name=name, owner=owner))
 
 
 @router.post(
@@ -91,7 +92,7 @@ async def check_voice(request: Request) -> CheckAnswer:
     await drop_body(request)
     require_ready(context.service)
     emotion = request.query_params.get("emotion", "")
-    return _answer(await context.service.check_voice(request.path_params["voice_id"], emotion))
+    return _answer(await context.service.voices.check(request.path_params["voice_id"], emotion))
 
 
 async def _receive(request: Request) -> UploadForm:

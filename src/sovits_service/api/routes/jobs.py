@@ -203,7 +203,7 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     settings, service = context.settings, context.service
     data, file_name, raw, cover = await _read(request, context)
     for file in filter(None, (data if file_name else b"", cover)):
-        await service.scan(file)
+        await service.voices.scan(file)
     fields = job_fields(raw)
     document = await asyncio.to_thread(
         read_document,
@@ -216,15 +216,15 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     if cover:
         document = replace(document, cover=_checked_cover(cover))
     raw = {**raw, **await keep_inline_references(request, raw)}
-    has_reference = bool(raw.get("voice_id") or raw.get("ref_audio_path")) or service.default_reference is not None
-    if not has_reference:
+    has_default = service.voices.default_reference is not None
+    if not (raw.get("voice_id") or raw.get("ref_audio_path") or has_default):
         raw["voice_id"] = (await default_voice(context)).voice_id
     voices = {name: await _named_voice(service, name, line) for name, line in voice_ids(document, raw).items()}
     circumstances = Circumstances(
         service.version,
         {name: voice for name, voice in voices.items() if voice is not None},
         await upload_transcript(service, raw, client),
-        service.default_reference is not None,
+        has_default,
         context.access.owner(client),
         owner_of(client),
     )

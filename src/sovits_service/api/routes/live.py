@@ -57,7 +57,7 @@ async def _start(context: ApiContext, socket: Socket) -> tuple[LiveSpeech, Asked
         raise InvalidRequestError("the first message must be start")
     client = await socket.authorize(message.pop("key", None))
     max_wait_s = _max_wait_s(message.pop("max_wait_s", None))
-    has_reference = context.service.default_reference is not None
+    has_reference = context.service.voices.default_reference is not None
     if not message.get("voice_id") and not message.get("ref_audio_path") and not has_reference:
         message["voice_id"] = (await default_voice(context)).voice_id
     usual = {"text_lang": "auto", "media_type": "raw", "streaming_mode": 1}

@@ -17,7 +17,7 @@ from sovits_service.api.openapi import failures, json_body, query_parameter
 from sovits_service.errors import CheckpointError, ForbiddenError, InvalidRequestError, UnsupportedAudioError
 
 if TYPE_CHECKING:
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 router = APIRouter()
 
@@ -141,7 +141,7 @@ class _Switch:
     about: str
     missing: str
     failed: str
-    change: Callable[[SpeechService, str], Awaitable[None]]
+    change: Callable[[Service, str], Awaitable[None]]
 
     async def __call__(self, request: Request) -> Response:
         value = request.query_params.get(self.parameter)
@@ -165,7 +165,7 @@ _SWITCHES = (
         "A registered GPT checkpoint.",
         "gpt weight path is required",
         "change gpt weight failed",
-        lambda service, path: service.set_gpt_weights(path),
+        lambda service, path: service.switches.weights(gpt=path),
     ),
     _Switch(
         "/set_sovits_weights",
@@ -174,7 +174,7 @@ _SWITCHES = (
         "A registered SoVITS checkpoint.",
         "sovits weight path is required",
         "change sovits weight failed",
-        lambda service, path: service.set_sovits_weights(path),
+        lambda service, path: service.switches.weights(sovits=path),
     ),
     _Switch(
         "/set_refer_audio",
@@ -183,7 +183,7 @@ _SWITCHES = (
         "The reference of requests that name none.",
         "refer_audio_path is required",
         "set refer audio failed",
-        lambda service, path: service.set_default_reference(path),
+        lambda service, path: service.switches.default_reference(path),
     ),
 )
 for _switch in _SWITCHES:

@@ -40,7 +40,7 @@ async def convert(request: Request) -> Response:
         raw,
         version=service.version,
         voice=await named_voice(service, raw.get("voice_id")),
-        has_default_reference=service.default_reference is not None,
+        has_default_reference=service.voices.default_reference is not None,
         accept=request.headers.get("accept", ""),
         required=("text_lang",) if raw.get("text") else (),
     )
@@ -73,7 +73,7 @@ async def _receive(request: Request, client: str) -> tuple[Mapping[str, Any], Re
         form = await receive_clip(request, context.settings, "file", max_fields=_MAX_FIELDS, or_text=_SOURCE)
         raw: Mapping[str, Any] = form.texts
         if form.clip or not raw.get(_SOURCE):
-            return raw, await service.decode_source(form.clip)
+            return raw, await service.voices.decode_source(form.clip)
     else:
         raw = await read_fields(request)
     name = raw.get(_SOURCE)
@@ -82,5 +82,5 @@ async def _receive(request: Request, client: str) -> tuple[Mapping[str, Any], Re
             f"file is required: send the recording as multipart/form-data, or name it in {_SOURCE}"
         )
     if is_inline(name):
-        return raw, await service.decode_source(await decode_inline(context, name))
-    return raw, await service.decode_source(name=name, owner=context.access.owner(client))
+        return raw, await service.voices.decode_source(await decode_inline(context, name))
+    return raw, await service.voices.decode_source(name=name, owner=context.access.owner(client))

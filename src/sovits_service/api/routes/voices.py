@@ -186,7 +186,7 @@ async def upload_ref(request: Request) -> UploadAnswer:
             trim = form.flag("trim")
             require_ready(context.service)
             details = checked_details(said, context.settings, context.service.version)
-            stored = await context.service.add_reference(form.clip, details, owner=owner_of(client), trim=trim)
+            stored = await context.service.voices.add_reference(form.clip, details, owner=owner_of(client), trim=trim)
         outcome = "stored"
     finally:
         context.metrics.uploads.labels(outcome=outcome).inc()
@@ -205,7 +205,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
     """Every voice template."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    return {"voices": [_shape(voice) for voice in await context.service.list_voices()]}
+    return {"voices": [_shape(voice) for voice in await context.service.voices.all()]}
 
 
 @router.get("/voices/{voice_id}", responses=failures(400, 404), response_model=VoiceAnswer, openapi_extra=VOICE_ID)
@@ -213,7 +213,7 @@ async def get_voice(request: Request) -> dict[str, Any]:
     """One voice template; edited, it is what PUT takes."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
-    return _shape(await context.service.get_voice(request.path_params["voice_id"]))
+    return _shape(await context.service.voices.get(request.path_params["voice_id"]))
 
 
 @router.put(
@@ -230,7 +230,7 @@ async def put_voice(request: Request) -> dict[str, Any]:
     require_ready(context.service)
     voice = _voice(request.path_params["voice_id"], raw, context.settings, context.service.version)
     voice = replace(voice, owner=owner_of(client))
-    return _shape(await context.service.put_voice(voice, context.access.owner(client)))
+    return _shape(await context.service.voices.put(voice, context.access.owner(client)))
 
 
 @router.delete(
@@ -244,5 +244,5 @@ async def delete_voice(request: Request) -> Response:
     """Removes a voice template and its clips."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
-    await context.service.delete_voice(request.path_params["voice_id"], context.access.owner(client))
+    await context.service.voices.delete(request.path_params["voice_id"], context.access.owner(client))
     return Response(status_code=204)
