@@ -43,7 +43,7 @@ def serve() -> None:
     from sovits_service.api.app import create_app
     from sovits_service.api.connections import server_config
     from sovits_service.settings import ServiceSettings
-    from sovits_service.storage.disk_cache import DiskCache
+    from sovits_service.storage.results.disk_cache import DiskCache
     from sovits_service.telemetry import configure_logging
     from sovits_service.types import Voice
 

@@ -31,9 +31,9 @@ from sovits_service.settings import (
     load_service_settings,
     load_tts_settings,
 )
-from sovits_service.storage.clip import read_clip
 from sovits_service.storage.files import write_atomic
-from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.voices.clip import read_clip
+from sovits_service.storage.voices.clip_folder import UploadDetails
 from sovits_service.types import AudioChunk, FloatArray, Synthesis
 
 T = TypeVar("T")

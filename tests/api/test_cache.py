@@ -13,9 +13,9 @@ import pytest
 
 from sovits_service.errors import StorageError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.disk_cache import DiskCache
-from sovits_service.storage.objects import LocalObjects
-from sovits_service.storage.single_flight import SharedStreams, SingleFlight
+from sovits_service.storage.objects.objects import LocalObjects
+from sovits_service.storage.results.disk_cache import DiskCache
+from sovits_service.storage.results.single_flight import SharedStreams, SingleFlight
 from tests.api.conftest import serving
 from tests.api.fast_service import CHARACTER_SAMPLES, FastService
 from tests.deadlines import Deadlines

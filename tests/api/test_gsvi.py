@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.types import Emotion, Voice
 from tests.api.fast_service import FastService
 

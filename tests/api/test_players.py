@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.disk_cache import DiskCache
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
+from sovits_service.storage.results.disk_cache import DiskCache
 from tests.api.conftest import serving
 from tests.api.fast_service import CHARACTER_S, CHARACTER_SAMPLES, RATE_HZ, FastService, heard, pitch_hz
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
 from tests.api.fast_service import FastService
 
 Say = Callable[..., dict[str, Any]]

@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.redis_cache import RedisCache
-from sovits_service.storage.redis_link import CircuitBreaker
+from sovits_service.storage.replicas.redis_link import CircuitBreaker
+from sovits_service.storage.results.redis_cache import RedisCache
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService, heard, pitch_hz
 from tests.unit.storage.conftest import RedisServer, redis_server

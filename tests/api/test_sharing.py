@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.redis_cache import RedisCache
-from sovits_service.storage.replicas import Replicas
+from sovits_service.storage.replicas.replicas import Replicas
+from sovits_service.storage.results.redis_cache import RedisCache
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService
 from tests.unit.storage.conftest import RedisServer, redis_server

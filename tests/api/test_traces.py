@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from structlog.testing import capture_logs
 
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.disk_cache import DiskCache
+from sovits_service.storage.results.disk_cache import DiskCache
 from sovits_service.tracing import RequestTracer, open_tracer
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService

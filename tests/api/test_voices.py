@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from sovits_service.api.schemas import TtsFields
-from sovits_service.storage.voice_template import DEFAULT_FIELDS, VOICE_FIELDS
+from sovits_service.storage.voices.voice_template import DEFAULT_FIELDS, VOICE_FIELDS
 from sovits_service.types import Voice
 from tests.api.fast_service import RATE_HZ, FastService
 

@@ -12,7 +12,7 @@ import av
 import pytest
 import yaml
 
-from sovits_service.storage.hub import REPOSITORY
+from sovits_service.storage.downloads.hub import REPOSITORY
 from tests.e2e.conftest import ROOT, Served, environment
 from tests.hub_server import Hub, running_hub
 from tests.programs import require_program

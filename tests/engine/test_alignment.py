@@ -30,7 +30,7 @@ from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.text_attention import text_attention
 from sovits_service.models.sovits.vits import Vits
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.symbols import pause_ids
 from sovits_service.types import ReferenceAudio

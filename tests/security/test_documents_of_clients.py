@@ -9,7 +9,7 @@ import pytest
 
 from sovits_service.api.schemas import parse_tts
 from sovits_service.errors import InvalidRequestError
-from sovits_service.storage.voice_template import MAX_TEMPLATE_BYTES, TemplateError, parse_template
+from sovits_service.storage.voices.voice_template import MAX_TEMPLATE_BYTES, TemplateError, parse_template
 
 MOST_CPU_S = 1.5
 

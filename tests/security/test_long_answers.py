@@ -10,7 +10,7 @@ import pytest
 
 from sovits_service.audio.join import with_pauses
 from sovits_service.errors import InvalidRequestError
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.types import AudioChunk
 
 from .real_service import running, say

@@ -13,11 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
-from sovits_service.storage.cache import _MAGIC, CachedAudio, _digest, pack_audio, unpack_audio
-from sovits_service.storage.disk_cache import DiskCache
-from sovits_service.storage.objects import LocalObjects
-from sovits_service.storage.references import ReferenceStore
-from sovits_service.storage.shared import SharedReferences
+from sovits_service.storage.objects.objects import LocalObjects
+from sovits_service.storage.results.cache import _MAGIC, CachedAudio, _digest, pack_audio, unpack_audio
+from sovits_service.storage.results.disk_cache import DiskCache
+from sovits_service.storage.voices.clip_folder import ReferenceStore
+from sovits_service.storage.voices.shared import SharedReferences
 
 from .real_service import running, say
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sovits_service.cli import main
-from sovits_service.storage.hub import REPOSITORY
+from sovits_service.storage.downloads.hub import REPOSITORY
 from tests.hub_server import Hub, running_hub
 from tests.unit.storage.test_hub import REPOSITORY_FILES
 

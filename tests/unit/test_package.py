@@ -29,7 +29,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_speaks_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
     probe = """
 from sovits_service.settings import load_service_settings, load_tts_settings
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceStore
 settings = load_tts_settings()
 settings.require_files()
 print(settings.vits_weights_path)

@@ -12,8 +12,8 @@ from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.load import AudioLimits
 from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
 from sovits_service.service.voice_library import VoiceLibrary
-from sovits_service.storage.references import ReferenceStore, UploadDetails
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.types import Emotion, SynthesisRequest, Voice
 
 RATE_HZ = 16_000

@@ -20,7 +20,7 @@ from sovits_service.errors import ForbiddenError, OverloadedError, RateLimitedEr
 from sovits_service.settings import KeyScope, ServiceSettings
 
 if TYPE_CHECKING:
-    from sovits_service.storage.shared_limits import SharedLimits  # its client is an extra
+    from sovits_service.storage.replicas.shared_limits import SharedLimits  # its client is an extra
 
 
 _CLOCK_TOLERANCE_S = 1.0

@@ -15,8 +15,8 @@ from sovits_service.api.middleware import RequestTimings
 from sovits_service.audio.encode import content_type, encode_whole, output_rate_hz
 from sovits_service.deadline import Deadline
 from sovits_service.errors import InvalidRequestError, SynthesisError
-from sovits_service.storage.cache import CachedAudio, cache_key
-from sovits_service.storage.single_flight import SharedReader, SharedStreams, SingleFlight
+from sovits_service.storage.results.cache import CachedAudio, cache_key
+from sovits_service.storage.results.single_flight import SharedReader, SharedStreams, SingleFlight
 from sovits_service.telemetry import Metrics
 from sovits_service.types import AudioChunk, FloatArray, FragmentFault, SynthesisRequest
 

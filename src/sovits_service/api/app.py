@@ -28,7 +28,7 @@ from sovits_service.api.routes import checks, live, objects, ops, read, tts, vc,
 from sovits_service.api.routes import jobs as job_routes
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.fetch import ReferenceFetcher
+from sovits_service.storage.downloads.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
 from sovits_service.tracing import RequestTracer
 

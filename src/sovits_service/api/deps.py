@@ -14,7 +14,7 @@ from starlette.types import Message, Receive
 from sovits_service.api.bodies import parse_fields
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.fetch import ReferenceFetcher
+from sovits_service.storage.downloads.fetch import ReferenceFetcher
 from sovits_service.telemetry import Metrics
 from sovits_service.types import Voice
 

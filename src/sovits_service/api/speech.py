@@ -23,8 +23,8 @@ from sovits_service.audio.encode import StreamEncoder, content_type, stream_enco
 from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.cache import CachedAudio
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
+from sovits_service.storage.results.cache import CachedAudio
 from sovits_service.types import AudioChunk, SynthesisRequest
 
 _WARNING_CHARACTERS = 512

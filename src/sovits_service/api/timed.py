@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sovits_service.audio.encode import StreamEncoder, content_type
-from sovits_service.storage.cache import CachedAudio
+from sovits_service.storage.results.cache import CachedAudio
 from sovits_service.text.subtitles import write_subtitles
 from sovits_service.types import AudioChunk, FaultKind, FragmentFault, SynthesisRequest, TimedText
 

@@ -165,7 +165,7 @@ async def _convert_file(args: argparse.Namespace, tts: TtsSettings, settings: Se
     import numpy as np
 
     from sovits_service.audio.encode import encode_whole
-    from sovits_service.storage.clip import read_clip
+    from sovits_service.storage.voices.clip import read_clip
     from sovits_service.types import SynthesisRequest
 
     data = read_clip(args.recording, settings.max_upload_bytes).data

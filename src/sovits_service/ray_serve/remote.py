@@ -16,8 +16,8 @@ from sovits_service.ray_serve.engines import GONE, Engines
 from sovits_service.ray_serve.messages import Spoken, affinity_of
 from sovits_service.service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.references import UploadDetails
 from sovits_service.storage.stores import open_stores
+from sovits_service.storage.voices.clip_folder import UploadDetails
 from sovits_service.types import (
     AudioChunk,
     Fingerprint,

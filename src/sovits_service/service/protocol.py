@@ -7,11 +7,11 @@ from typing import Protocol
 
 from sovits_service.deadline import Deadline
 from sovits_service.service.voice_library import StoredReference
-from sovits_service.storage.cache import ResultCache
-from sovits_service.storage.objects import ObjectStore
-from sovits_service.storage.references import UploadDetails
-from sovits_service.storage.shared_flights import SharedFlights
-from sovits_service.storage.shared_limits import SharedLimits
+from sovits_service.storage.objects.objects import ObjectStore
+from sovits_service.storage.replicas.shared_flights import SharedFlights
+from sovits_service.storage.replicas.shared_limits import SharedLimits
+from sovits_service.storage.results.cache import ResultCache
+from sovits_service.storage.voices.clip_folder import UploadDetails
 from sovits_service.text.explain import Explanation
 from sovits_service.types import (
     Fingerprint,

@@ -13,11 +13,11 @@ from sovits_service.errors import InvalidRequestError, SovitsError, StorageError
 from sovits_service.service.model_store import ModelStore
 from sovits_service.service.text_reader import TextReader
 from sovits_service.service.voice_library import VoiceLibrary
-from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.voices.clip_folder import UploadDetails
 from sovits_service.threads import run_in
 
 if TYPE_CHECKING:
-    from sovits_service.storage.replicas import Replicas  # its client is an extra
+    from sovits_service.storage.replicas.replicas import Replicas  # its client is an extra
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from sovits_service.service.metrics import EngineWatch
 from sovits_service.service.periodic import PeriodicWork
 from sovits_service.service.switches import Switches
 from sovits_service.service.voice_library import VoiceLibrary
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.storage.stores import Stores
 
 _SWEEP_INTERVAL_S = 600.0

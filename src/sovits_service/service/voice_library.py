@@ -15,12 +15,12 @@ from sovits_service.audio.load import AudioLimits, decode_reference, decode_sour
 from sovits_service.audio.quality import MAX_REFERENCE_S, validate_reference
 from sovits_service.errors import InvalidRequestError, QuotaExceededError, ReferenceAudioError, UnknownVoiceError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.clip import Clip
-from sovits_service.storage.objects import ObjectStore
-from sovits_service.storage.references import ReferenceStore, UploadDetails
-from sovits_service.storage.shared import SharedReferences, SharedVoices
+from sovits_service.storage.objects.objects import ObjectStore
 from sovits_service.storage.stores import open_voices
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.clip import Clip
+from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
+from sovits_service.storage.voices.shared import SharedReferences, SharedVoices
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.threads import run_in
 from sovits_service.types import ReferenceAudio, SynthesisRequest, Voice
 

@@ -14,7 +14,7 @@ from sovits_service.service.text_reader import TextReader
 from sovits_service.service.voice_library import StoredReference, VoiceLibrary
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.antivirus import ClamdScanner
-from sovits_service.storage.references import UploadDetails
+from sovits_service.storage.voices.clip_folder import UploadDetails
 from sovits_service.types import ReferenceAudio, ReferenceReport, SynthesisRequest, Voice
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from sovits_service.errors import MissingExtraError, SettingsError
 from sovits_service.settings import CacheSettings, ObjectSettings, ServiceSettings, SharingSettings
-from sovits_service.storage.cache import ResultCache
-from sovits_service.storage.disk_cache import DiskCache
-from sovits_service.storage.objects import LocalObjects, ObjectStore
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.objects.objects import LocalObjects, ObjectStore
+from sovits_service.storage.results.cache import ResultCache
+from sovits_service.storage.results.disk_cache import DiskCache
+from sovits_service.storage.voices.voice_folder import VoiceStore
 
 if TYPE_CHECKING:
-    from sovits_service.storage.replicas import Replicas
-    from sovits_service.storage.shared_flights import SharedFlights
-    from sovits_service.storage.shared_limits import SharedLimits
+    from sovits_service.storage.replicas.replicas import Replicas
+    from sovits_service.storage.replicas.shared_flights import SharedFlights
+    from sovits_service.storage.replicas.shared_limits import SharedLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def open_cache(settings: CacheSettings) -> ResultCache | None:
     if settings.backend == "disk":
         return DiskCache(settings.dir, settings.max_bytes)
     try:
-        from sovits_service.storage.redis_cache import RedisCache
+        from sovits_service.storage.results.redis_cache import RedisCache
     except ModuleNotFoundError:
         raise MissingExtraError("cache.backend redis needs its client: pip install 'sovits-service[redis]'") from None
     return RedisCache(settings.redis_url.get_secret_value(), ttl_s=settings.ttl_s)
@@ -84,7 +84,7 @@ def open_replicas(settings: SharingSettings) -> Replicas | None:
     if not url:
         return None
     try:
-        from sovits_service.storage.replicas import Replicas
+        from sovits_service.storage.replicas.replicas import Replicas
     except ModuleNotFoundError:
         raise MissingExtraError("sharing.redis_url needs its client: pip install 'sovits-service[redis]'") from None
     return Replicas(url)
@@ -106,7 +106,7 @@ def open_objects(settings: ObjectSettings) -> ObjectStore | None:
     if not settings.bucket:
         raise SettingsError("objects.backend s3 needs objects.bucket")
     try:
-        from sovits_service.storage.s3_objects import S3Objects
+        from sovits_service.storage.objects.s3_objects import S3Objects
     except ModuleNotFoundError:
         raise MissingExtraError("objects.backend s3 needs its client: pip install 'sovits-service[s3]'") from None
     return S3Objects(

@@ -18,10 +18,10 @@ import pytest
 import structlog
 
 from sovits_service.errors import SettingsError
-from sovits_service.storage.cache import CachedAudio, ResultCache, cache_key, pack_audio, unpack_audio
-from sovits_service.storage.disk_cache import DiskCache
-from sovits_service.storage.redis_cache import RedisCache
-from sovits_service.storage.redis_link import CircuitBreaker
+from sovits_service.storage.replicas.redis_link import CircuitBreaker
+from sovits_service.storage.results.cache import CachedAudio, ResultCache, cache_key, pack_audio, unpack_audio
+from sovits_service.storage.results.disk_cache import DiskCache
+from sovits_service.storage.results.redis_cache import RedisCache
 from sovits_service.types import ReferenceAudio, SamplingParams, SynthesisRequest, TimedText
 
 from .conftest import RedisServer
@@ -262,7 +262,7 @@ async def test_an_error_that_is_no_damage_costs_no_answer(tmp_path: Path, monkey
         raise sqlite3.IntegrityError("UNIQUE constraint failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sovits_service.storage.disk_cache._read", failing)
+        patch.setattr("sovits_service.storage.results.disk_cache._read", failing)
         assert await cache.get("k") is None
     assert await cache.get("k") == AUDIO
     assert cache.counts.failures == 1
@@ -293,8 +293,8 @@ async def test_a_folder_that_cannot_be_written_is_no_failure_of_a_request(tmp_pa
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from sovits_service.storage.cache import CachedAudio
-from sovits_service.storage.disk_cache import DiskCache
+from sovits_service.storage.results.cache import CachedAudio
+from sovits_service.storage.results.disk_cache import DiskCache
 
 async def main():
     cache = DiskCache(Path(sys.argv[1]), max_bytes=6_000_000)
@@ -510,8 +510,8 @@ async def test_a_cache_that_cannot_write_is_reported_once_until_it_works_again(t
 FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
-from sovits_service.storage.cache import CachedAudio
-from sovits_service.storage.disk_cache import DiskCache
+from sovits_service.storage.results.cache import CachedAudio
+from sovits_service.storage.results.disk_cache import DiskCache
 
 async def main() -> None:
     cache, audio = DiskCache(Path(sys.argv[1])), CachedAudio(b"RIFF" * 1000, "wav", 32000, 1.5, 7)

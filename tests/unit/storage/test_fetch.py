@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
-from sovits_service.storage.fetch import ReferenceFetcher, is_public
+from sovits_service.storage.downloads.fetch import ReferenceFetcher, is_public
 
 PUBLIC = "93.184.215.14"
 

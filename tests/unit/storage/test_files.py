@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sovits_service.errors import StorageError
-from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import remove_leftovers, write_atomic
-from sovits_service.storage.references import ReferenceStore
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.clip import Clip
+from sovits_service.storage.voices.clip_folder import ReferenceStore
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.types import Voice
 
 

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from sovits_service.errors import ForbiddenError, SettingsError, StorageError
-from sovits_service.storage.objects import LocalObjects, ObjectStore, check_key
-from sovits_service.storage.s3_objects import S3Objects
+from sovits_service.storage.objects.objects import LocalObjects, ObjectStore, check_key
+from sovits_service.storage.objects.s3_objects import S3Objects
 
 from .conftest import free_port
 
@@ -275,7 +275,7 @@ async def test_a_reader_sees_the_old_or_the_new_file_never_half(tmp_path: Path) 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
 async def main():
     objects = LocalObjects(Path(sys.argv[1]))
     for i in range(1_000_000):

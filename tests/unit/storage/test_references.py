@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError
 from sovits_service.storage.files import write_atomic
-from sovits_service.storage.references import ReferenceStore, UploadDetails
+from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
 
 CLIP = b"RIFF clip"
 
@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_nothing_of_an_upload(store: ReferenceStore, monkeypa
             raise StorageError("full")
         write_atomic(path, data)
 
-    monkeypatch.setattr("sovits_service.storage.references.write_atomic", full)
+    monkeypatch.setattr("sovits_service.storage.voices.clip_folder.write_atomic", full)
     with pytest.raises(StorageError):
         store.add(CLIP, owner="a", details=UploadDetails("hi", "en"))
     assert sorted(folder.iterdir()) == before
@@ -335,7 +335,7 @@ def test_only_the_services_own_suffixes(store: ReferenceStore) -> None:
 UPLOADER = """
 import sys
 from pathlib import Path
-from sovits_service.storage.references import ReferenceStore
+from sovits_service.storage.voices.clip_folder import ReferenceStore
 store = ReferenceStore(Path(sys.argv[1]), [])
 for i in range(100_000):
     store.add(bytes([i % 251]) * 300_000 + str(i).encode())

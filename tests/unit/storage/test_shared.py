@@ -11,11 +11,11 @@ import obstore
 import pytest
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError, UnknownVoiceError
-from sovits_service.storage.clip import Clip
-from sovits_service.storage.objects import LocalObjects, ObjectInfo, ObjectStore, StoredObject
-from sovits_service.storage.references import ReferenceStore, UploadDetails
-from sovits_service.storage.shared import SharedReferences, SharedVoices
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.objects.objects import LocalObjects, ObjectInfo, ObjectStore, StoredObject
+from sovits_service.storage.voices.clip import Clip
+from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
+from sovits_service.storage.voices.shared import SharedReferences, SharedVoices
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.types import Voice
 
 from .test_objects import s3_objects

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sovits_service.errors import SynthesisError
-from sovits_service.storage.single_flight import SharedStreams, SingleFlight
+from sovits_service.storage.results.single_flight import SharedStreams, SingleFlight
 
 
 class Work:

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from sovits_service.errors import InvalidRequestError, QuotaExceededError, StorageError, UnknownVoiceError
-from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import write_atomic
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.clip import Clip
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.types import Emotion, Voice
 
 TEMPLATE = """
@@ -321,7 +321,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_voice(
             raise StorageError("full")
         write_atomic(path, data)
 
-    monkeypatch.setattr("sovits_service.storage.voices.write_atomic", full)
+    monkeypatch.setattr("sovits_service.storage.voices.voice_folder.write_atomic", full)
     with pytest.raises(StorageError):
         store.put(Voice("new", "u"), {"u": clip})
     assert sorted(root.iterdir()) == before
@@ -369,8 +369,8 @@ def test_a_voice_that_could_not_be_read_back_is_not_written(store: VoiceStore, r
 WRITER = """
 import sys
 from pathlib import Path
-from sovits_service.storage.clip import Clip
-from sovits_service.storage.voices import VoiceStore
+from sovits_service.storage.voices.clip import Clip
+from sovits_service.storage.voices.voice_folder import VoiceStore
 from sovits_service.types import Voice
 root = Path(sys.argv[1])
 store = VoiceStore([root])

@@ -12,7 +12,7 @@ from sovits_service.api.openapi import OBJECT_ANSWERS, OBJECT_PARAMETERS
 from sovits_service.api.stored import StoredFile
 from sovits_service.audio.encode import MEDIA_TYPES, content_type
 from sovits_service.errors import ForbiddenError
-from sovits_service.storage.objects import LocalObjects
+from sovits_service.storage.objects.objects import LocalObjects
 
 router = APIRouter(tags=["speech"])
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
-from sovits_service.storage.clip import Clip
 from sovits_service.storage.files import write_atomic
-from sovits_service.storage.objects import ObjectInfo, ObjectStore
-from sovits_service.storage.references import (
+from sovits_service.storage.objects.objects import ObjectInfo, ObjectStore
+from sovits_service.storage.results.single_flight import SingleFlight
+from sovits_service.storage.voices.clip import Clip
+from sovits_service.storage.voices.clip_folder import (
     UPLOADS_PREFIX,
     ReferenceStore,
     StoredUpload,
@@ -23,8 +24,7 @@ from sovits_service.storage.references import (
     details_names,
     upload_id,
 )
-from sovits_service.storage.single_flight import SingleFlight
-from sovits_service.storage.voices import VoiceStore, normal_id
+from sovits_service.storage.voices.voice_folder import VoiceStore, normal_id
 from sovits_service.types import Voice
 
 _VOICES_PREFIX = "voices/"

@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from sovits_service.errors import SettingsError, StorageError
-from sovits_service.storage.objects import ObjectInfo, StoredObject, check_key, is_key
+from sovits_service.storage.objects.objects import ObjectInfo, StoredObject, check_key, is_key
 
 if TYPE_CHECKING:  # obstore has these names for type checkers alone
     from obstore import ObjectMeta

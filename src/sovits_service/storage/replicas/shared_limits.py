@@ -11,7 +11,7 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from sovits_service.errors import StorageError
-from sovits_service.storage.redis_link import RedisLink
+from sovits_service.storage.replicas.redis_link import RedisLink
 
 _LEASE_S = 30.0  # a slot of a process that died is free again after so long
 _RENEW_S = 10.0

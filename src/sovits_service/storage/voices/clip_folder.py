@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
-from sovits_service.storage.clip import Clip, read_clip
 from sovits_service.storage.files import make_private_folder, remove_leftovers, write_atomic
+from sovits_service.storage.voices.clip import Clip, read_clip
 
 UPLOADS_PREFIX = "uploads/"
 _UPLOAD_NAME = re.compile(r"(?:uploads/)?([0-9a-f]{64})(\.[a-z0-9]{1,5})?", re.ASCII)

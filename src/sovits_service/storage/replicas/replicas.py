@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sovits_service.storage.redis_link import RedisLink
-from sovits_service.storage.shared_flights import SharedFlights
-from sovits_service.storage.shared_limits import SharedLimits
-from sovits_service.storage.shared_state import SharedState
+from sovits_service.storage.replicas.redis_link import RedisLink
+from sovits_service.storage.replicas.shared_flights import SharedFlights
+from sovits_service.storage.replicas.shared_limits import SharedLimits
+from sovits_service.storage.replicas.shared_state import SharedState
 
 
 class Replicas:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from sovits_service.errors import StorageError
-from sovits_service.storage.redis_link import RedisLink
+from sovits_service.storage.replicas.redis_link import RedisLink
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from sovits_service.errors import (
     ReferenceAudioError,
     UnknownVoiceError,
 )
-from sovits_service.storage.clip import Clip, read_clip
 from sovits_service.storage.files import remove_leftovers, write_atomic
-from sovits_service.storage.voice_template import (
+from sovits_service.storage.voices.clip import Clip, read_clip
+from sovits_service.storage.voices.voice_template import (
     HIDDEN_TEMPLATE,
     MAX_TEMPLATE_BYTES,
     VOICE_ID,

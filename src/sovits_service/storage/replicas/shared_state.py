@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sovits_service.storage.redis_link import RedisLink
+from sovits_service.storage.replicas.redis_link import RedisLink
 
 _TTL_S = 30 * 24 * 3600  # from the last look on: replicas of a configuration that nobody runs any more leave nothing
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from sovits_service.storage.cache import CacheCounts, CachedAudio, pack_audio, unpack_audio
+from sovits_service.storage.results.cache import CacheCounts, CachedAudio, pack_audio, unpack_audio
 
 log = structlog.get_logger(__name__)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sovits_service.errors import StorageError
-from sovits_service.storage.cache import CacheCounts, CachedAudio, pack_audio, unpack_audio
-from sovits_service.storage.redis_link import CircuitBreaker, RedisLink
+from sovits_service.storage.replicas.redis_link import CircuitBreaker, RedisLink
+from sovits_service.storage.results.cache import CacheCounts, CachedAudio, pack_audio, unpack_audio
 
 
 class RedisCache:
