@@ -33,7 +33,7 @@ from sovits_service.settings import (
 )
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices.clip import read_clip
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import AudioChunk, FloatArray, Synthesis
 
 T = TypeVar("T")

@@ -34,7 +34,7 @@ from sovits_service.storage.objects.objects import ObjectStore
 from sovits_service.storage.replicas.shared_flights import SharedFlights
 from sovits_service.storage.replicas.shared_limits import SharedLimits
 from sovits_service.storage.results.cache import ResultCache
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.text.explain import Explanation, explain
 from sovits_service.text.frontend import Frontend
 from sovits_service.types import (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import Emotion, Voice
 from tests.api.fast_service import RATE_HZ, FastService
 

@@ -98,7 +98,7 @@ async def test_clips_that_take_long_to_decode_do_not_stop_the_lists(service, mon
         raise InvalidRequestError("let go")
 
     decoding = Calls(slow)
-    monkeypatch.setattr(service._library, "_prepare", decoding)
+    monkeypatch.setattr(service._library.decoder, "_to_wav", decoding)
     uploads = [asyncio.create_task(service.voices.add_reference(b"clip")) for _ in range(20)]
     await decoding.reach(1)
     assert [voice.voice_id for voice in await service.voices.all()] == ["tone"]

@@ -30,7 +30,7 @@ from sovits_service.models.onnx.gpt import OnnxGpt, write_graphs
 from sovits_service.models.semantic_model import SemanticModel
 from sovits_service.models.sovits.text_attention import text_attention
 from sovits_service.models.sovits.vits import Vits
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.symbols import pause_ids
 from sovits_service.types import ReferenceAudio
@@ -58,7 +58,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def utterance(spoken: dict[str, Any], frontend: Frontend) -> Utterance:
-    voice = VoiceStore([ROOT / "voices"]).get(spoken["voice"])
+    voice = VoiceFolder([ROOT / "voices"]).get(spoken["voice"])
     prompt = frontend.transcript(voice.prompt_text, voice.prompt_lang, "v2")
     (segment,) = frontend.segments(spoken["text"], spoken["lang"], "v2", "cut0")
     phonemes = len(prompt.phoneme_ids) + len(segment.phoneme_ids)

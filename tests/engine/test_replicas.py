@@ -69,10 +69,10 @@ async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goe
     await one.voices.put(Voice("eve", stored.path))
     with pytest.raises(UnknownVoiceError):
         await two.voices.get("eve")
-    await two._library.follow()
+    await two._library.voices.follow()
     assert len(await speak(two, voice_id="eve"))
     await one.voices.delete("eve")
-    await two._library.follow()
+    await two._library.voices.follow()
     with pytest.raises(UnknownVoiceError):
         await two.voices.get("eve")
     assert [voice.voice_id for voice in await two.voices.all()] == ["local"]

@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sovits_service.storage.voices.shared import SharedClips
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
 from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.storage.results.cache import _MAGIC, CachedAudio, _digest, pack_audio, unpack_audio
 from sovits_service.storage.results.disk_cache import DiskCache
-from sovits_service.storage.voices.clip_folder import ReferenceStore
-from sovits_service.storage.voices.shared import SharedReferences
+from sovits_service.storage.voices.clip_folder import ClipFolder
 
 from .real_service import running, say
 
@@ -49,7 +49,7 @@ async def test_a_secret_that_anybody_could_guess_is_replaced(tmp_path: Path, con
 async def test_folders_are_for_the_service_alone(tmp_path: Path) -> None:
     await LocalObjects(tmp_path / "objects").put("audio/a.wav", b"x")
     await LocalObjects(tmp_path / "links").url("audio/a.wav", 60)
-    ReferenceStore(tmp_path / "uploads", []).add(b"clip")
+    ClipFolder(tmp_path / "uploads", []).add(b"clip")
     cache = DiskCache(tmp_path / "cache")
     await cache.size_bytes()
     await cache.close()
@@ -114,9 +114,9 @@ async def test_an_entry_of_another_format_is_a_miss_over_http(tmp_path: Path) ->
 
 async def test_an_upload_of_a_shared_store_is_what_its_id_says(tmp_path: Path) -> None:
     objects = LocalObjects(tmp_path / "shared")
-    stored = await SharedReferences(ReferenceStore(tmp_path / "1", []), objects).add(b"clip")
+    stored = await SharedClips(ClipFolder(tmp_path / "1", []), objects).add(b"clip")
     await objects.put(stored.path, b"other")
-    two = SharedReferences(ReferenceStore(tmp_path / "2", []), objects)
+    two = SharedClips(ClipFolder(tmp_path / "2", []), objects)
     with pytest.raises(InvalidRequestError):
         await two.read(stored.path)
     assert not list((tmp_path / "2").glob("*.wav"))

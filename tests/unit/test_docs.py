@@ -17,7 +17,7 @@ from sovits_service.api.app import create_app
 from sovits_service.cli import make_parser
 from sovits_service.service.diagnostics import examine
 from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.text.lexicon import parse_lexicon, read_lexicon
 from tests.api.fast_service import FastService
 from tests.tiny_pack import write_pack
@@ -106,7 +106,7 @@ def test_the_voice_of_the_example_is_one(tmp_path: Path) -> None:
     (tmp_path / "eve.yaml").write_text(text, encoding="utf-8")
     for clip in ("eve.wav", "eve-2.wav", "eve-3.wav", "eve-happy.wav"):
         shutil.copy(ROOT / "voices/female_calm.wav", tmp_path / clip)
-    store = VoiceStore([tmp_path])
+    store = VoiceFolder([tmp_path])
     assert store.problems() == {}
     voice = store.get("eve")
     assert (voice.prompt_lang, len(voice.aux_ref_audio), voice.defaults["speed_factor"]) == ("zh", 1, 1.1)

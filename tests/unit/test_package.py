@@ -29,11 +29,11 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_speaks_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
     probe = """
 from sovits_service.settings import load_service_settings, load_tts_settings
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 settings = load_tts_settings()
 settings.require_files()
 print(settings.vits_weights_path)
-print(*(voice.voice_id for voice in VoiceStore(load_service_settings().all_voices_roots).list()))
+print(*(voice.voice_id for voice in VoiceFolder(load_service_settings().all_voices_roots).list()))
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SOVITS_")}
     result = subprocess.run(

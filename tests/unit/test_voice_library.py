@@ -11,9 +11,13 @@ import pytest
 from sovits_service.audio.encode import encode_whole
 from sovits_service.audio.load import AudioLimits
 from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
+from sovits_service.service.clip_decoder import ClipDecoder
 from sovits_service.service.voice_library import VoiceLibrary
-from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.clip_folder import ClipFolder
+from sovits_service.storage.voices.clip_store import ClipStore
+from sovits_service.storage.voices.upload_details import UploadDetails
+from sovits_service.storage.voices.voice_folder import VoiceFolder
+from sovits_service.storage.voices.voice_store import VoiceStore
 from sovits_service.types import Emotion, SynthesisRequest, Voice
 
 RATE_HZ = 16_000
@@ -33,7 +37,9 @@ def roots(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def library(tmp_path: Path, roots: tuple[Path, Path]) -> VoiceLibrary:
-    return VoiceLibrary(VoiceStore(roots), ReferenceStore(tmp_path / "uploads", roots), AudioLimits())
+    return VoiceLibrary(
+        VoiceStore(VoiceFolder(roots)), ClipStore(ClipFolder(tmp_path / "uploads", roots)), ClipDecoder(AudioLimits())
+    )
 
 
 @pytest.mark.parametrize("seconds", [1.0, 48.0])
@@ -46,13 +52,15 @@ async def test_auxiliary_clips_are_held_to_the_same_rules(
     expected = rf"auxiliary reference 2: the reference is {seconds} s; it must be 3 to 10 s"
     request = SynthesisRequest("hi", "en", ref_audio="good.wav", aux_ref_audio=("other.wav", "bad.wav"))
     with pytest.raises(ReferenceAudioError, match=expected):
-        await library.decode(await library.read_clips(request, None))
+        await library.decoder.decode(await library.read_clips(request, None))
     voice = Voice("amy", "good.wav", aux_ref_audio=("other.wav", "bad.wav"))
     with pytest.raises(ReferenceAudioError, match=expected):
         await library.put_voice(voice)
     (roots[0] / "amy.yaml").write_text("ref_audio: good.wav\naux_ref_audio: [other.wav, bad.wav]")
     with pytest.raises(ReferenceAudioError, match=expected):
-        await library.decode(await library.read_clips(SynthesisRequest("hi", "en"), library.voices.get("amy")))
+        await library.decoder.decode(
+            await library.read_clips(SynthesisRequest("hi", "en"), await library.voices.get("amy"))
+        )
 
 
 async def test_a_voice_that_is_edited_keeps_its_clips(library: VoiceLibrary, roots: tuple[Path, Path]) -> None:
@@ -60,10 +68,10 @@ async def test_a_voice_that_is_edited_keeps_its_clips(library: VoiceLibrary, roo
         (root / "amy.wav").write_bytes(clip(4.0, pitch_hz))
         (root / "aux.wav").write_bytes(clip(5.0, pitch_hz))
     (roots[1] / "amy.yaml").write_text("ref_audio: amy.wav\naux_ref_audio: [aux.wav]")
-    packaged = library.voices.get("amy")
+    packaged = await library.voices.get("amy")
     stored = await library.put_voice(packaged)  # as GET answered it: names that the first root has too
-    assert library.voices.reference_path(stored).read_bytes() == clip(4.0, 300.0)
-    assert [read.data for read in library.voices.read_clips(stored).values()] == [clip(4.0, 300.0), clip(5.0, 300.0)]
+    kept = await library.voices.read_clips(stored, stored.clip_names)
+    assert [read.data for read in kept.values()] == [clip(4.0, 300.0), clip(5.0, 300.0)]
 
 
 async def test_an_emotion_has_a_reference_of_its_own(library: VoiceLibrary, roots: tuple[Path, Path]) -> None:
@@ -73,7 +81,7 @@ async def test_an_emotion_has_a_reference_of_its_own(library: VoiceLibrary, root
     template = "ref_audio: calm.wav\naux_ref_audio: [aux.wav]\nemotions: {happy: {ref_audio: happy.wav}}"
     (roots[0] / "amy.yaml").write_text(template)
     request = SynthesisRequest("hi", "en", voice_id="amy", emotion="happy")
-    voice = library.voices.get("amy")
+    voice = await library.voices.get("amy")
     heard = await library.read_clips(request, voice)
     assert [read.data for read in heard.references] == [clip(4.0, 300.0), clip(4.0, 250.0)]
     usual = await library.read_clips(replace(request, emotion=""), voice)
@@ -89,7 +97,7 @@ async def test_an_emotion_has_a_reference_of_its_own(library: VoiceLibrary, root
 async def test_what_an_upload_says_can_be_spoken_with(library: VoiceLibrary) -> None:
     stored = await library.add_reference(clip(), UploadDetails("hi", "en", "me"), owner="amy")
     read = await library.read_clips(SynthesisRequest("hi", "en", ref_audio=stored.path), None)
-    audio, warnings = await library.decode(read)
+    audio, warnings = await library.decoder.decode(read)
     assert audio.references[0].duration_s == 4.0
     assert stored.warnings == warnings
 
@@ -128,7 +136,7 @@ async def test_which_clips_give_manner_and_timbre(
     library: VoiceLibrary, several: dict[str, bytes], fields: dict[str, object], references: list[str], timbre: str
 ) -> None:
     request = SynthesisRequest("hi", "en", **fields)  # type: ignore[arg-type]
-    voice = library.voices.get("amy") if request.voice_id else None
+    voice = await library.voices.get("amy") if request.voice_id else None
     clips = await library.read_clips(request, voice)
     assert [read.data for read in clips.references] == [several[name] for name in references]
     assert (clips.timbre and clips.timbre.data) == (timbre and several[timbre])
@@ -151,7 +159,7 @@ async def test_a_clip_for_the_timbre_is_held_to_the_same_rules(
     expected = "timbre_ref_audio_path: the reference is 1.0 s; it must be 3 to 10 s"
     request = SynthesisRequest("hi", "en", ref_audio="one.wav", timbre_ref_audio="short.wav")
     with pytest.raises(ReferenceAudioError, match=expected):
-        await library.decode(await library.read_clips(request, None))
+        await library.decoder.decode(await library.read_clips(request, None))
     with pytest.raises(ReferenceAudioError, match=expected):
         await library.put_voice(Voice("bob", "one.wav", timbre_ref_audio="short.wav"))
     with pytest.raises(InvalidRequestError, match="not an upload's id"):
@@ -160,7 +168,7 @@ async def test_a_clip_for_the_timbre_is_held_to_the_same_rules(
 
 async def test_a_voice_keeps_its_clip_for_the_timbre(library: VoiceLibrary, several: dict[str, bytes]) -> None:
     stored = await library.put_voice(Voice("bob", "one.wav", timbre_ref_audio="two.wav"))
-    clips = await library.read_clips(SynthesisRequest("hi", "en", voice_id="bob"), library.voices.get("bob"))
+    clips = await library.read_clips(SynthesisRequest("hi", "en", voice_id="bob"), await library.voices.get("bob"))
     assert clips.timbre is not None
     assert clips.timbre.data == several["two"]
     assert stored.timbre_ref_audio.startswith("bob.")

@@ -23,7 +23,7 @@ from sovits_service.errors import InvalidRequestError
 from sovits_service.jobs.document import Document, Line
 from sovits_service.jobs.model import FragmentPlan, JobFormat, JobOptions, NewJob, Slot
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.text.growing import GrowingText
 from sovits_service.types import ModelVersion, SynthesisRequest, Voice
 

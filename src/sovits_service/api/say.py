@@ -15,7 +15,7 @@ from sovits_service.api.schemas import TtsFields, check_limits, emotion_warnings
 from sovits_service.api.speech import Delivery, promised, speak
 from sovits_service.api.timed import SpeechEvents, kept_events
 from sovits_service.errors import InvalidRequestError
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import SynthesisRequest
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from sovits_service.audio.encode import MEDIA_TYPES
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.storage.voices.voice_template import DEFAULT_FIELDS
 from sovits_service.text.frontend import SUPPORTED_LANGUAGES
 from sovits_service.text.subtitles import SUBTITLE_FORMATS

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import Fingerprint, ModelVersion, SynthesisRequest
 
 _WIDE_CHARACTER_S, _NARROW_CHARACTER_S = 0.22, 0.065  # of speech, in the usual tempo; kana and hanzi are wide

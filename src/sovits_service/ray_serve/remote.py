@@ -17,7 +17,7 @@ from sovits_service.ray_serve.messages import Spoken, affinity_of
 from sovits_service.service.periodic import PeriodicWork
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.stores import open_stores
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import (
     AudioChunk,
     Fingerprint,

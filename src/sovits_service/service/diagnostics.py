@@ -23,7 +23,7 @@ from sovits_service.models.checkpoint_models import load_gpt, load_speaker
 from sovits_service.service.model_store import can_compute_half, choose_backend, choose_device
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.stores import open_voices
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Voice
 
 Level = Literal["ok", "warn", "FAIL"]
@@ -169,7 +169,7 @@ def _voices(service: ServiceSettings) -> Iterator[Finding]:
             yield _clip(store, voice, emotion)
 
 
-def _clip(store: VoiceStore, voice: Voice, emotion: str) -> Finding:
+def _clip(store: VoiceFolder, voice: Voice, emotion: str) -> Finding:
     name = f"voice {voice.voice_id}" + (f", {emotion}" if emotion else "")
     try:
         reference = decode_reference(store.reference_path(voice, emotion))

@@ -53,7 +53,7 @@ from sovits_service.native_memory import return_free_memory
 from sovits_service.service.loaded_models import LoadedModels, Model, Pair, WeightsFile
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.head_choices import HeadChoices
-from sovits_service.storage.voices.clip_folder import find_under
+from sovits_service.storage.voices.clip_names import find_under
 from sovits_service.text.symbols import pause_ids
 from sovits_service.threads import run_in
 from sovits_service.types import ModelVersion, Voice

@@ -15,13 +15,14 @@ from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Admission, Engine
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError, UnknownVoiceError
+from sovits_service.service.clip_decoder import VoiceAudio, VoiceClips
 from sovits_service.service.loaded_models import Model
 from sovits_service.service.metrics import EngineWatch, engine_metrics
 from sovits_service.service.model_store import ModelStore
 from sovits_service.service.switches import Switches
 from sovits_service.service.text_reader import TextReader
 from sovits_service.service.upkeep import recurring_work, run_before_start
-from sovits_service.service.voice_library import VoiceAudio, VoiceClips, VoiceLibrary
+from sovits_service.service.voice_library import VoiceLibrary
 from sovits_service.service.voices import Voices
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.stores import Stores
@@ -239,7 +240,7 @@ class SpeechService:
     async def _prepare(self, request: SynthesisRequest, deadline: Deadline) -> _Prepared:
         resolved = await deadline.wait(self.resolve(request))
         model = resolved.model
-        audio, warnings = await deadline.wait(self._library.decode(resolved.clips))
+        audio, warnings = await deadline.wait(self._library.decoder.decode(resolved.clips))
         if audio.timbre is not None and not request.prompt_text and request.source is None:
             warnings = (*warnings, _UNHEARD_REFERENCE)
         if request.super_sampling and not model.can_super_sample:

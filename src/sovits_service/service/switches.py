@@ -13,7 +13,7 @@ from sovits_service.errors import InvalidRequestError, SovitsError, StorageError
 from sovits_service.service.model_store import ModelStore
 from sovits_service.service.text_reader import TextReader
 from sovits_service.service.voice_library import VoiceLibrary
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.threads import run_in
 
 if TYPE_CHECKING:

@@ -35,9 +35,9 @@ def recurring_work(
             await asyncio.to_thread(stores.objects.sweep, "audio", link_ttl_s)
 
     work = PeriodicWork()
-    work.add("sweep_uploads", library.sweep, _SWEEP_INTERVAL_S)
+    work.add("sweep_uploads", library.clips.sweep, _SWEEP_INTERVAL_S)
     work.add("sweep_objects", sweep_objects, _SWEEP_INTERVAL_S)
-    work.add("follow_voices", library.follow, _VOICES_POLL_INTERVAL_S)
+    work.add("follow_voices", library.voices.follow, _VOICES_POLL_INTERVAL_S)
     work.add("watch_engine", watch.look, _WATCH_INTERVAL_S)
     work.add("follow_lexicon", switches.refresh_lexicon, _LEXICON_POLL_INTERVAL_S)
     if stores.replicas is not None:

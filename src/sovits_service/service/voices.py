@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from sovits_service.deadline import Deadline
 from sovits_service.engine.engine import Engine
 from sovits_service.errors import InvalidRequestError
@@ -14,7 +12,7 @@ from sovits_service.service.text_reader import TextReader
 from sovits_service.service.voice_library import StoredReference, VoiceLibrary
 from sovits_service.settings import ServiceSettings
 from sovits_service.storage.antivirus import ClamdScanner
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import ReferenceAudio, ReferenceReport, SynthesisRequest, Voice
 
 
@@ -55,11 +53,11 @@ class Voices:
 
     async def all(self) -> list[Voice]:
         """All usable voice templates, by id."""
-        return await asyncio.to_thread(self._library.voices.list)
+        return await self._library.voices.all()
 
     async def get(self, voice_id: str) -> Voice:
         """One voice template. Raises UnknownVoiceError."""
-        return await asyncio.to_thread(self._library.voices.get, voice_id)
+        return await self._library.voices.get(voice_id)
 
     async def put(self, voice: Voice, editor: str | None = None) -> Voice:
         """Write a voice template; its clips are copied beside it.
@@ -83,7 +81,7 @@ class Voices:
 
     async def delete(self, voice_id: str, editor: str | None = None) -> None:
         """Delete a voice template and the clips kept for it. Raises UnknownVoiceError, ForbiddenError."""
-        await self._library.delete_voice(voice_id, editor)
+        await self._library.voices.delete(voice_id, editor)
 
     async def add_reference(
         self, data: bytes, details: UploadDetails | None = None, *, owner: str = "", trim: bool = False
@@ -129,7 +127,8 @@ class Voices:
         """
         if data is not None:
             await self.scan(data)
-        return await self._library.decode_source(data, name, owner)
+        content = data if data is not None else (await self._library.clips.read(name, owner)).data
+        return await self._library.decoder.decode_source(content)
 
     async def check(self, voice_id: str, emotion: str = "") -> ReferenceReport:
         """What would spoil the speech with a voice, or with one of its emotions.
@@ -148,7 +147,7 @@ class Voices:
         request = SynthesisRequest("", "", voice_id=voice_id, emotion=name)
         model = await self._models.of(voice)
         clips = await self._library.read_clips(request, voice)
-        reference = await self._library.decode_clip(clips.references[0].data, "", None)
+        reference = await self._library.decoder.decode_clip(clips.references[0].data)
         return await self._check(reference, UploadDetails(said.prompt_text, said.prompt_lang), model)
 
     async def check_reference(
@@ -172,12 +171,13 @@ class Voices:
         self._texts.check_transcript_length(details.prompt_text)
         if data is not None:
             await self.scan(data)
-        reference = await self._library.decode_clip(data, name, owner)
+        content = data if data is not None else (await self._library.clips.read(name, owner)).data
+        reference = await self._library.decoder.decode_clip(content)
         return await self._check(reference, details, self._models.current)
 
     async def upload_details(self, name: str, owner: str = "") -> UploadDetails:
         """What `owner` said of an upload; empty for anything else."""
-        return await self._library.upload_details(name, owner)
+        return await self._library.clips.details(name, owner)
 
     async def _check_transcript(self, text: str, language: str, *, has_own_weights: bool = False) -> None:
         """Raise an InvalidRequestError for a transcript that no synthesis could use, when it comes and not later."""

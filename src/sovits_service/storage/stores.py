@@ -10,7 +10,7 @@ from sovits_service.settings import CacheSettings, ObjectSettings, ServiceSettin
 from sovits_service.storage.objects.objects import LocalObjects, ObjectStore
 from sovits_service.storage.results.cache import ResultCache
 from sovits_service.storage.results.disk_cache import DiskCache
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 
 if TYPE_CHECKING:
     from sovits_service.storage.replicas.replicas import Replicas
@@ -121,9 +121,9 @@ def open_objects(settings: ObjectSettings) -> ObjectStore | None:
     )
 
 
-def open_voices(settings: ServiceSettings) -> VoiceStore:
+def open_voices(settings: ServiceSettings) -> VoiceFolder:
     """The voice templates of all configured roots, and of the package where the settings offer those."""
-    return VoiceStore(
+    return VoiceFolder(
         settings.all_voices_roots,
         max_voices=settings.max_voices,
         max_aux=settings.max_aux_references,

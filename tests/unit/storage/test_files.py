@@ -11,8 +11,8 @@ import pytest
 from sovits_service.errors import StorageError
 from sovits_service.storage.files import remove_leftovers, write_atomic
 from sovits_service.storage.voices.clip import Clip
-from sovits_service.storage.voices.clip_folder import ReferenceStore
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.clip_folder import ClipFolder
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Voice
 
 
@@ -31,7 +31,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
         with pytest.raises(StorageError) as caught:
             write_atomic(tmp_path / "file", bytes(1_000_000))
         with pytest.raises(StorageError):
-            ReferenceStore(tmp_path / "uploads", []).add(bytes(1_000_000))
+            ClipFolder(tmp_path / "uploads", []).add(bytes(1_000_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(tmp_path) not in str(caught.value)
@@ -45,7 +45,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         write_atomic(tmp_path / "file/inside", b"x")
     with pytest.raises(StorageError):
-        VoiceStore([tmp_path / "file"]).put(Voice("v", "u"), {"u": Clip(b"clip")})
+        VoiceFolder([tmp_path / "file"]).put(Voice("v", "u"), {"u": Clip(b"clip")})
 
 
 def test_only_old_leftovers_go(tmp_path: Path) -> None:

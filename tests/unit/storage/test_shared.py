@@ -13,9 +13,11 @@ import pytest
 from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError, UnknownVoiceError
 from sovits_service.storage.objects.objects import LocalObjects, ObjectInfo, ObjectStore, StoredObject
 from sovits_service.storage.voices.clip import Clip
-from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
-from sovits_service.storage.voices.shared import SharedReferences, SharedVoices
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.clip_folder import ClipFolder
+from sovits_service.storage.voices.shared_clips import SharedClips
+from sovits_service.storage.voices.shared_voices import SharedVoices
+from sovits_service.storage.voices.upload_details import UploadDetails
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Voice
 
 from .test_objects import s3_objects
@@ -28,8 +30,8 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     )
 
 
-def references(folder: Path, objects: ObjectStore, **options: int) -> SharedReferences:
-    return SharedReferences(ReferenceStore(folder, []), objects, **options)
+def references(folder: Path, objects: ObjectStore, **options: int) -> SharedClips:
+    return SharedClips(ClipFolder(folder, []), objects, **options)
 
 
 class Counting:
@@ -71,7 +73,7 @@ async def test_an_upload_to_one_replica_is_known_to_the_other(objects: ObjectSto
     for name in (stored.path, stored.reference_id):
         assert (await two.details(name, "key")).consent == "agreed"
         assert (await two.read(name, "key")).data == b"clip"
-    assert ReferenceStore(tmp_path / "2", []).details(stored.reference_id, "key").consent == "agreed"
+    assert ClipFolder(tmp_path / "2", []).details(stored.reference_id, "key").consent == "agreed"
     with pytest.raises(InvalidRequestError):
         await two.read("0" * 64)
     with pytest.raises(InvalidRequestError):
@@ -90,7 +92,7 @@ async def test_each_owner_keeps_what_it_said_of_the_same_clip(objects: ObjectSto
 
 
 async def test_a_private_upload_is_for_its_owner_on_every_replica(objects: ObjectStore, tmp_path: Path) -> None:
-    one, two = (SharedReferences(ReferenceStore(tmp_path / name, [], is_private=True), objects) for name in ("1", "2"))
+    one, two = (SharedClips(ClipFolder(tmp_path / name, [], is_private=True), objects) for name in ("1", "2"))
     stored = await one.add(b"clip", owner="a")
     for _ in range(2):  # not here, then here as the copy of another owner
         with pytest.raises(ForbiddenError):
@@ -162,8 +164,8 @@ async def test_a_store_that_is_down_is_told_when_it_is_needed(tmp_path: Path) ->
 class Replica:
     def __init__(self, folder: Path, objects: ObjectStore, *further_roots: Path) -> None:
         self.root = folder
-        self.voices = VoiceStore([folder, *further_roots])
-        self.shared = SharedVoices(self.voices, folder, objects)
+        self.voices = VoiceFolder([folder, *further_roots])
+        self.shared = SharedVoices(self.voices, objects)
 
     def ids(self) -> list[str]:
         assert self.voices.problems() == {}
@@ -178,24 +180,24 @@ def clip() -> Clip:
 async def test_voices_follow_from_replica_to_replica(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
     stored = await one.shared.put(Voice("温柔", "u", "hi", "en", ("u",)), {"u": clip})
-    assert await two.shared.pull() == 2
+    assert await two.shared.follow() == 2
     assert two.voices.get("温柔") == stored
     assert two.voices.reference_path(stored).read_bytes() == b"clip one"
-    assert await two.shared.pull() == 0
+    assert await two.shared.follow() == 0
 
     changed = await two.shared.put(Voice("温柔", "u", description="new"), {"u": Clip(b"clip two")})
-    await one.shared.pull()
+    await one.shared.follow()
     assert one.voices.get("温柔") == changed
     assert one.voices.reference_path(changed).read_bytes() == b"clip two"
     assert not (tmp_path / "1" / stored.ref_audio).exists()
     assert len(await objects.entries("voices/")) == 2
 
     await one.shared.delete("温柔")
-    await two.shared.pull()
+    await two.shared.follow()
     await one.shared.put(Voice("short", "u"), {"u": clip})
-    await two.shared.pull()
+    await two.shared.follow()
     await two.shared.delete("short")
-    await one.shared.pull()
+    await one.shared.follow()
     assert one.ids() == two.ids() == []
     assert await objects.entries("voices/") == []
     with pytest.raises(UnknownVoiceError):
@@ -208,10 +210,10 @@ async def test_voices_put_there_by_hand_stay(objects: ObjectStore, tmp_path: Pat
     (tmp_path / "2/own.wav").write_bytes(b"own")
     (tmp_path / "2/own.yaml").write_text("ref_audio: own.wav")
     await one.shared.put(Voice("shared", "u"), {"u": clip})
-    await two.shared.pull()
+    await two.shared.follow()
     assert two.ids() == ["own", "shared"]
     await one.shared.delete("shared")
-    await two.shared.pull()
+    await two.shared.follow()
     assert two.ids() == ["own"]
 
 
@@ -223,22 +225,22 @@ async def test_a_voice_belongs_to_its_key_on_every_replica(objects: ObjectStore,
     with pytest.raises(ForbiddenError):
         await two.shared.delete("eve", "b")
     await two.shared.put(Voice("eve", "u", owner="b", description="mended"), {"u": clip}, None)
-    await one.shared.pull()
+    await one.shared.follow()
     assert (one.voices.get("eve").owner, one.voices.get("eve").description) == ("a", "mended")
     await one.shared.delete("eve", "a")
 
 
 async def test_a_packaged_voice_is_hidden_on_all_replicas(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
-    VoiceStore([tmp_path / "package"]).put(Voice("calm", "u"), {"u": clip})
+    VoiceFolder([tmp_path / "package"]).put(Voice("calm", "u"), {"u": clip})
     one, two = (Replica(tmp_path / name, objects, tmp_path / "package") for name in "12")
     for _ in range(2):  # the packaged one, then one in its place
         await one.shared.delete("calm")
-        await two.shared.pull()
+        await two.shared.follow()
         assert one.ids() == two.ids() == []
-        await one.shared.pull()
+        await one.shared.follow()
         assert one.ids() == []
         await two.shared.put(Voice("calm", "u", description="ours"), {"u": clip})
-        await one.shared.pull()
+        await one.shared.follow()
         assert one.voices.get("calm").description == "ours"
 
 
@@ -250,7 +252,7 @@ async def test_a_voice_whose_name_begins_another_is_left_alone(
         await one.shared.put(Voice(voice_id, "u"), {"u": clip})
     await one.shared.delete("calm")
     two = Replica(tmp_path / "2", objects)
-    await two.shared.pull()
+    await two.shared.follow()
     assert two.ids() == ["calm-2", "calm2"]
 
 
@@ -263,20 +265,20 @@ async def test_pulls_and_writes_at_the_same_time_lose_nothing(tmp_path: Path, cl
 
     async def pull(replica: Replica) -> None:
         for _ in range(10):
-            await replica.shared.pull()
+            await replica.shared.follow()
 
     await asyncio.gather(*(write(number) for number in range(12)), *(pull(replica) for replica in replicas))
     for replica in replicas:
-        await replica.shared.pull()
+        await replica.shared.follow()
         assert len(replica.ids()) == 12
 
 
 async def test_a_damaged_manifest_costs_only_a_download(objects: ObjectStore, tmp_path: Path, clip: Clip) -> None:
     one, two = Replica(tmp_path / "1", objects), Replica(tmp_path / "2", objects)
     await one.shared.put(Voice("calm", "u"), {"u": clip})
-    await two.shared.pull()
+    await two.shared.follow()
     (tmp_path / "2/.shared.json").write_bytes(b"{")
-    assert await two.shared.pull() == 2
+    assert await two.shared.follow() == 2
     assert two.ids() == ["calm"]
 
 
@@ -291,7 +293,7 @@ async def test_what_others_put_into_the_store_is_passed_over(objects: ObjectStor
     else:
         for key in foreign:
             await obstore.put_async(objects._store, key, b"foreign")  # type: ignore[attr-defined]
-    await two.shared.pull()
+    await two.shared.follow()
     assert two.ids() == ["amy"]
     assert sorted(path.name for path in two.root.iterdir() if not path.name.startswith(".")) == [
         path.name for path in sorted(one.root.iterdir()) if not path.name.startswith(".")
@@ -299,5 +301,5 @@ async def test_what_others_put_into_the_store_is_passed_over(objects: ObjectStor
     expiring = references(tmp_path / "3", objects, ttl_s=0)
     await expiring.sweep()
     await one.shared.delete("amy")
-    await two.shared.pull()
+    await two.shared.follow()
     assert two.ids() == []

@@ -14,7 +14,7 @@ import yaml
 from sovits_service.errors import InvalidRequestError, QuotaExceededError, StorageError, UnknownVoiceError
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices.clip import Clip
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Emotion, Voice
 
 TEMPLATE = """
@@ -49,8 +49,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> VoiceStore:
-    return VoiceStore([root])
+def store(root: Path) -> VoiceFolder:
+    return VoiceFolder([root])
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def write(root: Path, voice_id: str, **fields: object) -> None:
     (root / f"{voice_id}.yaml").write_text(yaml.safe_dump({"ref_audio": "calm.wav", **fields}), encoding="utf-8")
 
 
-def test_a_template_is_read_whole(store: VoiceStore, root: Path) -> None:
+def test_a_template_is_read_whole(store: VoiceFolder, root: Path) -> None:
     voice = store.get("calm")
     assert voice == Voice(
         voice_id="calm",
@@ -88,7 +88,7 @@ def test_a_template_is_read_whole(store: VoiceStore, root: Path) -> None:
     assert store.list() == [voice]
 
 
-def test_new_changed_and_deleted_files_count_at_once(store: VoiceStore, root: Path) -> None:
+def test_new_changed_and_deleted_files_count_at_once(store: VoiceFolder, root: Path) -> None:
     assert len(store.list()) == 1
     write(root, "bright", description="one")
     assert [voice.voice_id for voice in store.list()] == ["bright", "calm"]
@@ -101,14 +101,14 @@ def test_new_changed_and_deleted_files_count_at_once(store: VoiceStore, root: Pa
         store.get("bright")
 
 
-def test_an_unchanged_file_is_not_parsed_again(store: VoiceStore) -> None:
+def test_an_unchanged_file_is_not_parsed_again(store: VoiceFolder) -> None:
     assert store.get("calm") is store.get("calm")
 
 
 @pytest.mark.parametrize(
     "voice_id", ["none", "", "..", "../calm", "calm.yaml", "CALM", "a" * 300, "calm\0", "calm/", "*"]
 )
-def test_unknown_ids(store: VoiceStore, voice_id: str) -> None:
+def test_unknown_ids(store: VoiceFolder, voice_id: str) -> None:
     with pytest.raises(UnknownVoiceError) as caught:
         store.get(voice_id)
     assert voice_id not in str(caught.value) or len(voice_id) < 3
@@ -116,7 +116,7 @@ def test_unknown_ids(store: VoiceStore, voice_id: str) -> None:
         store.delete(voice_id)
 
 
-def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceStore, root: Path) -> None:
+def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceFolder, root: Path) -> None:
     write(root, "typo", promt_text="hello")
     write(root, "typo2", defaults={"temprature": 1})
     with pytest.raises(
@@ -168,7 +168,7 @@ def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceStore, root:
     ids=range(34),
 )
 def test_a_broken_template_names_itself_and_harms_no_other(
-    store: VoiceStore, root: Path, text: str, problem: str
+    store: VoiceFolder, root: Path, text: str, problem: str
 ) -> None:
     (root / "broken.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UnknownVoiceError, match="the voice broken cannot be used") as caught:
@@ -182,19 +182,19 @@ def test_a_broken_template_names_itself_and_harms_no_other(
     assert store.problems() == {}
 
 
-def test_a_template_that_is_not_utf_8(store: VoiceStore, root: Path) -> None:
+def test_a_template_that_is_not_utf_8(store: VoiceFolder, root: Path) -> None:
     (root / "gbk.yaml").write_bytes("ref_audio: 你好.wav".encode("gbk"))
     assert store.problems() == {"gbk": "the file is not UTF-8"}
 
 
-def test_a_clip_that_is_a_link_out_of_the_root_is_refused(store: VoiceStore, root: Path) -> None:
+def test_a_clip_that_is_a_link_out_of_the_root_is_refused(store: VoiceFolder, root: Path) -> None:
     (root.parent / "secret.wav").write_bytes(b"secret")
     (root / "link.wav").symlink_to(root.parent / "secret.wav")
     write(root, "sly", ref_audio="link.wav")
     assert "not beside it" in store.problems()["sly"]
 
 
-def test_names_in_any_script(store: VoiceStore, root: Path) -> None:
+def test_names_in_any_script(store: VoiceFolder, root: Path) -> None:
     (root / "温柔.wav").write_bytes(b"x")
     write(root, "温柔女声", ref_audio="温柔.wav")
     assert store.reference_path(store.get("温柔女声")).name == "温柔.wav"
@@ -205,7 +205,7 @@ def test_an_earlier_root_hides_a_later_one(root: Path, tmp_path: Path) -> None:
     own.mkdir()
     (own / "mine.wav").write_bytes(b"mine")
     (own / "calm.yaml").write_text("ref_audio: mine.wav")
-    store = VoiceStore([own, root])
+    store = VoiceFolder([own, root])
     assert store.reference_path(store.get("calm")) == own / "mine.wav"
     assert len(store.list()) == 1
     (own / "calm.yaml").unlink()
@@ -213,13 +213,13 @@ def test_an_earlier_root_hides_a_later_one(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_missing_is_empty_and_made_by_the_first_voice(tmp_path: Path, clip: Clip) -> None:
-    store = VoiceStore([tmp_path / "later"])
+    store = VoiceFolder([tmp_path / "later"])
     assert store.list() == []
     store.put(Voice("new", "u"), {"u": clip})
     assert store.get("new").voice_id == "new"
 
 
-def test_an_accent_may_be_a_character_of_its_own(store: VoiceStore, clip: Clip) -> None:
+def test_an_accent_may_be_a_character_of_its_own(store: VoiceFolder, clip: Clip) -> None:
     composed, separate = "caf\u00e9", "cafe\u0301"
     written = store.put(Voice(separate, "clip.wav"), {"clip.wav": clip})
     assert {written.voice_id, store.get(separate).voice_id, store.get(composed).voice_id} == {composed}
@@ -228,7 +228,7 @@ def test_an_accent_may_be_a_character_of_its_own(store: VoiceStore, clip: Clip) 
         store.get(composed)
 
 
-def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Clip) -> None:
+def test_put_keeps_copies_of_the_clips(store: VoiceFolder, clip: Clip) -> None:
     voice = Voice("new", "uploads/1", "hi", "en", ("uploads/2", "uploads/1"), "d", {"top_k": 3}, "agreed")
     stored = store.put(voice, {"uploads/1": clip, "uploads/2": clip})
     assert store.get("new") == stored
@@ -238,12 +238,12 @@ def test_put_keeps_copies_of_the_clips(store: VoiceStore, clip: Clip) -> None:
     assert len(stored.aux_ref_audio) == 2
 
 
-def test_a_voice_has_a_bounded_number_of_emotions(store: VoiceStore, root: Path) -> None:
+def test_a_voice_has_a_bounded_number_of_emotions(store: VoiceFolder, root: Path) -> None:
     write(root, "moody", emotions={f"mood {number}": {"ref_audio": "calm.wav"} for number in range(65)})
     assert store.problems() == {"moody": "emotions has 65 entries; at most 64 are accepted"}
 
 
-def test_put_keeps_the_clips_of_emotions(store: VoiceStore, root: Path, clip: Clip) -> None:
+def test_put_keeps_the_clips_of_emotions(store: VoiceFolder, root: Path, clip: Clip) -> None:
     happy, sad = Emotion("uploads/2", "hurrah", "en"), Emotion("uploads/1")
     stored = store.put(
         Voice("new", "uploads/1", emotions={"happy": happy, "sad": sad}),
@@ -256,7 +256,7 @@ def test_put_keeps_the_clips_of_emotions(store: VoiceStore, root: Path, clip: Cl
     assert not (root / stored.emotions["happy"].ref_audio).exists()
 
 
-def test_put_replaces_and_drops_the_clips_of_before(store: VoiceStore, root: Path, clip: Clip) -> None:
+def test_put_replaces_and_drops_the_clips_of_before(store: VoiceFolder, root: Path, clip: Clip) -> None:
     first = store.put(Voice("new", "u"), {"u": clip})
     second = store.put(Voice("new", "u"), {"u": Clip(b"another", ".flac")})
     assert second.ref_audio.endswith(".flac")
@@ -265,7 +265,7 @@ def test_put_replaces_and_drops_the_clips_of_before(store: VoiceStore, root: Pat
     assert (root / "calm.wav").exists()
 
 
-def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Clip) -> None:
+def test_delete_takes_own_clips_only(store: VoiceFolder, root: Path, clip: Clip) -> None:
     stored = store.put(Voice("new", "u"), {"u": clip})
     write(root, "borrower", ref_audio=stored.ref_audio)
     store.delete("new")
@@ -277,7 +277,7 @@ def test_delete_takes_own_clips_only(store: VoiceStore, root: Path, clip: Clip) 
 
 def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, clip: Clip) -> None:
     own = tmp_path / "own"
-    store = VoiceStore([own, root])
+    store = VoiceFolder([own, root])
     for _ in range(2):  # the package's own, then one in its place
         store.delete("calm")
         assert store.list() == []
@@ -285,7 +285,7 @@ def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, c
         for use in (store.get, store.delete):
             with pytest.raises(UnknownVoiceError):
                 use("calm")
-        assert VoiceStore([root]).get("calm").description == "a calm voice"
+        assert VoiceFolder([root]).get("calm").description == "a calm voice"
         assert [file.name for file in own.iterdir()] == ["calm.yaml"]
         store.put(Voice("calm", "u", description="mine"), {"u": clip})
         assert store.get("calm").description == "mine"
@@ -296,7 +296,7 @@ def test_a_deleted_voice_of_a_later_root_is_hidden(root: Path, tmp_path: Path, c
 
 def test_cleaning_up_looks_at_every_template(tmp_path: Path, clip: Clip) -> None:
     root = tmp_path / "many"
-    store = VoiceStore([root], max_voices=3)
+    store = VoiceFolder([root], max_voices=3)
     stored = [store.put(Voice(f"v{number}", "u"), {"u": clip}) for number in range(3)]
     with pytest.raises(QuotaExceededError, match="there are 3 voices"):
         store.put(Voice("v3", "u"), {"u": clip})
@@ -312,7 +312,7 @@ def test_cleaning_up_looks_at_every_template(tmp_path: Path, clip: Clip) -> None
 
 
 def test_a_full_disk_leaves_nothing_of_a_new_voice(
-    store: VoiceStore, root: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    store: VoiceFolder, root: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(root.iterdir())
 
@@ -327,7 +327,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_voice(
     assert sorted(root.iterdir()) == before
 
 
-def test_a_voice_has_no_more_clips_than_a_request(store: VoiceStore, root: Path, clip: Clip) -> None:
+def test_a_voice_has_no_more_clips_than_a_request(store: VoiceFolder, root: Path, clip: Clip) -> None:
     names = [f"u{number}" for number in range(17)]
     with pytest.raises(InvalidRequestError, match="17 clips; at most 16"):
         store.put(Voice("new", "u0", aux_ref_audio=tuple(names)), dict.fromkeys(names, clip))
@@ -335,7 +335,7 @@ def test_a_voice_has_no_more_clips_than_a_request(store: VoiceStore, root: Path,
     assert "at most 16" in store.problems()["crowd"]
 
 
-def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: VoiceStore, clip: Clip) -> None:
+def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: VoiceFolder, clip: Clip) -> None:
     for changes in ({"prompt_text": "x" * 2001, "prompt_lang": "en"}, {"consent": "同" * 2001}):
         with pytest.raises(InvalidRequestError, match="more than 2000 characters"):
             store.put(replace(Voice("new", "u"), **changes), {"u": clip})
@@ -345,19 +345,19 @@ def test_what_is_longer_than_a_template_may_be_is_refused_when_it_comes(store: V
 
 
 @pytest.mark.parametrize("voice_id", ["", ".", "../x", "a b", "a/b", "a" * 65, "女" * 70, "x.yaml", "-x", "x\0", "x\n"])
-def test_ids_that_cannot_be_used(store: VoiceStore, root: Path, clip: Clip, voice_id: str) -> None:
+def test_ids_that_cannot_be_used(store: VoiceFolder, root: Path, clip: Clip, voice_id: str) -> None:
     before = sorted(root.iterdir())
     with pytest.raises(InvalidRequestError):
         store.put(Voice(voice_id, "u"), {"u": clip})
     assert sorted(root.iterdir()) == before
 
 
-def test_an_id_that_differs_in_case_only_is_refused(store: VoiceStore, clip: Clip) -> None:
+def test_an_id_that_differs_in_case_only_is_refused(store: VoiceFolder, clip: Clip) -> None:
     with pytest.raises(InvalidRequestError, match="upper and lower case"):
         store.put(Voice("Calm", "u"), {"u": clip})
 
 
-def test_a_voice_that_could_not_be_read_back_is_not_written(store: VoiceStore, root: Path, clip: Clip) -> None:
+def test_a_voice_that_could_not_be_read_back_is_not_written(store: VoiceFolder, root: Path, clip: Clip) -> None:
     before = sorted(root.iterdir())
     with pytest.raises(InvalidRequestError, match="did you mean 'top_k'"):
         store.put(Voice("new", "u", defaults={"topk": 3}), {"u": clip})
@@ -370,10 +370,10 @@ WRITER = """
 import sys
 from pathlib import Path
 from sovits_service.storage.voices.clip import Clip
-from sovits_service.storage.voices.voice_folder import VoiceStore
+from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Voice
 root = Path(sys.argv[1])
-store = VoiceStore([root])
+store = VoiceFolder([root])
 for i in range(100_000):
     clip = Clip(bytes([i % 251]) * 200_000)
     store.put(Voice(f"v{i % 7}", "c", description=str(i) * 500), {"c": clip})
@@ -389,7 +389,7 @@ def test_kill_9_leaves_every_voice_whole(root: Path) -> None:
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        store = VoiceStore([root])
+        store = VoiceFolder([root])
         assert store.problems() == {}
         assert len(store.list()) == 8
         for voice in store.list():

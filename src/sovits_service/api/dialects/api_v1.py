@@ -18,7 +18,7 @@ from sovits_service.api.dialects.sillytavern import with_its_voice
 from sovits_service.api.front_page import front_page, wants_front_page
 from sovits_service.api.say import query_fields, say
 from sovits_service.errors import InvalidRequestError
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 
 router = APIRouter(include_in_schema=False, tags=["speech"])
 admin_router = APIRouter(include_in_schema=False, tags=["administration"])

@@ -28,7 +28,7 @@ from sovits_service.api.uploads import receive_clip
 from sovits_service.api.voice_names import find_voice
 from sovits_service.audio.encode import StreamEncoder, pcm_stream_encoder, stream_encoder
 from sovits_service.errors import InvalidRequestError, UnknownModelError
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import SEMANTIC_TOKENS_PER_SECOND, AudioChunk, FloatArray, Voice
 
 router = APIRouter(tags=["speech"])

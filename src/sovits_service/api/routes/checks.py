@@ -14,7 +14,7 @@ from sovits_service.api.openapi import CHECK_BODY, VOICE_ID, failures
 from sovits_service.api.routes.voices import checked_details
 from sovits_service.api.uploads import UploadForm, receive_clip
 from sovits_service.errors import InvalidRequestError
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.types import ReferenceReport
 
 router = APIRouter(tags=["voices"])

@@ -26,7 +26,7 @@ from sovits_service.api.uploads import receive_clip
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.voices.clip_folder import UploadDetails
+from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.storage.voices.voice_template import (
     DEFAULT_FIELDS,
     MAX_EMOTION_CHARACTERS,

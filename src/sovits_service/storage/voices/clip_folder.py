@@ -1,28 +1,26 @@
-"""The store of uploaded clips, named by content; resolves client-supplied names to files under allowed roots."""
+"""A folder of uploaded clips, named by content, and read access to the clips under further roots."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-import stat
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PureWindowsPath
+from dataclasses import dataclass
+from pathlib import Path
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
 from sovits_service.storage.files import make_private_folder, remove_leftovers, write_atomic
 from sovits_service.storage.voices.clip import Clip, read_clip
+from sovits_service.storage.voices.clip_names import find_under, spellings
+from sovits_service.storage.voices.upload_details import UploadDetails
 
 UPLOADS_PREFIX = "uploads/"
 _UPLOAD_NAME = re.compile(r"(?:uploads/)?([0-9a-f]{64})(\.[a-z0-9]{1,5})?", re.ASCII)
 _DETAILS_NAME = re.compile(r"([0-9a-f]{64})(?:\.([A-Za-z0-9._-]{1,64}))?\.json", re.ASCII)
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".webm")
-_MAX_NAME_BYTES = 1024
 _DETAILS_GRACE_S = 3600.0  # another process may be about to write the clip
 _NOT_FOUND = (
     "the reference is not an upload's id nor a file in an allowed folder; upload it with /upload_ref, "
@@ -32,47 +30,10 @@ _NOT_FOUND_OF_WINDOWS = (
     "the reference is a path of a Windows machine, and no file of that name is in an allowed folder here; upload it "
     "with /upload_ref, or put it into a voices folder"
 )
-_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|.*\\", re.ASCII | re.DOTALL)
-_MAX_DEPTH = 16  # of folders in a path
 
 
 @dataclass(frozen=True, slots=True)
-class UploadDetails:
-    """What an uploader said about a clip.
-
-    Attributes:
-        consent: who agreed to the use of the voice, in the uploader's words.
-    """
-
-    prompt_text: str = ""
-    prompt_lang: str = ""
-    consent: str = ""
-
-    def over(self, earlier: UploadDetails) -> UploadDetails:
-        """These details, with what was said earlier where nothing is said now."""
-        said = (
-            self
-            if self.prompt_text
-            else replace(self, prompt_text=earlier.prompt_text, prompt_lang=earlier.prompt_lang)
-        )
-        return replace(said, consent=self.consent or earlier.consent)
-
-    def dump(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
-
-    @staticmethod
-    def load(data: bytes) -> UploadDetails:
-        """What `dump` wrote; empty for anything else."""
-        try:
-            document = json.loads(data)
-            details = UploadDetails(**document)
-        except (ValueError, TypeError):
-            return UploadDetails()
-        return details if all(isinstance(value, str) for value in document.values()) else UploadDetails()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredUpload:
+class StoredClip:
     """Where an upload went.
 
     Attributes:
@@ -86,7 +47,7 @@ class StoredUpload:
     size_bytes: int
 
 
-class ReferenceStore:
+class ClipFolder:
     """Uploads of a limited life, and read access to the clips under further roots.
 
     An upload is `<id>.wav`, and for each owner `<id>.<owner>.json` with what that owner said of it: owners never write
@@ -121,7 +82,7 @@ class ReferenceStore:
 
     def add(
         self, data: bytes, suffix: str = ".wav", *, owner: str = "", details: UploadDetails | None = None
-    ) -> StoredUpload:
+    ) -> StoredClip:
         """Keeps a clip under the hash of its content; the same content again restarts its lifetime.
 
         Args:
@@ -153,7 +114,7 @@ class ReferenceStore:
                 if is_new:
                     said.unlink(missing_ok=True)
                 raise
-        return StoredUpload(reference_id, f"{UPLOADS_PREFIX}{file.name}", file, len(data))
+        return StoredClip(reference_id, f"{UPLOADS_PREFIX}{file.name}", file, len(data))
 
     def adopt(self, data: bytes, owner: str, details: bytes | None, uploaded_at_s: float) -> None:
         """Keeps a copy of what another replica took in, with the life that is left to it.
@@ -227,10 +188,10 @@ class ReferenceStore:
         reference_id = upload_id(name)
         file = self._live_upload(reference_id) if reference_id is not None else None
         if file is None:
-            roots, spellings = (*self._roots, self._upload_dir), _spellings(name)
-            file = next((found for spelling in spellings if (found := find_under(spelling, roots)) is not None), None)
+            roots, names = (*self._roots, self._upload_dir), spellings(name)
+            file = next((found for each in names if (found := find_under(each, roots)) is not None), None)
             if file is None or (self._is_under_uploads(file) and not self._is_live_upload(file)):
-                raise InvalidRequestError(_NOT_FOUND if spellings == [name] else _NOT_FOUND_OF_WINDOWS)
+                raise InvalidRequestError(_NOT_FOUND if names == [name] else _NOT_FOUND_OF_WINDOWS)
         if self.is_private and owner is not None and self._is_under_uploads(file):
             self.require_owner(self.is_owner(file.stem, owner))
         return file
@@ -355,59 +316,7 @@ def _modified_s(file: Path) -> float:
         return 0.0
 
 
-def _spellings(name: str) -> list[str]:
-    """The name itself; for `C:\\voices\\eve\\a.wav`, its ends `voices/eve/a.wav`, `eve/a.wav` and `a.wav`."""
-    if not _WINDOWS_PATH.match(name):
-        return [name]
-    path = PureWindowsPath(name)
-    parts = [part for part in path.parts if part != path.anchor][-_MAX_DEPTH:]
-    return ["/".join(parts[start:]) for start in range(len(parts))] or [""]
-
-
-def find_under(name: str, roots: Sequence[Path]) -> Path | None:
-    """The regular file under one of the roots that a client's name means, if there is one.
-
-    A relative name is looked for from the working directory, in each root, and beside each root.
-    """
-    if not _is_harmless(name):
-        return None
-    path = Path(name)
-    for root in roots:
-        for candidate in (path,) if path.is_absolute() else (path, root / path, root.parent / path):
-            found = _file_under(candidate, root)
-            if found is not None:
-                return found
-    return None
-
-
 def upload_id(name: str) -> str | None:
     """The id in what may be the name of an upload."""
     match = _UPLOAD_NAME.fullmatch(name)
     return match[1] if match is not None else None
-
-
-def _is_harmless(name: str) -> bool:
-    """Whether a name can be tried as a path at all."""
-    try:
-        encoded = name.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    if not name or len(encoded) > _MAX_NAME_BYTES or any(unicodedata.category(c) in ("Cc", "Cf") for c in name):
-        return False
-    # Full-width dots and slashes turn into plain ones where something downstream normalises.
-    for spelling in (name, unicodedata.normalize("NFKC", name)):
-        parts = re.split(r"[/\\]", spelling)
-        if any((part.startswith(".") and part != ".") or len(part.encode()) > 255 for part in parts):
-            return False
-    return "\\" not in name and not name.startswith("~")
-
-
-def _file_under(candidate: Path, root: Path) -> Path | None:
-    """`candidate` with all links followed, if that is a regular file under `root`."""
-    try:
-        found = candidate.resolve(strict=True)
-        if not found.is_relative_to(root.resolve()) or not stat.S_ISREG(found.stat().st_mode):
-            return None
-    except (OSError, RuntimeError, ValueError):  # missing, a loop of links, no permission
-        return None
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class _Template:
         return self.voice is None and not self.problem
 
 
-class VoiceStore:
+class VoiceFolder:
     """Templates under one or more roots; an id in an earlier root hides the same id in a later one.
 
     Args:
@@ -63,7 +63,7 @@ class VoiceStore:
         max_aux: int = 16,
         max_clip_bytes: int = 20 * 2**20,
     ) -> None:
-        self._roots = tuple(roots)
+        self.roots = tuple(roots)
         self._max_voices = max_voices
         self._max_aux = max_aux
         self._max_clip_bytes = max_clip_bytes
@@ -101,14 +101,17 @@ class VoiceStore:
         """
         return self._clip(voice, voice.emotions[emotion].ref_audio if emotion else voice.ref_audio)
 
-    def read_clips(self, voice: Voice) -> dict[str, Clip]:
-        """The content of the voice's clips by their names in the template, the reference first.
+    def read_clips(self, voice: Voice, names: Collection[str] | None = None) -> dict[str, Clip]:
+        """The content of the voice's clips by their names in the template.
+
+        Args:
+            names: of those that are wanted; None takes all, the reference first.
 
         Raises:
             UnknownVoiceError: the voice or one of the clips has gone.
             ReferenceAudioError: a clip cannot be read, or is too long to be one.
         """
-        return {name: self._read_clip(voice, name) for name in voice.clip_names}
+        return {name: self._read_clip(voice, name) for name in voice.clip_names if names is None or name in names}
 
     def usage_bytes(self, owner: str = "", *, without: str = "") -> int:
         """What the voices that `put` wrote for an owner take in the first root.
@@ -116,7 +119,7 @@ class VoiceStore:
         Args:
             without: id of a voice that does not count.
         """
-        root, used = self._roots[0], 0
+        root, used = self.roots[0], 0
         for file in _template_files(root):
             template = self._load(file)
             voice = template.voice if template is not None else None
@@ -149,7 +152,7 @@ class VoiceStore:
             raise InvalidRequestError(
                 f"aux_ref_audio_paths has {len(voice.aux_ref_audio)} clips; at most {self._max_aux} are accepted"
             )
-        root = self._roots[0]
+        root = self.roots[0]
         with self._lock:
             self._refuse_twin(root, voice_id)
             known = self._require_owner(voice_id, editor)
@@ -192,7 +195,7 @@ class VoiceStore:
         voice_id = normal_id(voice_id)
         with self._lock:
             mark = self.hiding_template(voice_id, editor)
-            root = self._roots[0]
+            root = self.roots[0]
             if mark is not None:
                 write_atomic(root / f"{voice_id}.yaml", mark)
             else:
@@ -212,7 +215,7 @@ class VoiceStore:
         if template is None or template.is_hidden:
             raise UnknownVoiceError(_UNKNOWN)
         self._require_owner(voice_id, editor)
-        is_elsewhere = any(self._file(root, voice_id) is not None for root in self._roots[1:])
+        is_elsewhere = any(self._file(root, voice_id) is not None for root in self.roots[1:])
         return HIDDEN_TEMPLATE.encode() if is_elsewhere else None
 
     def _require_owner(self, voice_id: str, editor: str | None) -> Voice | None:
@@ -236,7 +239,7 @@ class VoiceStore:
     def _scan(self) -> dict[str, _Template]:
         found: dict[str, _Template] = {}
         files: set[Path] = set()
-        for root in self._roots:
+        for root in self.roots:
             for file in _template_files(root):
                 files.add(file)
                 template = self._load(file)
@@ -263,7 +266,7 @@ class VoiceStore:
         return known
 
     def _find(self, voice_id: str) -> Path | None:
-        return next((file for root in self._roots if (file := self._file(root, voice_id)) is not None), None)
+        return next((file for root in self.roots if (file := self._file(root, voice_id)) is not None), None)
 
     def _file(self, root: Path, voice_id: str) -> Path | None:
         voice_id = normal_id(voice_id)

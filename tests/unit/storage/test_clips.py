@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageError
 from sovits_service.storage.files import write_atomic
-from sovits_service.storage.voices.clip_folder import ReferenceStore, UploadDetails
+from sovits_service.storage.voices.clip_folder import ClipFolder
+from sovits_service.storage.voices.upload_details import UploadDetails
 
 CLIP = b"RIFF clip"
 
@@ -51,11 +52,11 @@ def house(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(house: Path, clock: Clock) -> ReferenceStore:
-    return ReferenceStore(house / "data/uploads", [house / "voices"], clock=clock)
+def store(house: Path, clock: Clock) -> ClipFolder:
+    return ClipFolder(house / "data/uploads", [house / "voices"], clock=clock)
 
 
-def test_an_upload_is_named_by_its_content(store: ReferenceStore) -> None:
+def test_an_upload_is_named_by_its_content(store: ClipFolder) -> None:
     upload = store.add(CLIP)
     assert upload.reference_id == hashlib.sha256(CLIP).hexdigest()
     assert upload.path == f"uploads/{upload.reference_id}.wav"
@@ -63,18 +64,18 @@ def test_an_upload_is_named_by_its_content(store: ReferenceStore) -> None:
     assert upload.size_bytes == len(CLIP)
 
 
-def test_an_upload_is_found_by_its_path_and_its_id(store: ReferenceStore) -> None:
+def test_an_upload_is_found_by_its_path_and_its_id(store: ClipFolder) -> None:
     upload = store.add(CLIP)
     for name in (upload.path, upload.reference_id, f"{upload.reference_id}.wav", str(upload.file)):
         assert store.resolve(name).read_bytes() == CLIP
 
 
-def test_the_same_content_is_kept_once(store: ReferenceStore) -> None:
+def test_the_same_content_is_kept_once(store: ClipFolder) -> None:
     assert store.add(CLIP) == store.add(CLIP)
     assert len(list(store.add(CLIP).file.parent.glob("*.wav"))) == 1
 
 
-def test_what_was_said_of_an_upload_belongs_to_who_said_it(store: ReferenceStore) -> None:
+def test_what_was_said_of_an_upload_belongs_to_who_said_it(store: ClipFolder) -> None:
     upload = store.add(CLIP, owner="a", details=UploadDetails("你好", "zh", "the speaker agreed"))
     store.add(CLIP, owner="b", details=UploadDetails("hello", "en"))
     assert store.details(upload.reference_id, "a") == UploadDetails("你好", "zh", "the speaker agreed")
@@ -84,13 +85,13 @@ def test_what_was_said_of_an_upload_belongs_to_who_said_it(store: ReferenceStore
 
 
 @pytest.mark.parametrize("name", ["voices/clip.wav", "./voices/clip.wav", "clip.wav", "voices/demo/参考 (1).wav"])
-def test_clips_under_a_root_are_found(store: ReferenceStore, house: Path, name: str) -> None:
+def test_clips_under_a_root_are_found(store: ClipFolder, house: Path, name: str) -> None:
     assert store.resolve(name).read_bytes() == CLIP
     assert store.resolve(str(house / "voices/clip.wav")).read_bytes() == CLIP
 
 
 def test_names_are_seen_from_the_working_directory(
-    store: ReferenceStore, house: Path, monkeypatch: pytest.MonkeyPatch
+    store: ClipFolder, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(house / "voices")
     assert store.resolve("demo/参考 (1).wav").read_bytes() == CLIP
@@ -145,7 +146,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_name_leads_out_of_the_roots(
-    store: ReferenceStore, house: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    store: ClipFolder, house: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(house / "voices-of-others")
     with pytest.raises(InvalidRequestError) as caught:
@@ -154,7 +155,7 @@ def test_no_name_leads_out_of_the_roots(
     assert str(house) not in str(caught.value)
 
 
-def test_a_file_outside_and_a_missing_one_get_the_same_words(store: ReferenceStore, house: Path) -> None:
+def test_a_file_outside_and_a_missing_one_get_the_same_words(store: ClipFolder, house: Path) -> None:
     words = set()
     for name in (str(house / "secret.wav"), str(house / "none.wav"), "none.wav", "../secret.wav"):
         with pytest.raises(InvalidRequestError) as caught:
@@ -172,9 +173,7 @@ def test_a_file_outside_and_a_missing_one_get_the_same_words(store: ReferenceSto
     ),
     absolute=st.booleans(),
 )
-def test_whatever_is_found_is_under_a_root(
-    store: ReferenceStore, house: Path, parts: list[str], absolute: bool
-) -> None:
+def test_whatever_is_found_is_under_a_root(store: ClipFolder, house: Path, parts: list[str], absolute: bool) -> None:
     name = ("/" if absolute else "") + "/".join(parts)
     try:
         found = store.resolve(name)
@@ -183,7 +182,7 @@ def test_whatever_is_found_is_under_a_root(
     assert found.is_relative_to(house / "voices")
 
 
-def test_links_must_end_under_a_root(store: ReferenceStore, house: Path) -> None:
+def test_links_must_end_under_a_root(store: ClipFolder, house: Path) -> None:
     (house / "voices/out.wav").symlink_to(house / "secret.wav")
     (house / "voices/in.wav").symlink_to(house / "voices/clip.wav")
     (house / "voices/folder").symlink_to(house)
@@ -196,10 +195,10 @@ def test_links_must_end_under_a_root(store: ReferenceStore, house: Path) -> None
 
 def test_a_root_may_itself_be_a_link(house: Path) -> None:
     (house / "linked").symlink_to(house / "voices")
-    assert ReferenceStore(house / "uploads", [house / "linked"]).resolve("linked/clip.wav").read_bytes() == CLIP
+    assert ClipFolder(house / "uploads", [house / "linked"]).resolve("linked/clip.wav").read_bytes() == CLIP
 
 
-def test_what_is_no_regular_file_is_refused(store: ReferenceStore, house: Path) -> None:
+def test_what_is_no_regular_file_is_refused(store: ClipFolder, house: Path) -> None:
     os.mkfifo(house / "voices/pipe.wav")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(house / "voices/s.wav"))
@@ -208,14 +207,14 @@ def test_what_is_no_regular_file_is_refused(store: ReferenceStore, house: Path) 
                 store.resolve(name)
 
 
-def test_an_upload_planted_as_a_link_is_refused(store: ReferenceStore, house: Path) -> None:
+def test_an_upload_planted_as_a_link_is_refused(store: ClipFolder, house: Path) -> None:
     folder = store.add(CLIP).file.parent
     (folder / ("f" * 64 + ".wav")).symlink_to(house / "secret.wav")
     with pytest.raises(InvalidRequestError):
         store.resolve("f" * 64)
 
 
-def test_an_upload_expires_after_a_day(store: ReferenceStore, clock: Clock) -> None:
+def test_an_upload_expires_after_a_day(store: ClipFolder, clock: Clock) -> None:
     upload = store.add(CLIP)
     clock.now += 24 * 3600 - 60
     assert store.sweep() == 0
@@ -230,7 +229,7 @@ def test_an_upload_expires_after_a_day(store: ReferenceStore, clock: Clock) -> N
     assert list(upload.file.parent.iterdir()) == []
 
 
-def test_uploading_again_starts_the_day_anew(store: ReferenceStore, clock: Clock) -> None:
+def test_uploading_again_starts_the_day_anew(store: ClipFolder, clock: Clock) -> None:
     store.add(CLIP)
     clock.now += 20 * 3600
     upload = store.add(CLIP)
@@ -239,14 +238,14 @@ def test_uploading_again_starts_the_day_anew(store: ReferenceStore, clock: Clock
     assert store.resolve(upload.path).read_bytes() == CLIP
 
 
-def test_clips_of_voices_do_not_expire(store: ReferenceStore, clock: Clock) -> None:
+def test_clips_of_voices_do_not_expire(store: ClipFolder, clock: Clock) -> None:
     clock.now += 10 * 365 * 86400
     store.sweep()
     assert store.resolve("voices/clip.wav").read_bytes() == CLIP
 
 
 def test_what_an_owner_uses_is_clips_and_what_is_said_of_them(house: Path, clock: Clock) -> None:
-    store = ReferenceStore(house / "uploads", [], clock=clock)
+    store = ClipFolder(house / "uploads", [], clock=clock)
     first = store.add(b"a" * 60, owner="a")
     store.add(b"b" * 60, owner="a", details=UploadDetails("x" * 400))
     store.add(b"b" * 60, owner="b")
@@ -260,7 +259,7 @@ def test_what_an_owner_uses_is_clips_and_what_is_said_of_them(house: Path, clock
     assert store.usage_bytes("a") == 0
 
 
-def test_uploading_again_keeps_what_was_said(store: ReferenceStore) -> None:
+def test_uploading_again_keeps_what_was_said(store: ClipFolder) -> None:
     upload = store.add(CLIP, owner="a", details=UploadDetails("hi", "en", "agreed"))
     store.add(CLIP, owner="a")
     store.add(CLIP, owner="a", details=UploadDetails(consent="agreed in writing"))
@@ -269,7 +268,7 @@ def test_uploading_again_keeps_what_was_said(store: ReferenceStore) -> None:
     assert store.details(upload.path, "a") == UploadDetails("嗨", "zh", "agreed in writing")
 
 
-def test_a_full_disk_leaves_nothing_of_an_upload(store: ReferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_of_an_upload(store: ClipFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = store.add(b"another", owner="a").file.parent
     before = sorted(folder.iterdir())
 
@@ -285,7 +284,7 @@ def test_a_full_disk_leaves_nothing_of_an_upload(store: ReferenceStore, monkeypa
     store.add(b"another", owner="a")  # the clip is there: its life begins anew, and nothing needs room
 
 
-def test_shrinking_takes_the_oldest_with_what_is_said_of_them(store: ReferenceStore, clock: Clock) -> None:
+def test_shrinking_takes_the_oldest_with_what_is_said_of_them(store: ClipFolder, clock: Clock) -> None:
     uploads = []
     for number in range(4):
         uploads.append(store.add(bytes([number]) * 1000, owner="a", details=UploadDetails("x" * 500)))
@@ -297,7 +296,7 @@ def test_shrinking_takes_the_oldest_with_what_is_said_of_them(store: ReferenceSt
 
 
 def test_a_private_upload_is_for_its_owner(house: Path) -> None:
-    store = ReferenceStore(house / "uploads", [house / "voices"], is_private=True)
+    store = ClipFolder(house / "uploads", [house / "voices"], is_private=True)
     upload = store.add(CLIP, owner="a")
     for name in (upload.path, upload.reference_id, str(upload.file), f"voices/../{upload.path}"[10:]):
         assert store.read(name, "a").data == CLIP
@@ -309,25 +308,25 @@ def test_a_private_upload_is_for_its_owner(house: Path) -> None:
     assert store.read(upload.path, "b").data == CLIP
 
 
-def test_what_is_said_of_an_upload_is_no_clip(store: ReferenceStore) -> None:
+def test_what_is_said_of_an_upload_is_no_clip(store: ClipFolder) -> None:
     upload = store.add(CLIP, owner="a", details=UploadDetails("secret words"))
     for name in (f"uploads/{upload.reference_id}.a.json", str(upload.file.parent / f"{upload.reference_id}.a.json")):
         with pytest.raises(InvalidRequestError):
             store.resolve(name)
 
 
-def test_the_folder_of_uploads_is_for_the_service_alone(store: ReferenceStore) -> None:
+def test_the_folder_of_uploads_is_for_the_service_alone(store: ClipFolder) -> None:
     assert store.add(CLIP).file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_damaged_details_file_loses_no_upload(store: ReferenceStore) -> None:
+def test_a_damaged_details_file_loses_no_upload(store: ClipFolder) -> None:
     upload = store.add(CLIP, details=UploadDetails("text", "en"))
     upload.file.with_suffix(".json").write_bytes(b'{"": {"prom')
     assert store.resolve(upload.path).read_bytes() == CLIP
     assert store.details(upload.reference_id) == UploadDetails()
 
 
-def test_only_the_services_own_suffixes(store: ReferenceStore) -> None:
+def test_only_the_services_own_suffixes(store: ClipFolder) -> None:
     with pytest.raises(ValueError, match="exe"):
         store.add(CLIP, ".exe")
 
@@ -335,8 +334,8 @@ def test_only_the_services_own_suffixes(store: ReferenceStore) -> None:
 UPLOADER = """
 import sys
 from pathlib import Path
-from sovits_service.storage.voices.clip_folder import ReferenceStore
-store = ReferenceStore(Path(sys.argv[1]), [])
+from sovits_service.storage.voices.clip_folder import ClipFolder
+store = ClipFolder(Path(sys.argv[1]), [])
 for i in range(100_000):
     store.add(bytes([i % 251]) * 300_000 + str(i).encode())
     print(i, flush=True)
@@ -357,7 +356,7 @@ def test_kill_9_leaves_no_torn_upload(tmp_path: Path) -> None:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem
     for leftover in (*tmp_path.glob(".*.tmp"), *tmp_path.glob("*.json")):
         os.utime(leftover, (0, 0))
-    store = ReferenceStore(tmp_path, [])
+    store = ClipFolder(tmp_path, [])
     store.sweep()
     assert not list(tmp_path.glob(".*"))
     # A details file without its clip goes; one with its clip stays.
@@ -377,7 +376,7 @@ def test_kill_9_leaves_no_torn_upload(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_of_a_windows_machine_means_the_file_of_that_name(
-    store: ReferenceStore, house: Path, name: str, file: str
+    store: ClipFolder, house: Path, name: str, file: str
 ) -> None:
     assert store.resolve(name) == house / "voices" / file
 
@@ -389,11 +388,11 @@ def test_a_path_of_a_windows_machine_means_the_file_of_that_name(
         r"C:\voices-of-others\clip2.wav", r"C:\voices\.hidden.wav", "\\".join(["a"] * 2000), "C:\\\0clip.wav",
     ],
 )  # fmt: skip
-def test_no_path_of_a_windows_machine_leads_out(store: ReferenceStore, name: str) -> None:
+def test_no_path_of_a_windows_machine_leads_out(store: ClipFolder, name: str) -> None:
     with pytest.raises(InvalidRequestError, match="Windows machine"):
         store.resolve(name)
 
 
-def test_an_upload_by_a_windows_path(store: ReferenceStore) -> None:
+def test_an_upload_by_a_windows_path(store: ClipFolder) -> None:
     upload = store.add(CLIP)
     assert store.resolve(upload.path.replace("/", "\\")) == upload.file.resolve()
