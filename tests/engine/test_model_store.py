@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 from sovits_service.engine.counters import Counters
 from sovits_service.engine.device_queue import set_up_cuda
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.service import model_store
+from sovits_service.service import weights as weights_files
 from sovits_service.service.build import build_service
-from sovits_service.service.model_store import ModelStore, choose_backend, choose_device
+from sovits_service.service.device_choice import choose_backend, choose_device
+from sovits_service.service.model_store import ModelStore
 from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings, load_tts_settings
 from sovits_service.storage.objects.objects import LocalObjects
@@ -148,13 +149,13 @@ async def test_room_is_made_before_a_new_model_is_built(service, weights, monkey
     for name in ("b.pth", "c.pth"):
         write_sovits(weights / name, seed=ord(name[0]))
     await service.switches.weights(sovits="b.pth")
-    resident, build = [], model_store.build_sovits
+    resident, build = [], weights_files.build_sovits
 
     def counted(*args, **keys):
         resident.append([model is service._models.current for model in service._models._loaded.models])
         return build(*args, **keys)
 
-    monkeypatch.setattr(model_store, "build_sovits", counted)
+    monkeypatch.setattr(weights_files, "build_sovits", counted)
     await service.switches.weights(sovits="c.pth")
     assert resident == [[True]], "the current model stays until the new one has been built, no other does"
 
@@ -174,7 +175,7 @@ GIB = 2**30
 )
 def test_the_cache_takes_what_is_free_where_it_is_told_to(kv_cache, device, free_bytes, slots, tmp_path, monkeypatch):
     settings = ServiceSettings(max_running=16, max_seq_tokens=1024, kv_cache=kv_cache, kv_reserve_bytes=2 * GIB)
-    models = model_store.ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings, Counters())
+    models = ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings, Counters())
     models._device, models._loader = device, replace(models._loader, dtype=torch.float16)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)

@@ -20,7 +20,7 @@ from sovits_service.errors import SettingsError, SovitsError
 from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
-from sovits_service.service.model_store import can_compute_half, choose_backend, choose_device
+from sovits_service.service.device_choice import can_compute_half, choose_backend, choose_device
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.stores import open_voices
 from sovits_service.storage.voices.voice_folder import VoiceFolder

@@ -29,7 +29,8 @@ from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer, audible_frames_per_token
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.vits import Vits
-from sovits_service.service.model_store import load_sovits, load_vocoder, require_fit
+from sovits_service.service.model_store import require_fit
+from sovits_service.service.weights import load_sovits, load_vocoder
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.stores import open_voices
 from sovits_service.text.explain import as_ids

@@ -28,19 +28,12 @@ from sovits_service.engine.reference_checker import ReferenceChecker
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder, windows_together
-from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
-from sovits_service.models.checkpoint import Checkpoint, read_sovits
-from sovits_service.models.checkpoint_models import (
-    build_sovits,
-    load_bigvgan,
-    load_speaker,
-    load_super_sampler,
-    load_v4_vocoder,
-)
+from sovits_service.errors import CheckpointError, InvalidRequestError
+from sovits_service.models.checkpoint_models import load_speaker, load_super_sampler
 from sovits_service.models.gpt import GptConfig
 from sovits_service.models.onnx.loading import ModelLoader
 from sovits_service.models.onnx.store import GraphStore
-from sovits_service.models.semantic_model import Backend, ContentEncoder, Precision, SemanticModel, TextEncoder
+from sovits_service.models.semantic_model import ContentEncoder, SemanticModel, TextEncoder
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
@@ -50,7 +43,9 @@ from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
 from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.native_memory import return_free_memory
+from sovits_service.service.device_choice import choose_backend, choose_device, has_bfloat16_instructions
 from sovits_service.service.loaded_models import LoadedModels, Model, Pair, WeightsFile
+from sovits_service.service.weights import load_sovits, load_vocoder
 from sovits_service.settings import ServiceSettings, TtsSettings
 from sovits_service.storage.head_choices import HeadChoices
 from sovits_service.storage.voices.clip_names import find_under
@@ -360,111 +355,3 @@ def require_fit(gpt: GptConfig, vits: Vits | CfmSynthesizer) -> None:
             f"the GPT is of {'v1' if is_v1_gpt else 'v2 or later'} and the SoVITS of {vits.config.version}; "
             "they know different phonemes: choose a pair"
         )
-
-
-def load_sovits(
-    path: Path, tts: TtsSettings, weights_roots: Sequence[Path], device: torch.device, dtype: torch.dtype
-) -> Vits | CfmSynthesizer:
-    """Load a SoVITS file of any version; a LoRA file with the base that it builds on. Blocks.
-
-    Raises:
-        CheckpointError: the file or its base cannot be used.
-    """
-    checkpoint = read_sovits(path)
-    base = _lora_base(checkpoint, tts, weights_roots) if checkpoint.lora_rank is not None else None
-    return build_sovits(checkpoint, base=base, device=device, dtype=dtype)
-
-
-def _lora_base(lora: Checkpoint, tts: TtsSettings, weights_roots: Sequence[Path]) -> Checkpoint:
-    """The full weights that a LoRA file was trained on: the configured ones, or the published file by its name."""
-    spec = VERSIONS[lora.version].flow_matching if lora.version is not None else None
-    if lora.version is None or spec is None:
-        raise CheckpointError(f"LoRA files of {lora.version} are not known")
-    configured, name = tts.base_vits_for(lora.version), spec.lora_base
-    found = configured if configured.exists() else find_under(name, weights_roots)
-    if found is None:
-        raise CheckpointError(
-            f"this LoRA file needs the {lora.version} base weights, {name}, under the weights roots; "
-            f"get them with: sovits-service download {lora.version}"
-        )
-    return read_sovits(found)
-
-
-def load_vocoder(
-    tts: TtsSettings, version: ModelVersion, device: torch.device, dtype: torch.dtype
-) -> BigVgan | Hifigan:
-    """Load the vocoder that v3 and v4 need beside their weights. Blocks.
-
-    Raises:
-        CheckpointError: it is missing, or cannot be used.
-    """
-    path = tts.vocoder_for(version)
-    if not path.exists():
-        raise CheckpointError(
-            f"{version} needs its vocoder, {path.name}; get it with: sovits-service download {version}"
-        )
-    load = load_bigvgan if path.is_dir() else load_v4_vocoder
-    return load(path, device=device, dtype=dtype)
-
-
-def choose_device(device: str, *, is_half: bool) -> tuple[torch.device, torch.dtype]:
-    """The device and dtype that are there: float32 on the CPU in place of CUDA, or of half precision, that is not."""
-    if device == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu"), torch.float32
-        device = "cuda"
-    wanted = torch.device(device)
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        log.warning("no_cuda", advice="device: cuda is configured but torch sees none; going on in float32 on the CPU")
-        return torch.device("cpu"), torch.float32
-    if wanted.type == "cpu" and is_half:
-        log.warning("no_half_on_cpu", advice="is_half: true is for CUDA; going on in float32 on the CPU")
-        return wanted, torch.float32
-    if wanted.type == "cuda" and is_half and not can_compute_half(wanted):
-        log.warning("no_half_on_this_card", advice="float16 is slow or wrong on it; going on in float32")
-        return wanted, torch.float32
-    return wanted, torch.float16 if is_half else torch.float32
-
-
-def can_compute_half(device: torch.device) -> bool:
-    """Whether a CUDA card computes float16 rightly and faster than float32.
-
-    Cards before Volta (capability 7.0) are slower in it; the GTX 16 series, which has no tensor cores, gives NaN where
-    others do not.
-    """
-    is_gtx_16 = "GTX 16" in torch.cuda.get_device_name(device)
-    return torch.cuda.get_device_capability(device) >= (7, 0) and not is_gtx_16
-
-
-def can_compute_bfloat16(device: torch.device) -> bool:
-    """Whether a device has it; a CPU without instructions for it is slow."""
-    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def has_bfloat16_instructions() -> bool:
-    """Whether the processor has instructions for products in bfloat16; others take longer for them than for float32."""
-    return torch.cpu._is_avx512_bf16_supported()
-
-
-def choose_backend(settings: ServiceSettings, device: torch.device, dtype: torch.dtype) -> tuple[Backend, Precision]:
-    """What the GPT runs on, and in which numbers: ONNX Runtime and int8 on a CPU, torch elsewhere, unless asked.
-
-    Raises:
-        SettingsError: what is asked for does not go together.
-    """
-    backend, is_bfloat16 = settings.backend, settings.precision == "bfloat16"
-    if backend == "auto":
-        backend = "onnx" if device.type == "cpu" and not is_bfloat16 else "torch"
-    if backend == "onnx" and device.type != "cpu":
-        raise SettingsError("backend: onnx runs on a CPU, and device is cuda; set backend: torch, or device: cpu")
-    if backend == "torch":
-        if settings.precision == "int8":
-            raise SettingsError("precision: int8 needs backend: onnx on a CPU; set precision: auto")
-        if is_bfloat16 and can_compute_bfloat16(device):
-            return backend, "bfloat16"
-        if is_bfloat16:
-            log.warning("no_bfloat16_on_this_card", advice="it needs compute capability 8.0; going on without it")
-        return backend, "float16" if dtype == torch.float16 else "float32"
-    if is_bfloat16:
-        raise SettingsError("precision: bfloat16 needs backend: torch; set backend: auto, or another precision")
-    return backend, "float32" if settings.precision == "float32" else "int8"
