@@ -55,11 +55,10 @@ async def measure_pack(pack: Path, column: str, parts: Collection[str], clock: C
     from benchmarks import parts as models
     from benchmarks import requests
     from benchmarks.seeded import CONFIG
-    from sovits_service.settings import load_tts_settings
 
     requests.fix_token_counts()
     settings = _settings(column, pack / "graphs")
-    service = await _started(load_tts_settings(pack / CONFIG), settings)
+    service = await _started(_tts_settings(pack / CONFIG), settings)
     model, (hubert, bert) = service._models.current, service._models._encoders  # type: ignore[misc]
     measures: dict[str, Callable[[], Figures]] = {
         "gpt": lambda: models.measure_gpt(_slots(model), clock),
@@ -81,14 +80,21 @@ async def measure_pack(pack: Path, column: str, parts: Collection[str], clock: C
 async def measure_demo(column: str, graphs: Path) -> Figures:
     """A whole request of the demonstration voice."""
     from benchmarks import requests
-    from sovits_service.settings import load_tts_settings
 
     settings = _settings(column, graphs)
-    service = await _started(load_tts_settings(section="demo"), settings)
+    service = await _started(_tts_settings(section="demo"), settings)
     async with requests.serving(service, settings) as client:
         results = await requests.measure_sentence(client)
     await service.stop(0.0)
     return {f"demo_{name}": value for name, value in results.items()}
+
+
+def _tts_settings(path: Path | None = None, section: str = "custom") -> Any:
+    try:
+        from sovits_service.tts_settings import load_tts_settings
+    except ModuleNotFoundError:  # an earlier commit
+        from sovits_service.settings import load_tts_settings  # type: ignore[no-redef, attr-defined]
+    return load_tts_settings(path, section)
 
 
 async def _started(tts: Any, settings: ServiceSettings) -> SpeechService:

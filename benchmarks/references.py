@@ -20,9 +20,10 @@ import soxr
 from benchmarks.timestamps import CODES, ROOT, VOICES, phones_of, true_times
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.settings import load_service_settings
 from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.text.symbols import symbol_ids
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import FloatArray, ReferenceAudio, SynthesisRequest, Voice
 
 SENTENCES = ROOT / "tools/demo_voice/sentences.jsonl"

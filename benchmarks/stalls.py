@@ -86,7 +86,8 @@ def write_new_clips(folder: Path, turn: int) -> list[str]:
 
 async def measure(pack: Path | None, folder: Path) -> dict[str, object]:
     from sovits_service.service.build import build_service
-    from sovits_service.settings import ServiceSettings, load_tts_settings
+    from sovits_service.settings import ServiceSettings
+    from sovits_service.tts_settings import load_tts_settings
 
     settings = ServiceSettings(reference_roots=(folder,), cache={"backend": "off"})  # type: ignore[arg-type]
     tts = load_tts_settings(pack / CONFIG) if pack is not None else load_tts_settings()

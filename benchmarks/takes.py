@@ -30,7 +30,8 @@ from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.settings import load_service_settings
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
 
 _WORD = 2  # phones in a row, of which fewer are a slip

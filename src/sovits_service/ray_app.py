@@ -21,7 +21,8 @@ from sovits_service.errors import SettingsError
 from sovits_service.ray_serve.engine import SpeechEngine
 from sovits_service.ray_serve.options import EngineOptions, RayOptions, load_ray_options
 from sovits_service.ray_serve.remote import RemoteService
-from sovits_service.settings import ServiceSettings, TtsSettings, load_service_settings, load_tts_settings
+from sovits_service.settings import ServiceSettings, load_service_settings
+from sovits_service.tts_settings import TtsSettings, load_tts_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -24,16 +24,11 @@ from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.native_memory import bound_native_memory
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import (
-    DEFAULT_SECTION,
-    ServiceSettings,
-    TtsSettings,
-    load_service_settings,
-    load_tts_settings,
-)
+from sovits_service.settings import ServiceSettings, load_service_settings
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices.clip import read_clip
 from sovits_service.storage.voices.upload_details import UploadDetails
+from sovits_service.tts_settings import DEFAULT_SECTION, TtsSettings, load_tts_settings
 from sovits_service.types import AudioChunk, FloatArray, Synthesis
 
 T = TypeVar("T")

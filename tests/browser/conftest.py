@@ -14,7 +14,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from sovits_service.jobs.jobs import Jobs
-from sovits_service.settings import JobSettings, ServiceSettings
+from sovits_service.setting_sections import JobSettings
+from sovits_service.settings import ServiceSettings
 from sovits_service.types import Emotion, Voice
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService

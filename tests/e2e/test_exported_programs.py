@@ -16,7 +16,8 @@ import pytest
 
 from sovits_service.cli import main
 from sovits_service.service.build import build_service
-from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.settings import ServiceSettings
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SynthesisRequest
 from tests.e2e.conftest import ROOT, environment, make_checkout
 from tests.programs import require_program

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from sovits_service.deadline import Deadline
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
 from sovits_service.service.build import build_service
-from sovits_service.settings import load_tts_settings
+from sovits_service.tts_settings import load_tts_settings
 from tests.calls import Calls
 from tests.tiny_pack import write_pack
 

@@ -9,7 +9,7 @@ from sovits_service.engine.sequence import Job
 from sovits_service.models.checkpoint_models import build_gpt
 from sovits_service.models.gpt import GptConfig, TextToSemantic
 from sovits_service.service.build import build_service
-from sovits_service.settings import load_tts_settings
+from sovits_service.tts_settings import load_tts_settings
 from tests.tiny_pack import write_pack
 
 from .conftest import CPU, options, segment, voice

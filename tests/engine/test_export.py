@@ -14,7 +14,8 @@ import yaml
 
 from sovits_service.cli import main
 from sovits_service.service.build import build_service
-from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.settings import load_service_settings
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
 from tests.tiny_versions import write_version_pack
 

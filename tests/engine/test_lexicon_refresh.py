@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.settings import ServiceSettings
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon import Lexicon
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SynthesisRequest
 from tests.tiny_pack import write_pack
 

@@ -22,8 +22,9 @@ from sovits_service.service.build import build_service
 from sovits_service.service.device_choice import choose_backend, choose_device
 from sovits_service.service.model_store import ModelStore
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.objects.objects import LocalObjects
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
 from tests.tiny_pack import write_gpt, write_pack, write_sovits
 

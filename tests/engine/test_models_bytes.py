@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from sovits_service.service.build import build_service
 from sovits_service.service.loaded_models import LoadedModels
-from sovits_service.settings import load_tts_settings
+from sovits_service.tts_settings import load_tts_settings
 from tests.tiny_pack import write_pack, write_sovits
 
 from .test_model_store import REQUEST, settings, speak, weights, write_voice  # noqa: F401 - fixtures

@@ -8,7 +8,9 @@ import pytest
 
 from sovits_service.errors import InvalidRequestError, UnknownVoiceError
 from sovits_service.service.build import build_service
-from sovits_service.settings import ObjectSettings, ServiceSettings, load_tts_settings
+from sovits_service.setting_sections import ObjectSettings
+from sovits_service.settings import ServiceSettings
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import Voice
 from tests.tiny_pack import write_pack
 from tests.unit.storage.conftest import s3_url  # noqa: F401 - a fixture

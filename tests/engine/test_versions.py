@@ -10,8 +10,9 @@ from sovits_service.engine.aligner import Aligner
 from sovits_service.errors import CheckpointError, InvalidRequestError
 from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.service.build import build_service
-from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.settings import ServiceSettings
 from sovits_service.text.symbols import pause_ids
+from sovits_service.tts_settings import load_tts_settings
 from tests.tiny_pack import GPT, write_gpt, write_pack
 from tests.tiny_versions import write_companions, write_lora, write_sovits
 

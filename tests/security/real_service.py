@@ -15,7 +15,8 @@ import soundfile
 
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import ServiceSettings, load_tts_settings
+from sovits_service.settings import ServiceSettings
+from sovits_service.tts_settings import load_tts_settings
 from tests.api.conftest import serving
 from tests.tiny_pack import write_pack
 

@@ -13,7 +13,8 @@ import torch
 
 from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gpt, read_sovits
 from sovits_service.service.diagnostics import Finding, convert_weights, examine
-from sovits_service.settings import ServiceSettings, TtsSettings, load_tts_settings
+from sovits_service.settings import ServiceSettings
+from sovits_service.tts_settings import TtsSettings, load_tts_settings
 from sovits_service.types import ModelVersion
 from tests.tiny_pack import write_pack
 from tests.tiny_versions import write_companions, write_lora, write_sovits

@@ -16,9 +16,10 @@ import yaml
 from sovits_service.api.app import create_app
 from sovits_service.cli import make_parser
 from sovits_service.service.diagnostics import examine
-from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
+from sovits_service.settings import ServiceSettings, load_service_settings
 from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.text.lexicon import parse_lexicon, read_lexicon
+from sovits_service.tts_settings import load_tts_settings
 from tests.api.fast_service import FastService
 from tests.tiny_pack import write_pack
 

@@ -17,8 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sovits_service.api.app import create_app
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import ServiceSettings, load_service_settings, load_tts_settings
+from sovits_service.settings import ServiceSettings, load_service_settings
 from sovits_service.storage.antivirus import ClamdScanner
+from sovits_service.tts_settings import load_tts_settings
 from tests.api.fast_service import FastService
 from tests.tiny_pack import write_pack
 

@@ -28,7 +28,8 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_speaks_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
     probe = """
-from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.settings import load_service_settings
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.storage.voices.voice_folder import VoiceFolder
 settings = load_tts_settings()
 settings.require_files()

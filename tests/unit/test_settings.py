@@ -13,7 +13,8 @@ import yaml
 
 from sovits_service.config_file import bundled_root, copy_section, find_path
 from sovits_service.errors import SettingsError
-from sovits_service.settings import VERSIONS, ServiceSettings, load_service_settings, load_tts_settings
+from sovits_service.settings import ServiceSettings, load_service_settings
+from sovits_service.tts_settings import VERSIONS, load_tts_settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")

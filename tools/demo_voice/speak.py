@@ -20,7 +20,8 @@ from data import SPEAKERS, Kokoro
 
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
-from sovits_service.settings import load_service_settings, load_tts_settings
+from sovits_service.settings import load_service_settings
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SynthesisRequest
 
 VOICES_ROOT = Path(__file__).resolve().parents[2] / "voices"

@@ -17,7 +17,8 @@ from starlette.requests import HTTPConnection
 
 from sovits_service.api.pages import PageRules
 from sovits_service.errors import ForbiddenError, OverloadedError, RateLimitedError, StorageError, UnauthorizedError
-from sovits_service.settings import KeyScope, ServiceSettings
+from sovits_service.setting_sections import KeyScope
+from sovits_service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from sovits_service.storage.replicas.shared_limits import SharedLimits  # its client is an extra

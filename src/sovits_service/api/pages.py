@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sovits_service.api.errors import answer
 from sovits_service.errors import ForbiddenError
-from sovits_service.settings import KeyScope, ServiceSettings
+from sovits_service.setting_sections import KeyScope
+from sovits_service.settings import ServiceSettings
 
 LOOPBACK_ORIGIN = r"https?://(([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?"
 _DOCKER_HOST = "host.docker.internal"  # the name that containers have for this machine

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from sovits_service.jobs.jobs import Jobs
     from sovits_service.jobs.model import Job, NewJob
     from sovits_service.service.service import SpeechService
-    from sovits_service.settings import JobSettings, ServiceSettings, TtsSettings
+    from sovits_service.setting_sections import JobSettings
+    from sovits_service.settings import ServiceSettings
+    from sovits_service.tts_settings import TtsSettings
     from sovits_service.types import Synthesis, SynthesisRequest
 
 _KEY = "book.json"  # what the parts are of

@@ -13,7 +13,8 @@ from sovits_service.errors import InvalidRequestError, StorageError
 
 if TYPE_CHECKING:
     from sovits_service.service.service import SpeechService
-    from sovits_service.settings import ServiceSettings, TtsSettings
+    from sovits_service.settings import ServiceSettings
+    from sovits_service.tts_settings import TtsSettings
 
 
 EXIT_FAILED = 1  # what was asked for did not come about
@@ -21,7 +22,8 @@ EXIT_FAILED = 1  # what was asked for did not come about
 
 def load_settings(args: argparse.Namespace) -> tuple[TtsSettings, ServiceSettings]:
     """The settings that `--config`, `--section` and `--service-config` name. Raises SettingsError."""
-    from sovits_service.settings import load_service_settings, load_tts_settings
+    from sovits_service.settings import load_service_settings
+    from sovits_service.tts_settings import load_tts_settings
 
     return load_tts_settings(args.config, args.section), load_service_settings(args.service_config)
 

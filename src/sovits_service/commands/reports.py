@@ -10,7 +10,8 @@ from sovits_service.commands.offline import EXIT_FAILED, load_settings, running_
 from sovits_service.errors import InvalidRequestError, SovitsError
 
 if TYPE_CHECKING:
-    from sovits_service.settings import ServiceSettings, TtsSettings
+    from sovits_service.settings import ServiceSettings
+    from sovits_service.tts_settings import TtsSettings
 
 
 def add_commands(

@@ -22,7 +22,8 @@ from sovits_service.native_memory import bound_native_memory
 if TYPE_CHECKING:
     from sovits_service.commands.batch import BatchLine
     from sovits_service.service.service import SpeechService
-    from sovits_service.settings import ServiceSettings, TtsSettings
+    from sovits_service.settings import ServiceSettings
+    from sovits_service.tts_settings import TtsSettings
     from sovits_service.types import TimedText
 
 

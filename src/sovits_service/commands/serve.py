@@ -13,7 +13,8 @@ from sovits_service.errors import MissingExtraError
 from sovits_service.native_memory import bound_native_memory
 
 if TYPE_CHECKING:
-    from sovits_service.settings import ServiceSettings, TtsSettings
+    from sovits_service.settings import ServiceSettings
+    from sovits_service.tts_settings import TtsSettings
 
 
 def add_commands(

@@ -40,8 +40,8 @@ def add_commands(
 
 def _download(args: argparse.Namespace) -> int:
     from sovits_service.config_file import copy_section, nearest
-    from sovits_service.settings import DEFAULT_TTS_CONFIG, VERSIONS
     from sovits_service.storage.downloads.hub import download_version
+    from sovits_service.tts_settings import DEFAULT_TTS_CONFIG, VERSIONS
 
     if args.version not in VERSIONS:
         raise SettingsError(f"there is no version {args.version!r}{nearest(args.version, VERSIONS)}")

@@ -20,7 +20,7 @@ from sovits_service.jobs.timeline import Placed, cues, place
 from sovits_service.jobs.upkeep import Room, StoreThread, Watchers
 from sovits_service.jobs.worker import Worker
 from sovits_service.service.periodic import PeriodicWork
-from sovits_service.settings import JobSettings
+from sovits_service.setting_sections import JobSettings
 from sovits_service.text.subtitles import write_subtitles
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sovits_service.errors import SovitsError, SynthesisError
 from sovits_service.ray_serve.load import ReplicaLoad
 from sovits_service.ray_serve.messages import Affinity, EngineStatus, Spoken
-from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.settings import ServiceSettings
+from sovits_service.tts_settings import TtsSettings
 from sovits_service.types import AudioChunk, SynthesisRequest
 
 if TYPE_CHECKING:

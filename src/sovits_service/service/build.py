@@ -8,10 +8,11 @@ from sovits_service.service.model_store import ModelStore
 from sovits_service.service.service import SpeechService
 from sovits_service.service.text_reader import TextReader
 from sovits_service.service.voice_library import open_library
-from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.stores import open_stores
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
+from sovits_service.tts_settings import TtsSettings
 
 
 def build_service(tts: TtsSettings, settings: ServiceSettings) -> SpeechService:

@@ -21,9 +21,10 @@ from sovits_service.models.checkpoint import Checkpoint, is_safetensors, read_gp
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker
 from sovits_service.service.device_choice import can_compute_half, choose_backend, choose_device
-from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.stores import open_voices
 from sovits_service.storage.voices.voice_folder import VoiceFolder
+from sovits_service.tts_settings import TtsSettings
 from sovits_service.types import Voice
 
 Level = Literal["ok", "warn", "FAIL"]

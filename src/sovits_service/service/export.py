@@ -31,12 +31,13 @@ from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.service.model_store import require_fit
 from sovits_service.service.weights import load_sovits, load_vocoder
-from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.stores import open_voices
 from sovits_service.text.explain import as_ids
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.lexicon_file import LexiconFile
 from sovits_service.text.symbols import symbol_ids
+from sovits_service.tts_settings import TtsSettings
 from sovits_service.types import Voice, VoicePrompt
 
 FORMAT = "sovits-service export 1"

@@ -46,11 +46,12 @@ from sovits_service.native_memory import return_free_memory
 from sovits_service.service.device_choice import choose_backend, choose_device, has_bfloat16_instructions
 from sovits_service.service.loaded_models import LoadedModels, Model, Pair, WeightsFile
 from sovits_service.service.weights import load_sovits, load_vocoder
-from sovits_service.settings import ServiceSettings, TtsSettings
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.head_choices import HeadChoices
 from sovits_service.storage.voices.clip_names import find_under
 from sovits_service.text.symbols import pause_ids
 from sovits_service.threads import run_in
+from sovits_service.tts_settings import TtsSettings
 from sovits_service.types import ModelVersion, Voice
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,8 @@ from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.models.sovits.vits import Vits
-from sovits_service.settings import TtsSettings
 from sovits_service.storage.voices.clip_names import find_under
+from sovits_service.tts_settings import TtsSettings
 from sovits_service.types import ModelVersion
 
 

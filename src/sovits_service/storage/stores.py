@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sovits_service.errors import MissingExtraError, SettingsError
-from sovits_service.settings import CacheSettings, ObjectSettings, ServiceSettings, SharingSettings
+from sovits_service.setting_sections import CacheSettings, ObjectSettings, SharingSettings
+from sovits_service.settings import ServiceSettings
 from sovits_service.storage.objects.objects import LocalObjects, ObjectStore
 from sovits_service.storage.results.cache import ResultCache
 from sovits_service.storage.results.disk_cache import DiskCache

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sovits_service.errors import DownloadError
-from sovits_service.settings import VERSIONS, load_tts_settings
 from sovits_service.storage.downloads.hub import PUBLISHED_FILES, REPOSITORY, download_version
+from sovits_service.tts_settings import VERSIONS, load_tts_settings
 from sovits_service.types import ModelVersion
 from tests.hub_server import Hub, running_hub
 
