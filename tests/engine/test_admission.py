@@ -122,22 +122,22 @@ async def test_a_service_whose_work_hangs_is_not_alive_until_it_goes_on(service,
 
     monkeypatch.setattr(owner, name, hang)
     worker._prompts._remembered.clear()
-    monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"stuck_s": 1e-9}))
+    monkeypatch.setattr(service._watch, "_limit_s", 1e-9)
     asked = asyncio.create_task(speak(service))
     await has_begun.wait()
     with capture_logs() as lines:
-        await service._watch_engine()
-        await service._watch_engine()
+        await service._watch.look()
+        await service._watch.look()
     assert {line["event"] for line in lines} == {"engine_stuck"}
     assert all(kind in line["work"] for line in lines)
     assert len(lines) == 1 or kind == "voices", "the same news twice"  # the loop may be at work beside a stage
     assert not service.is_alive
     assert service.stats()["stuck"] == 1.0
-    monkeypatch.setattr(service, "_settings", service._settings.model_copy(update={"stuck_s": 600.0}))
+    monkeypatch.setattr(service._watch, "_limit_s", 600.0)
     release.set()
     await asked
     with capture_logs() as lines:
-        await service._watch_engine()
+        await service._watch.look()
     assert [line["event"] for line in lines] == ["engine_goes_on"]
     assert service.is_alive
     assert service.stats()["stuck"] == 0.0
