@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sovits_service.service.service import Fingerprint
-from sovits_service.types import SynthesisRequest, Voice
+from sovits_service.types import Fingerprint, SynthesisRequest, Voice
 
 from .real_service import clip, put_voice, running, say, upload
 

@@ -18,6 +18,7 @@ from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.storage.results.cache import _MAGIC, CachedAudio, _digest, pack_audio, unpack_audio
 from sovits_service.storage.results.disk_cache import DiskCache
 from sovits_service.storage.voices.clip_folder import ClipFolder
+from sovits_service.storage.voices.shared_clips import SharedClips
 
 from .real_service import running, say
 
