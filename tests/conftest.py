@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get(WITHOUT_ONEDNN):
         import torch
 
-        torch.backends.mkldnn.enabled = False
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     config.pluginmanager.register(RunSummary(has_memory=bool(config.option.durations) and _STATUS.exists()))
 
 
@@ -64,7 +64,10 @@ class RunSummary:
         if report.skipped and isinstance(report.longrepr, tuple):
             self._skip_reasons.append(report.longrepr[2].removeprefix("Skipped: "))
         if report.when == "teardown":
-            self._peaks += [(*value, report.nodeid) for name, value in report.user_properties if name == "peak memory"]
+            for name, value in report.user_properties:
+                if name == "peak memory":
+                    assert isinstance(value, tuple | list)
+                    self._peaks.append((*value, report.nodeid))
 
     @pytest.hookimpl(trylast=True)  # below the slowest tests, where it is seen
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

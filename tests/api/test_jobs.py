@@ -12,7 +12,7 @@ import sqlite3
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import httpx
@@ -160,10 +160,11 @@ async def test_chapters_tags_and_cover_are_in_the_file(serve: Serve, form: str) 
         assert (part.status_code, part.content) == (206, audio.content[:10])
     second_s = job["fragments"][2]["start_s"]
     with av.open(io.BytesIO(audio.content)) as container:
+        assert container.duration is not None
         length_s = container.duration / 1_000_000
         chapters = [
             (c["metadata"]["title"], float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]))
-            for c in container.chapters()
+            for c in cast("list[Any]", container.chapters())
         ]
         tags = {**container.metadata, **container.streams.audio[0].metadata}
         tags = {name.lower(): value for name, value in tags.items()}

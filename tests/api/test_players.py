@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,7 @@ class TestStreamsInPlayers:
         self, client: httpx.AsyncClient, say: Say, media_type: str
     ) -> None:
         with av.open(io.BytesIO(await self.stream(client, say, media_type))) as container:
-            duration_s = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+            duration_s = math.fsum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
         assert duration_s == pytest.approx(len(self.TEXT) * CHARACTER_S, abs=0.1)
 
     @pytest.mark.parametrize("media_type", ["wav", "mp3", "opus"])

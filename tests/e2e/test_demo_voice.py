@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 from functools import lru_cache
+from typing import Any
 
 import httpx
 import numpy as np
@@ -36,7 +37,7 @@ SENTENCES = (
 
 
 @lru_cache(maxsize=1)
-def ears():
+def ears() -> Any:
     torch.set_num_threads(1)
     meaning = json.loads((PACK / "codes.json").read_text(encoding="utf-8"))
     hubert, vits = load_hubert(PACK / "hubert"), load_vits(PACK / "sovits.pth")

@@ -1,5 +1,7 @@
 """`make gpu TINY=1`: every part of the script for CUDA cards, where no more is installed than it says it needs."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -31,7 +33,7 @@ BLOCKED = {
 }
 
 
-def test_every_part_runs_with_torch_and_little_else(tmp_path):
+def test_every_part_runs_with_torch_and_little_else(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(blocked=BLOCKED), encoding="utf-8")
     source = os.environ.get("PYTHONPATH", str(ROOT / "src"))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), source])}
@@ -50,7 +52,7 @@ def test_every_part_runs_with_torch_and_little_else(tmp_path):
     assert parts["f"]["stuck"] == 0
 
 
-def test_without_a_card_it_says_so():
+def test_without_a_card_it_says_so() -> None:
     command = [sys.executable, "-m", "benchmarks.gpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -1,7 +1,10 @@
 """A tiny model of every part, with random weights, and an engine that runs it."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +32,7 @@ BACKENDS = ("torch-float32", "onnx-float32", "onnx-int8")
 CPU = torch.device("cpu")
 
 
-def _randomised(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+def _randomised(model: Any, seed: int) -> Any:
     """Weights large enough that different inputs give different outputs."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -46,7 +49,7 @@ def gpt() -> TextToSemantic:
 
 
 @pytest.fixture(scope="session")
-def speakers(gpt, tmp_path_factory) -> dict[str, SemanticModel]:
+def speakers(gpt: TextToSemantic, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SemanticModel]:
     """The same weights in every back end and precision."""
     models: dict[str, SemanticModel] = {"torch-float32": gpt}
     for precision in ("float32", "int8"):
@@ -57,19 +60,19 @@ def speakers(gpt, tmp_path_factory) -> dict[str, SemanticModel]:
 
 
 @pytest.fixture
-def backend(request) -> str:
+def backend(request: pytest.FixtureRequest) -> str:
     return getattr(request, "param", "torch-float32")
 
 
 @pytest.fixture
-def speaker(speakers, backend) -> SemanticModel:
+def speaker(speakers: Any, backend: Any) -> SemanticModel:
     return speakers[backend]
 
 
 @pytest.fixture(scope="session")
 def vits() -> Vits:
     torch.manual_seed(2)
-    model = Vits(VITS)
+    model: Any = Vits(VITS)
     model.remove_weight_norm()
     _randomised(model, 2)
     model.quantizer.vq.layers[0]._codebook.embed.copy_(torch.randn(64, 16, generator=torch.Generator().manual_seed(4)))
@@ -83,7 +86,7 @@ def hubert() -> Hubert:
 
 
 @pytest.fixture
-def make_worker(speaker, vits, hubert):
+def make_worker(speaker: Any, vits: Vits, hubert: Hubert) -> Any:
     def make(
         engine: Engine, *, slots: int = SLOTS, capacity_tokens: int = 400, is_background: bool = False
     ) -> ModelWorker:
@@ -136,7 +139,7 @@ class WatchedEngine(Engine):
 
 
 @pytest.fixture
-def engine():
+def engine() -> Iterator[Any]:
     engine = WatchedEngine(max_jobs=64)
     engine.start()
     yield engine
@@ -144,7 +147,7 @@ def engine():
 
 
 @pytest.fixture
-def worker(engine, make_worker):
+def worker(engine: Engine, make_worker: Callable[..., ModelWorker]) -> Any:
     return make_worker(engine)
 
 
@@ -170,7 +173,7 @@ def options(
     return JobOptions(sampling, seed=seed, streaming_mode=streaming_mode, speed=speed, **kwargs)
 
 
-async def collect(chunks) -> list[AudioChunk]:
+async def collect(chunks: Any) -> list[AudioChunk]:
     return [chunk async for chunk in chunks]
 
 

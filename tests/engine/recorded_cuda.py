@@ -5,21 +5,25 @@ A replay runs the recorded operators on the recorded tensors, so what was not in
 host) stays as it was, as on a GPU.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
-        self.calls = []
-        self._before = {}  # storages that were there before the capture, as they were
-        self._made = set()
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Any] = []
+        self._before: dict[Any, Any] = {}  # storages that were there before the capture, as they were
+        self._made: set[Any] = set()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             raise RuntimeError("operation not permitted when stream is capturing")
         written = [
@@ -47,11 +51,11 @@ class Recorder(TorchDispatchMode):
 
 
 class Graph:
-    def __init__(self, cuda) -> None:
+    def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
-        self._recorder = None
+        self._recorder: Any = None
 
-    def capture_begin(self, *, pool, capture_error_mode) -> None:
+    def capture_begin(self, *, pool: Any, capture_error_mode: Any) -> None:
         assert pool is self._cuda.pool
         assert capture_error_mode == "thread_local", "another thread's allocation would void the capture"
         assert self._cuda.current_stream != "default", "a capture needs a stream of its own"
@@ -76,7 +80,7 @@ class Graph:
 
 
 class Stream:
-    def __init__(self, cuda, device) -> None:
+    def __init__(self, cuda: Any, device: torch.device) -> None:
         self.cuda, self.device = cuda, device
 
     def synchronize(self) -> None:
@@ -84,11 +88,11 @@ class Stream:
 
 
 class Event:
-    def __init__(self, cuda) -> None:
+    def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
         self._is_recorded = False
 
-    def record(self, stream) -> None:
+    def record(self, stream: Any) -> None:
         assert self._cuda.current_stream is stream
         self._is_recorded = True
         self._cuda.log.append("copied")
@@ -98,14 +102,15 @@ class Event:
         self._cuda.log.append("read")
 
 
-class Launches(TorchDispatchMode):
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The operators that the host asks for, those within a replay left out."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.names, self._shapes = [], []
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+        self._shapes: list[list[tuple[int, ...]]] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.names.append(func.name())
         self._shapes.append([tuple(value.shape) for value in args if isinstance(value, torch.Tensor)])
         return func(*args, **(kwargs or {}))
@@ -127,38 +132,40 @@ class RecordedCuda:
 
     def __init__(self, *, fail_captures: bool = False) -> None:
         self.fail_captures = fail_captures
-        self.log, self.streams, self.captures = [], [], 0
+        self.log: list[Any] = []
+        self.streams: list[Any] = []
+        self.captures = 0
         self._threads = threading.local()
         self.pool = object()
 
     @property
-    def current_stream(self):
+    def current_stream(self) -> Any:
         return getattr(self._threads, "stream", "default")
 
-    def Stream(self, device):
+    def Stream(self, device: torch.device) -> Any:
         self.streams.append(Stream(self, device))
         return self.streams[-1]
 
-    def Event(self):
+    def Event(self) -> Any:
         return Event(self)
 
-    def CUDAGraph(self):
+    def CUDAGraph(self) -> Any:
         return Graph(self)
 
     @contextlib.contextmanager
-    def stream(self, stream):
+    def stream(self, stream: Any) -> Iterator[Any]:
         before, self._threads.stream = self.current_stream, stream
         try:
             yield
         finally:
             self._threads.stream = before
 
-    def graph_pool_handle(self):
+    def graph_pool_handle(self) -> Any:
         return self.pool
 
-    def empty_cache(self):
+    def empty_cache(self) -> None:
         self.log.append("empty cache")
 
     @staticmethod
-    def pinned(tensor):
+    def pinned(tensor: torch.Tensor) -> Any:
         return tensor.clone()

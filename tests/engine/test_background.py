@@ -1,25 +1,29 @@
 """Work in the background stands still while somebody waits for speech, loses nothing by it, and takes no place."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sovits_service.engine.engine import Engine
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.sequence import Job, JobOptions
 from sovits_service.errors import OverloadedError
 from sovits_service.types import SamplingParams
-
-from .conftest import WatchedEngine, collect, joined, options, segment, voice
-from .test_engine import speak
-from .test_scheduler import SEGMENT, event_loop_for_jobs, make_job
-from .test_stages import Held, began
+from tests.engine.conftest import WatchedEngine, collect, joined, options, segment, voice
+from tests.engine.test_engine import speak
+from tests.engine.test_scheduler import SEGMENT, event_loop_for_jobs, make_job
+from tests.engine.test_stages import Held, began
 
 __all__ = ["event_loop_for_jobs", "make_job"]  # fixtures
 BOOK = [segment(i) for i in range(6)]
 
 
-def speak_behind(engine, worker, seed: int = 1):
+def speak_behind(engine: WatchedEngine, worker: ModelWorker, seed: int = 1) -> Any:
     """As `speak`, in the background."""
     from sovits_service.deadline import Deadline
 
@@ -30,10 +34,10 @@ def speak_behind(engine, worker, seed: int = 1):
 class Rounds:
     """Counts the steps of a worker."""
 
-    def __init__(self, worker, monkeypatch):
+    def __init__(self, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, step = 0, worker.step
 
-        def counted(stages):
+        def counted(stages: Any) -> Any:
             self.count += 1
             return step(stages)
 
@@ -41,8 +45,8 @@ class Rounds:
 
 
 async def test_it_stands_still_while_a_request_is_waited_for_and_is_the_same_speech(
-    engine, worker, make_worker, monkeypatch
-):
+    engine: WatchedEngine, worker: ModelWorker, make_worker: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
     behind = make_worker(engine, slots=2, is_background=True)
     alone = await collect(speak_behind(engine, behind))
     held = Held(worker._features.features)
@@ -65,7 +69,9 @@ async def test_it_stands_still_while_a_request_is_waited_for_and_is_the_same_spe
     np.testing.assert_array_equal(joined(await book), joined(alone))
 
 
-async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(engine, make_worker, monkeypatch):
+async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(
+    engine: WatchedEngine, make_worker: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
     behind = make_worker(engine, slots=2, is_background=True)
     rounds = Rounds(behind, monkeypatch)
     with engine.admit():
@@ -76,7 +82,7 @@ async def test_it_stands_still_for_a_request_whose_text_is_still_being_read(engi
     assert len(joined(await book))
 
 
-async def test_it_takes_no_place_and_no_slot_from_others(make_worker):
+async def test_it_takes_no_place_and_no_slot_from_others(make_worker: Callable[..., ModelWorker]) -> None:
     engine = WatchedEngine(max_jobs=1)
     engine.start()
     worker = make_worker(engine, slots=1)
@@ -89,7 +95,7 @@ async def test_it_takes_no_place_and_no_slot_from_others(make_worker):
     engine.stop(0.0)
 
 
-async def test_stopping_does_not_wait_for_it(make_worker):
+async def test_stopping_does_not_wait_for_it(make_worker: Callable[..., ModelWorker]) -> None:
     engine = Engine(max_jobs=4)
     engine.start()
     speech = speak_behind(engine, make_worker(engine, is_background=True))
@@ -104,14 +110,14 @@ async def test_stopping_does_not_wait_for_it(make_worker):
     [(0, False, 0.0, True), (0, True, 9.0, True), (2, False, 9.0, True), (2, True, 0.5, True), (2, True, 9.0, False)],
 )
 def test_a_stream_whose_listener_has_enough_to_play_can_spare_the_time(
-    make_job, streaming_mode, has_delivered, ahead_s, awaited
-):
+    make_job: Callable[..., Job], streaming_mode: int, has_delivered: Any, ahead_s: Any, awaited: Any
+) -> None:
     job: Job = make_job(streaming_mode=streaming_mode)
     job.has_delivered, job.runs_dry_s = has_delivered, 100.0 + ahead_s
     assert job.is_awaited(100.0) is awaited
 
 
-def test_a_request_whose_reader_holds_it_back_is_not_waited_for(event_loop_for_jobs):
+def test_a_request_whose_reader_holds_it_back_is_not_waited_for(event_loop_for_jobs: Any) -> None:
     asked = JobOptions(SamplingParams(), seed=1)
     job = Job((SEGMENT,) * 2, None, (), asked, 1, event_loop_for_jobs)
     sequence = job.start_next()

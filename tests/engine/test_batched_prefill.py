@@ -1,6 +1,9 @@
 """Sequences that are admitted together are prefilled in one pass on CUDA: what each says is what it says alone."""
 
+from __future__ import annotations
+
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,28 +19,29 @@ from sovits_service.engine.wave_decoder import VitsWaveDecoder
 from sovits_service.errors import InvalidRequestError
 from sovits_service.models.checkpoint_models import build_gpt
 from sovits_service.models.gpt import GptConfig, Prefix, TextToSemantic
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.vits import Vits
+from tests.engine.conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
+from tests.engine.recorded_cuda import Launches, RecordedCuda
+from tests.engine.test_engine import speak
 from tests.tiny_sizes import VITS
-
-from .conftest import CPU, collect, joined, options, segment, voice
-from .recorded_cuda import Launches, RecordedCuda
-from .test_engine import speak
 
 CAPACITY = 400
 LENGTHS = (12, 30, 21, 9, 90)  # phonemes of each text: three with the same padding, one of another, one far longer
 
 
-def on_cuda(gpt, slots=6, **kwargs):
+def on_cuda(gpt: TextToSemantic, slots: int = 6, **kwargs: Any) -> Any:
     return SemanticRunner(gpt, slots, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()), **kwargs)
 
 
-def new_sequence(index, slot, *, max_new_tokens=40):
+def new_sequence(index: int, slot: int, *, max_new_tokens: Any = 40) -> Any:
     text = segment(index, LENGTHS[index])
     sequence = Job([text], segment(9), [voice(1)], options(index, max_new_tokens=max_new_tokens), 8, None).start_next()
     sequence.slot = slot
     return sequence
 
 
-def admit(runner, sequence, *, value=None):
+def admit(runner: Any, sequence: Any, *, value: Any = None) -> Any:
     """With features of its own; `value` in their place."""
     length = len(sequence.segment.phoneme_ids) + len(sequence.job.prompt_segment.phoneme_ids)
     generator = torch.Generator().manual_seed(sequence.job.options.seed)
@@ -45,7 +49,7 @@ def admit(runner, sequence, *, value=None):
     return runner.admit(sequence, bert, torch.arange(10 + 3 * sequence.job.options.seed) % 60)
 
 
-def spoken(runner, sequences):
+def spoken(runner: Any, sequences: Any) -> Any:
     batches = runner.batches([admit(runner, sequence) for sequence in sequences])
     for batch in batches:
         runner.prefill(batch)
@@ -57,7 +61,7 @@ def spoken(runner, sequences):
 
 
 @pytest.mark.parametrize("is_deterministic", [True, False])
-def test_each_says_what_it_says_alone(gpt, is_deterministic):
+def test_each_says_what_it_says_alone(gpt: TextToSemantic, is_deterministic: Any) -> None:
     together = [new_sequence(index, 5 - index) for index in range(5)]
     runner = on_cuda(gpt, is_deterministic=is_deterministic)
     sizes = spoken(runner, together)
@@ -70,7 +74,7 @@ def test_each_says_what_it_says_alone(gpt, is_deterministic):
         assert sequence.tokens == alone.tokens == plain.tokens
 
 
-def test_a_pass_of_fixed_shape_leaves_the_same_bits_whatever_is_in_it(gpt):
+def test_a_pass_of_fixed_shape_leaves_the_same_bits_whatever_is_in_it(gpt: TextToSemantic) -> None:
     """What `deterministic` promises; of a padded pass of any other shape it does not hold, on a CPU as on a GPU."""
     runner, alone = on_cuda(gpt), on_cuda(gpt)
     together = [new_sequence(index, 5 - index) for index in range(3)]
@@ -87,7 +91,7 @@ def test_a_pass_of_fixed_shape_leaves_the_same_bits_whatever_is_in_it(gpt):
             assert torch.equal(getattr(runner.slots.cache, cached)[:, sequence.slot, :, :length], expected)
 
 
-def test_logits_of_a_padded_pass_are_those_of_one_by_one(gpt):
+def test_logits_of_a_padded_pass_are_those_of_one_by_one(gpt: TextToSemantic) -> None:
     slots = gpt.open_slots(4, CAPACITY)
     generator = torch.Generator().manual_seed(0)
     prefixes = [
@@ -106,8 +110,8 @@ def test_logits_of_a_padded_pass_are_those_of_one_by_one(gpt):
     torch.testing.assert_close(together[:3], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_four_take_little_more_launches_than_one_and_nobody_waits_for_the_device(gpt):
-    def launches(count):
+def test_four_take_little_more_launches_than_one_and_nobody_waits_for_the_device(gpt: TextToSemantic) -> None:
+    def launches(count: int) -> Any:
         runner = on_cuda(gpt)
         (batch,) = runner.batches([admit(runner, new_sequence(index, index)) for index in range(count)])
         runner.queue._api.log.clear()
@@ -120,7 +124,7 @@ def test_four_take_little_more_launches_than_one_and_nobody_waits_for_the_device
     assert launches(3) < 1.5 * launches(1)
 
 
-def test_a_prefix_that_is_not_finite_breaks_nothing_else(gpt):
+def test_a_prefix_that_is_not_finite_breaks_nothing_else(gpt: TextToSemantic) -> None:
     runner = on_cuda(gpt)
     good, bad = new_sequence(0, 0), new_sequence(2, 1)
     (batch,) = runner.batches([admit(runner, good), admit(runner, bad, value=torch.nan)])
@@ -136,7 +140,7 @@ def test_a_prefix_that_is_not_finite_breaks_nothing_else(gpt):
     assert good.tokens == alone.tokens
 
 
-def test_those_who_run_already_are_not_disturbed(gpt):
+def test_those_who_run_already_are_not_disturbed(gpt: TextToSemantic) -> None:
     """The draw of a batch spans the slots of others too."""
     alone = new_sequence(0, 0)
     spoken(on_cuda(gpt), [alone])
@@ -153,7 +157,7 @@ def test_those_who_run_already_are_not_disturbed(gpt):
     assert first.tokens == alone.tokens
 
 
-def test_on_a_cpu_each_is_prefilled_by_itself(gpt):
+def test_on_a_cpu_each_is_prefilled_by_itself(gpt: TextToSemantic) -> None:
     """A row of a padded pass differs in its last bits from the row alone there."""
     runner = SemanticRunner(gpt, 6, CAPACITY, queue=HostQueue(CPU), is_deterministic=False)
     assert runner.prefill_rows == 1
@@ -162,18 +166,18 @@ def test_on_a_cpu_each_is_prefilled_by_itself(gpt):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_on_a_cpu_a_sequence_leaves_the_same_bits_alone_and_in_company(dtype):
+def test_on_a_cpu_a_sequence_leaves_the_same_bits_alone_and_in_company(dtype: torch.dtype) -> None:
     config = GptConfig(width=512, heads=8, layers=2, feed_forward=2048, phoneme_vocab=732, semantic_vocab=1025)
     torch.manual_seed(1)
     model = build_gpt(config, TextToSemantic(config).state_dict(), dtype=dtype)
 
-    def cached(sequences):
+    def cached(sequences: Any) -> Any:
         runner = SemanticRunner(model, 4, CAPACITY)
         spoken(runner, sequences)
         first = sequences[0]
-        return first.tokens, runner.slots.cache.keys[
-            :, first.slot, :, : first.prefix_length + len(first.tokens)
-        ].clone()
+        slots: Any = runner.slots
+        kept = first.prefix_length + len(first.tokens)
+        return first.tokens, slots.cache.keys[:, first.slot, :, :kept].clone()
 
     tokens, keys = cached([new_sequence(0, 0)])
     for slots in ((3, 0), (1, 0, 2, 3)):
@@ -183,8 +187,8 @@ def test_on_a_cpu_a_sequence_leaves_the_same_bits_alone_and_in_company(dtype):
 
 
 async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_fails_alone(
-    engine, gpt, vits, hubert, monkeypatch
-):
+    engine: WatchedEngine, gpt: TextToSemantic, vits: Vits, hubert: Hubert, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = ModelWorker(
         SemanticRunner(gpt, 6, 200, queue=CudaQueue(CPU, RecordedCuda())),
         TextFeatures(None, CPU, torch.float32),
@@ -193,7 +197,7 @@ async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_
         engine.counters,
     )
 
-    def said(seed, length=12):
+    def said(seed: int, length: int = 12) -> Any:
         texts = [segment(seed, length), segment(seed + 50, length)]
         return collect(speak(engine, worker, texts, voice(1), options(seed), prompt=segment(3)))
 

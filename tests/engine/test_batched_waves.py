@@ -1,6 +1,10 @@
 """Windows of several streams that are made in one pass, as on CUDA without `deterministic`: what each says alone."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,21 +17,23 @@ from sovits_service.engine.sequence import Job
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, windows_together
 from sovits_service.errors import SynthesisError
+from sovits_service.models.gpt import TextToSemantic
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.vits import Vits
+from tests.engine.conftest import CPU, SLOTS, WatchedEngine, collect, joined, options, segment, voice
+from tests.engine.test_engine import speak
 from tests.tiny_sizes import VITS
-
-from .conftest import CPU, SLOTS, collect, joined, options, segment, voice
-from .test_engine import speak
 
 TOLERANCE = 1e-4  # of full scale, as that of the stored outputs
 
 
 @pytest.fixture
-def decoder(vits):
+def decoder(vits: Vits) -> Any:
     return VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40, max_batch=8)
 
 
 @pytest.fixture
-def worker(engine, gpt, vits, hubert, decoder):
+def worker(engine: WatchedEngine, gpt: TextToSemantic, vits: Vits, hubert: Hubert, decoder: Any) -> Any:
     return ModelWorker(
         SemanticRunner(gpt, SLOTS, 400),
         TextFeatures(None, CPU, torch.float32),
@@ -38,12 +44,12 @@ def worker(engine, gpt, vits, hubert, decoder):
 
 
 @pytest.fixture
-def prompts(vits, hubert):
+def prompts(vits: Vits, hubert: Hubert) -> Any:
     encoder = PromptEncoder(vits, hubert, None)
     return [encoder.encode([voice(number)]) for number in (1, 2)]
 
 
-def new_stream(decoder, prompts, seed, *, tokens, has_text=True, **kwargs):
+def new_stream(decoder: Any, prompts: Any, seed: int, *, tokens: Any, has_text: Any = True, **kwargs: Any) -> Any:
     """A stream that was fed so many tokens of its own."""
     text = segment(seed, 8 + seed) if has_text else segment(seed, 0)
     job = Job([text], None, [voice(1)], options(seed, **kwargs), 8, None)
@@ -55,12 +61,12 @@ def new_stream(decoder, prompts, seed, *, tokens, has_text=True, **kwargs):
 
 
 @pytest.fixture
-def passes(vits, monkeypatch):
+def passes(vits: Vits, monkeypatch: pytest.MonkeyPatch) -> Any:
     """How many windows went into each pass of the generator."""
     sizes = []
     generate = type(vits.dec).forward
 
-    def noted(self, frames, *args):
+    def noted(self: Any, frames: Any, *args: Any) -> Any:
         sizes.append(frames.shape[0])
         return generate(self, frames, *args)
 
@@ -73,8 +79,8 @@ def passes(vits, monkeypatch):
     [{}, {"speed": 1.3}, {"streaming_mode": 3}, {"has_text": False}],
     ids=["whole", "faster", "stream", "without text"],
 )
-def test_a_window_made_with_others_is_the_one_made_alone(decoder, prompts, passes, kwargs):
-    def streams():
+def test_a_window_made_with_others_is_the_one_made_alone(decoder: Any, prompts: Any, passes: Any, kwargs: Any) -> None:
+    def streams() -> Any:
         return [new_stream(decoder, prompts, seed, tokens=70, **kwargs) for seed in range(4)]
 
     alone = [[decoder.advance([stream])[0] for _ in range(3)] for stream in streams()]
@@ -90,7 +96,7 @@ def test_a_window_made_with_others_is_the_one_made_alone(decoder, prompts, passe
     assert not np.allclose(together[0][0], together[0][1], atol=0.01), "each has its own voice and text"
 
 
-def test_texts_speeds_and_lengths_of_all_kinds_may_advance_together(decoder, prompts):
+def test_texts_speeds_and_lengths_of_all_kinds_may_advance_together(decoder: Any, prompts: Any) -> None:
     plans = [
         {"tokens": 20},
         {"tokens": 31, "speed": 0.8},
@@ -99,7 +105,7 @@ def test_texts_speeds_and_lengths_of_all_kinds_may_advance_together(decoder, pro
         {"tokens": 5},
     ]
 
-    def streams():
+    def streams() -> Any:
         return [new_stream(decoder, prompts, seed, **plan) for seed, plan in enumerate(plans)]
 
     alone = [decoder.advance([stream])[0] for stream in streams()]
@@ -107,8 +113,10 @@ def test_texts_speeds_and_lengths_of_all_kinds_may_advance_together(decoder, pro
         np.testing.assert_allclose(many, one, atol=TOLERANCE)
 
 
-def test_only_windows_of_equal_length_share_a_batch_wherever_they_are_in_their_streams(decoder, prompts, passes):
-    def streams():
+def test_only_windows_of_equal_length_share_a_batch_wherever_they_are_in_their_streams(
+    decoder: Any, prompts: Any, passes: Any
+) -> None:
+    def streams() -> Any:
         return [new_stream(decoder, prompts, seed, tokens=tokens) for seed, tokens in enumerate((70, 90, 9, 70))]
 
     alone = [[decoder.advance([stream])[0] for _ in range(2)] for stream in streams() if len(stream.fed) > 9]
@@ -126,15 +134,17 @@ def test_only_windows_of_equal_length_share_a_batch_wherever_they_are_in_their_s
 
 
 @pytest.mark.parametrize("part", ["flow", "dec"])
-def test_without_memory_for_a_batch_each_is_made_alone(decoder, prompts, vits, passes, monkeypatch, part):
-    def streams():
+def test_without_memory_for_a_batch_each_is_made_alone(
+    decoder: Any, prompts: Any, vits: Vits, passes: Any, monkeypatch: pytest.MonkeyPatch, part: Any
+) -> None:
+    def streams() -> Any:
         return [new_stream(decoder, prompts, seed, tokens=70) for seed in range(3)]
 
     alone = [decoder.advance([stream])[0] for stream in streams()]
     kind = type(getattr(vits, part))
     run = kind.forward
 
-    def scarce(self, x, *args, **kwargs):
+    def scarce(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if x.shape[0] > 1:
             raise torch.OutOfMemoryError
         return run(self, x, *args, **kwargs)
@@ -147,13 +157,13 @@ def test_without_memory_for_a_batch_each_is_made_alone(decoder, prompts, vits, p
         decoder.advance(streams()[:1])
 
 
-def test_a_batch_is_bounded(vits, prompts):
+def test_a_batch_is_bounded(vits: Vits, prompts: Any) -> None:
     decoder = VitsWaveDecoder(vits, VITS.sampling_rate, window_frames=40, max_batch=2)
     streams = [new_stream(decoder, prompts, seed, tokens=70) for seed in range(4)]
     assert list(decoder.batch(streams)) == streams[:2]
 
 
-def test_what_must_not_depend_on_its_company_is_made_alone():
+def test_what_must_not_depend_on_its_company_is_made_alone() -> None:
     assert windows_together(torch.device("cuda"), is_deterministic=True) == 1
     assert windows_together(torch.device("cuda:1"), is_deterministic=False) > 1
     assert windows_together(CPU, is_deterministic=False) == 1
@@ -161,9 +171,15 @@ def test_what_must_not_depend_on_its_company_is_made_alone():
 
 @pytest.mark.parametrize("mode", [0, 2, 3])
 async def test_requests_share_batches_and_each_hears_its_own(
-    engine, worker, make_worker, decoder, passes, monkeypatch, mode
-):
-    def said(on, seed):
+    engine: WatchedEngine,
+    worker: ModelWorker,
+    make_worker: Callable[..., ModelWorker],
+    decoder: Any,
+    passes: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: Any,
+) -> None:
+    def said(on: Any, seed: int) -> Any:
         return collect(speak(engine, on, [segment(seed)], voice(seed % 2), options(seed, streaming_mode=mode)))
 
     plain = make_worker(engine)
@@ -178,10 +194,12 @@ async def test_requests_share_batches_and_each_hears_its_own(
         np.testing.assert_allclose(joined(many), one, atol=TOLERANCE)
 
 
-async def test_a_window_that_is_not_finite_fails_its_own_request_alone(engine, worker, decoder, passes, monkeypatch):
+async def test_a_window_that_is_not_finite_fails_its_own_request_alone(
+    engine: WatchedEngine, worker: ModelWorker, decoder: Any, passes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     advance, choose = type(decoder).advance, decoder.batch
 
-    def broken(self, streams):
+    def broken(self: Any, streams: Any) -> Any:
         pieces = advance(self, streams)
         return [p * np.nan if s.sequence.job.options.seed == 1 else p for p, s in zip(pieces, streams, strict=True)]
 

@@ -1,37 +1,44 @@
 """The decode loop of a CUDA device, on a stand-in that records and replays: same tokens, and nobody waits for it."""
 
+from __future__ import annotations
+
 import gc
 import logging
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from sovits_service.engine.device_queue import CudaQueue, HostQueue
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
-
-from .conftest import CPU, collect, joined, options, segment, voice
-from .recorded_cuda import Launches, RecordedCuda
+from sovits_service.models.gpt import TextToSemantic
+from sovits_service.models.hubert import Hubert
+from sovits_service.models.sovits.vits import Vits
+from tests.engine.conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
+from tests.engine.recorded_cuda import Launches, RecordedCuda
 
 CAPACITY = 600  # graphs for 256, 512 and 600
 
 
-def new_sequence(seed, slot, *, max_new_tokens=300):
+def new_sequence(seed: int, slot: int, *, max_new_tokens: Any = 300) -> Any:
     job = Job([segment(seed)], segment(100 + seed), [voice(1)], options(seed, max_new_tokens=max_new_tokens), 8, None)
     sequence = job.start_next()
     sequence.slot = slot
     return sequence
 
 
-def prefill(runner, sequence, prompt_length=20):
+def prefill(runner: Any, sequence: Any, prompt_length: Any = 20) -> None:
     prompt = torch.arange(prompt_length) % 60
     length = len(sequence.segment.phoneme_ids) + len(sequence.job.prompt_segment.phoneme_ids)
     runner.prefill([runner.admit(sequence, torch.zeros(length, 1024), prompt)])
 
 
-def spoken(runner):
+def spoken(runner: Any) -> Any:
     """Tokens of sequences that join at different steps, reach over two bounds, end, and leave their slots to others."""
     plan = {0: (1, 0, 300), 3: (2, 1, 40), 7: (3, 2, 260), 60: (4, 1, 250)}
     running, everyone = [], []
@@ -51,11 +58,11 @@ def spoken(runner):
 
 
 @pytest.fixture(scope="module")
-def plain(gpt):
+def plain(gpt: TextToSemantic) -> Any:
     return spoken(SemanticRunner(gpt, 4, CAPACITY, queue=HostQueue(CPU)))
 
 
-def test_a_host_that_is_a_step_behind_a_replayed_graph_draws_the_same_tokens(gpt, plain):
+def test_a_host_that_is_a_step_behind_a_replayed_graph_draws_the_same_tokens(gpt: TextToSemantic, plain: Any) -> None:
     cuda = RecordedCuda()
     assert spoken(SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))) == plain
     assert max(map(len, plain)) + 44 > 256, "no sequence reached over the first bound"
@@ -63,7 +70,7 @@ def test_a_host_that_is_a_step_behind_a_replayed_graph_draws_the_same_tokens(gpt
     assert cuda.log.count("replay") >= 274
 
 
-def test_with_graphs_for_few_rows_too(gpt, plain):
+def test_with_graphs_for_few_rows_too(gpt: TextToSemantic, plain: Any) -> None:
     """Rows 1, 2 and 4 by three bounds; which graph a step takes follows what runs."""
     cuda = RecordedCuda()
     runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda), is_deterministic=False)
@@ -78,13 +85,15 @@ def test_with_graphs_for_few_rows_too(gpt, plain):
     assert launches.read_rows() == {1}, "what is read back has a row for each that is spanned"
 
 
-def test_without_graphs_too(gpt, plain):
+def test_without_graphs_too(gpt: TextToSemantic, plain: Any) -> None:
     cuda = RecordedCuda()
     assert spoken(SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda), use_graphs=False)) == plain
     assert "replay" not in cuda.log
 
 
-def test_a_capture_that_fails_costs_speed_alone(gpt, plain, caplog):
+def test_a_capture_that_fails_costs_speed_alone(
+    gpt: TextToSemantic, plain: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     cuda = RecordedCuda(fail_captures=True)
     with caplog.at_level(logging.WARNING):
         runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
@@ -94,12 +103,12 @@ def test_a_capture_that_fails_costs_speed_alone(gpt, plain, caplog):
     assert cuda.captures == 1
 
 
-def test_a_step_that_reads_the_device_cannot_be_captured(caplog):
+def test_a_step_that_reads_the_device_cannot_be_captured(caplog: pytest.LogCaptureFixture) -> None:
     cuda = RecordedCuda()
     queue = CudaQueue(CPU, cuda)
     state = torch.zeros(3)
 
-    def step():
+    def step() -> Any:
         state.add_(1)
         return state * float(state[0].item())
 
@@ -108,7 +117,7 @@ def test_a_step_that_reads_the_device_cannot_be_captured(caplog):
     assert cuda.current_stream == "default"
 
 
-def test_all_graphs_are_there_before_a_sequence_runs_and_leave_no_trace(gpt):
+def test_all_graphs_are_there_before_a_sequence_runs_and_leave_no_trace(gpt: TextToSemantic) -> None:
     cuda = RecordedCuda()
     runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
     assert cuda.captures == 3
@@ -120,7 +129,7 @@ def test_all_graphs_are_there_before_a_sequence_runs_and_leave_no_trace(gpt):
     assert cuda.captures == 3
 
 
-def test_the_next_step_is_launched_before_the_last_one_is_read(gpt):
+def test_the_next_step_is_launched_before_the_last_one_is_read(gpt: TextToSemantic) -> None:
     cuda = RecordedCuda()
     runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
     sequence = new_sequence(1, 0)
@@ -134,8 +143,8 @@ def test_the_next_step_is_launched_before_the_last_one_is_read(gpt):
     assert sequence.launched == 21
 
 
-def test_a_step_is_one_launch_and_one_copy(gpt, monkeypatch):
-    from . import recorded_cuda
+def test_a_step_is_one_launch_and_one_copy(gpt: TextToSemantic, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.engine import recorded_cuda
 
     runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()))
     sequence = new_sequence(1, 0)
@@ -153,7 +162,7 @@ def test_a_step_is_one_launch_and_one_copy(gpt, monkeypatch):
     ]
 
 
-def test_a_sequence_that_ends_costs_no_other_its_tokens(gpt):
+def test_a_sequence_that_ends_costs_no_other_its_tokens(gpt: TextToSemantic) -> None:
     """One that has ended is in the next step already: its row is computed and thrown away."""
     runner = SemanticRunner(gpt, 2, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()))
     first, second = new_sequence(1, 0, max_new_tokens=5), new_sequence(2, 1, max_new_tokens=30)
@@ -166,8 +175,8 @@ def test_a_sequence_that_ends_costs_no_other_its_tokens(gpt):
     assert (len(first.tokens), len(second.tokens)) == (5, 30)
 
 
-def test_a_sequence_that_loses_its_slot_leaves_nothing_to_its_successor(gpt):
-    def tokens(queue, *, interrupted):
+def test_a_sequence_that_loses_its_slot_leaves_nothing_to_its_successor(gpt: TextToSemantic) -> None:
+    def tokens(queue: Any, *, interrupted: Any) -> Any:
         runner = SemanticRunner(gpt, 2, CAPACITY, queue=queue)
         if interrupted:
             gone = new_sequence(9, 0)
@@ -189,7 +198,7 @@ def test_a_sequence_that_loses_its_slot_leaves_nothing_to_its_successor(gpt):
 
 
 @pytest.mark.parametrize("use_graphs", [True, False])
-def test_only_the_row_that_is_not_finite_breaks(gpt, use_graphs):
+def test_only_the_row_that_is_not_finite_breaks(gpt: TextToSemantic, use_graphs: Any) -> None:
     runner = SemanticRunner(gpt, 2, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()), use_graphs=use_graphs)
     good, bad = new_sequence(1, 0, max_new_tokens=30), new_sequence(2, 1, max_new_tokens=30)
     prefill(runner, good)
@@ -205,16 +214,17 @@ def test_only_the_row_that_is_not_finite_breaks(gpt, use_graphs):
     assert len(good.tokens) == 30
 
 
-async def test_a_whole_engine_speaks_the_same(engine, make_worker, gpt, vits, hubert):
+async def test_a_whole_engine_speaks_the_same(
+    engine: WatchedEngine, make_worker: Callable[..., ModelWorker], gpt: TextToSemantic, vits: Vits, hubert: Hubert
+) -> None:
     from sovits_service.engine.model_worker import ModelWorker
     from sovits_service.engine.prompt_encoder import PromptEncoder
     from sovits_service.engine.text_features import TextFeatures
     from sovits_service.engine.wave_decoder import VitsWaveDecoder
+    from tests.engine.test_engine import speak
+    from tests.tiny_sizes import VITS
 
-    from .conftest import VITS
-    from .test_engine import speak
-
-    def said(worker, mode):
+    def said(worker: ModelWorker, mode: Any) -> Any:
         return speak(
             engine, worker, [segment(1), segment(2)], voice(1), options(5, streaming_mode=mode), prompt=segment(3)
         )
@@ -235,14 +245,14 @@ async def test_a_whole_engine_speaks_the_same(engine, make_worker, gpt, vits, hu
     assert len(cuda.streams) >= 4
 
 
-def test_streams_are_made_on_the_configured_device():
+def test_streams_are_made_on_the_configured_device() -> None:
     cuda = RecordedCuda()
     queue = CudaQueue(torch.device("cuda:1"), cuda)
     queue.beside(lambda: None)
     assert [stream.device for stream in cuda.streams] == [torch.device("cuda:1")] * 2
 
 
-def test_what_works_beside_has_its_result_before_it_hands_it_over():
+def test_what_works_beside_has_its_result_before_it_hands_it_over() -> None:
     cuda = RecordedCuda()
     queue = CudaQueue(CPU, cuda)
     assert queue.beside(lambda: cuda.log.append("work") or 7) == 7
@@ -252,12 +262,12 @@ def test_what_works_beside_has_its_result_before_it_hands_it_over():
     assert cuda.current_stream == "default"
 
 
-def test_a_runner_frees_its_caches_at_once(gpt):
+def test_a_runner_frees_its_caches_at_once(gpt: TextToSemantic) -> None:
     gc.collect()
     gc.disable()
     try:
         runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, RecordedCuda()))
-        cache = weakref.ref(runner.slots.cache)
+        cache = weakref.ref(runner.slots.cache)  # type: ignore[attr-defined]
         del runner
         assert cache() is None, "something in the runner holds the runner"
     finally:

@@ -1,5 +1,7 @@
 """`sovits-service export`: programs speak from it as the service does, and it is written whole or not at all."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import resource
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,22 +19,21 @@ from sovits_service.cli import main
 from sovits_service.service.build import build_service
 from sovits_service.settings import load_service_settings
 from sovits_service.tts_settings import load_tts_settings
-from sovits_service.types import SamplingParams, SynthesisRequest
+from sovits_service.types import ModelVersion, SamplingParams, SynthesisRequest
+from tests.engine.test_model_store import write_voice
 from tests.tiny_versions import write_version_pack
-
-from .test_model_store import write_voice
 
 PROGRAM = Path(__file__).parents[2] / "examples/python_onnx/speak.py"
 TEXT, PROMPT = "你好，世界。", "今天天气很好。"
 
 
-def read_wav(path):
+def read_wav(path: Any) -> Any:
     with wave.open(str(path)) as file:
         return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768.0
 
 
 @pytest.fixture
-def service_config(tmp_path):
+def service_config(tmp_path: Path) -> Any:
     write_voice(tmp_path / "voices", "tone", prompt_text=PROMPT, prompt_lang="zh")
     values = {
         "voices_roots": [str(tmp_path / "voices")],
@@ -46,7 +48,7 @@ def service_config(tmp_path):
     return tmp_path / "service.yaml"
 
 
-async def speak(config, service_config, steps, speed, sampling):
+async def speak(config: Any, service_config: Any, steps: Any, speed: float, sampling: Any) -> Any:
     service = build_service(load_tts_settings(config), load_service_settings(service_config))
     await service.start()
     try:
@@ -72,8 +74,14 @@ async def speak(config, service_config, steps, speed, sampling):
     ],
 )
 async def test_a_program_without_torch_speaks_as_the_service_does(
-    tmp_path, capsys, service_config, version, tokens, speed, flags
-):
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    service_config: Any,
+    version: ModelVersion,
+    tokens: Any,
+    speed: float,
+    flags: Any,
+) -> None:
     config = write_version_pack(tmp_path / "pretrained_models", version)
     common = ["-c", str(config), "--service-config", str(service_config)]
     folder, text = tmp_path / "model", tmp_path / "text.json"
@@ -101,11 +109,11 @@ async def test_a_program_without_torch_speaks_as_the_service_does(
 
 
 @pytest.fixture
-def export(tmp_path, service_config, capsys):
+def export(tmp_path: Path, service_config: Any, capsys: pytest.CaptureFixture[str]) -> Any:
     """Exports a tiny v2 model; returns the exit code and what was printed."""
     config = write_version_pack(tmp_path / "pretrained_models", "v2")
 
-    def run(folder, *flags):
+    def run(folder: Any, *flags: Any) -> Any:
         code = main(["export", str(folder), "-c", str(config), "--service-config", str(service_config), *flags])
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
@@ -114,11 +122,11 @@ def export(tmp_path, service_config, capsys):
     return run
 
 
-def contents(folder):
+def contents(folder: Any) -> Any:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path, export):
+def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path: Path, export: Any) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work", encoding="utf-8")
@@ -132,7 +140,7 @@ def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path, export):
     assert export(folder / "thesis.txt") == (2, f"error: {folder / 'thesis.txt'} is a file; name a folder\n")
 
 
-def test_an_earlier_export_is_replaced_when_that_is_asked_for(tmp_path, export):
+def test_an_earlier_export_is_replaced_when_that_is_asked_for(tmp_path: Path, export: Any) -> None:
     folder = tmp_path / "model"
     folder.mkdir()  # an empty one is as good as none
     assert export(folder, "--voice", "tone")[0] == 0
@@ -143,7 +151,7 @@ def test_an_earlier_export_is_replaced_when_that_is_asked_for(tmp_path, export):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, export):
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, export: Any) -> None:
     (tmp_path / "file").write_bytes(b"")
     code, said = export(tmp_path / "file" / "model")
     assert code == 1
@@ -151,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, export):
     assert export(Path("/proc/model"))[0] == 1
 
 
-def test_weights_and_voices_that_are_missing_are_told_before_anything_is_written(tmp_path, export):
+def test_weights_and_voices_that_are_missing_are_told_before_anything_is_written(tmp_path: Path, export: Any) -> None:
     folder = tmp_path / "model"
     code, said = export(folder, "--voice", "tony")
     assert code == 2
@@ -163,7 +171,7 @@ def test_weights_and_voices_that_are_missing_are_told_before_anything_is_written
     assert not folder.exists()
 
 
-def test_damaged_weights_leave_nothing_behind(tmp_path, export):
+def test_damaged_weights_leave_nothing_behind(tmp_path: Path, export: Any) -> None:
     (tmp_path / "pretrained_models/demo/hubert/model.safetensors").write_bytes(b"no weights")
     before = set(tmp_path.iterdir())
     code, said = export(tmp_path / "model")
@@ -173,7 +181,7 @@ def test_damaged_weights_leave_nothing_behind(tmp_path, export):
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
-def test_a_disk_that_is_full_in_the_middle_leaves_nothing_half(tmp_path, export, flags):
+def test_a_disk_that_is_full_in_the_middle_leaves_nothing_half(tmp_path: Path, export: Any, flags: Any) -> None:
     folder = tmp_path / "model"
     if flags:
         assert export(folder)[0] == 0

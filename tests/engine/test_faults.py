@@ -1,21 +1,25 @@
 """Faults outside a unit of work, and the end of the loop: nobody waits for an answer that will not come."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from sovits_service.engine.engine import Engine
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.scheduler import Scheduler
 from sovits_service.engine.sequence import Job
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, OverloadedError, SynthesisError
-
-from .conftest import collect, joined, options, segment, voice
-from .test_engine import speak
+from tests.engine.conftest import WatchedEngine, collect, joined, options, segment, voice
+from tests.engine.test_engine import speak
 
 PLACES = [  # where a step does something outside its units of work
     ("sovits_service.engine.speech.next_feed", None),
@@ -30,25 +34,30 @@ PLACES = [  # where a step does something outside its units of work
 class Once:
     """Raises at the first call that concerns a job, then does what it stands for."""
 
-    def __init__(self, original):
+    def __init__(self, original: Any) -> None:
         self.original = original
         self.has_raised = False
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         is_idle = bool(args) and isinstance(args[0], Scheduler) and not args[0].jobs  # the loop may wake for nobody
         if not self.has_raised and not is_idle:
             self.has_raised = True
             raise KeyError("unforeseen")
         return self.original(*args, **kwargs)
 
-    def __get__(self, instance, owner):
+    def __get__(self, instance: Any, owner: Any) -> Any:
         return lambda *args, **kwargs: self(instance, *args, **kwargs)
 
 
 @pytest.mark.parametrize(("place", "name"), PLACES, ids=str)
 async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goes_on(
-    engine, worker, monkeypatch, caplog, place, name
-):
+    engine: WatchedEngine,
+    worker: ModelWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: Any,
+    name: str,
+) -> None:
     expected = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5))))
     if name is None:
         module, _, function = place.rpartition(".")
@@ -73,9 +82,13 @@ async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goe
 
 
 async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_are_refused(
-    engine, worker, make_worker, monkeypatch, caplog
-):
-    def end(self, stages):
+    engine: WatchedEngine,
+    worker: ModelWorker,
+    make_worker: Callable[..., ModelWorker],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def end(self: Any, stages: Any) -> None:
         raise SystemExit
 
     jobs = [speak(engine, worker, [segment(i)], voice(1), options(seed=i, max_new_tokens=300)) for i in range(3)]
@@ -94,8 +107,10 @@ async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_a
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=type)
 @pytest.mark.parametrize("work", ["advance", "open", "prefill", "encode"])
-async def test_what_finds_no_memory_may_be_asked_again(engine, worker, monkeypatch, work, error):
-    def allocate(*args):
+async def test_what_finds_no_memory_may_be_asked_again(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch, work: Any, error: Any
+) -> None:
+    def allocate(*args: Any) -> None:
         raise error
 
     owner = {"prefill": worker._runner, "encode": worker._prompts}.get(work, worker.decoder)
@@ -108,8 +123,14 @@ async def test_what_finds_no_memory_may_be_asked_again(engine, worker, monkeypat
 
 
 @pytest.mark.parametrize("work", ["advance", "open"])
-async def test_a_stage_goes_on_after_what_is_no_exception(engine, worker, monkeypatch, caplog, work):
-    def end(*args):
+async def test_a_stage_goes_on_after_what_is_no_exception(
+    engine: WatchedEngine,
+    worker: ModelWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    work: Any,
+) -> None:
+    def end(*args: Any) -> None:
         raise SystemExit
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
@@ -120,13 +141,17 @@ async def test_a_stage_goes_on_after_what_is_no_exception(engine, worker, monkey
     assert joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5), timeout_s=5.0))).size
 
 
-async def test_a_reader_has_a_deadline_of_its_own_though_the_loop_hangs(make_worker):
+async def test_a_reader_has_a_deadline_of_its_own_though_the_loop_hangs(
+    make_worker: Callable[..., ModelWorker],
+) -> None:
     engine = Engine(max_jobs=2)  # never started, as one that hangs
     with pytest.raises(DeadlineExceededError, match="timeout_s"):
         await collect(speak(engine, make_worker(engine), [segment(1)], voice(1), options(), timeout_s=0.02))
 
 
-async def test_the_listener_s_time_does_not_count(engine, worker, monkeypatch):
+async def test_the_listener_s_time_does_not_count(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [0.0]
     monkeypatch.setattr("sovits_service.deadline.time.monotonic", lambda: clock[0])
     chunks = speak(engine, worker, [segment(i) for i in range(6)], voice(1), options(streaming_mode=1), timeout_s=60.0)
@@ -139,7 +164,9 @@ async def test_the_listener_s_time_does_not_count(engine, worker, monkeypatch):
     assert engine.stats().counters.expired == 0
 
 
-async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(make_worker):
+async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(
+    make_worker: Callable[..., ModelWorker],
+) -> None:
     engine = Engine(max_jobs=1)
     with contextlib.suppress(InvalidRequestError), engine.admit():
         with pytest.raises(OverloadedError):
@@ -150,7 +177,9 @@ async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(
     assert engine.stats().active_jobs == 0
 
 
-def test_retry_after_is_the_time_between_requests_that_end_however_long_each_waited(monkeypatch):
+def test_retry_after_is_the_time_between_requests_that_end_however_long_each_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = [1000.0]
     monkeypatch.setattr("sovits_service.engine.engine.time.monotonic", lambda: clock[0])
     engine = Engine(max_jobs=80)

@@ -1,5 +1,10 @@
 """FP16 on CUDA without a GPU: where tensors live, what they are made of, and what half precision costs."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,20 +22,19 @@ from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.sovits.vits import Vits
-from tests.tiny_sizes import HUBERT
-
-from . import test_cfm
-from .conftest import GPT, VITS, options, segment, voice
+from tests.engine import test_cfm
+from tests.engine.conftest import options, segment, voice
+from tests.tiny_sizes import CFM, GPT, HUBERT, VITS, VOCODER
 
 CUDA = torch.device("meta")  # stands for CUDA: the CPU build cannot place even fake tensors there
 
 
 @pytest.fixture
-def fake_device(monkeypatch):
+def fake_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Fake tensors: mixing devices raises as on a GPU. What is read back is checked, and replaced by plain values."""
     read_back = []
 
-    def to_host(tensor):
+    def to_host(tensor: torch.Tensor) -> Any:
         assert tensor.device == CUDA, "computed on the CPU by mistake"
         read_back.append(tuple(tensor.shape))
         if tensor.dtype == torch.int64:  # drawn tokens: 7, not over, finite
@@ -43,7 +47,7 @@ def fake_device(monkeypatch):
         yield read_back
 
 
-def on_device(build) -> torch.nn.Module:
+def on_device(build: Any) -> torch.nn.Module:
     """As the loader leaves a model: weights in half precision, these and the computed buffers on the device."""
     torch.set_default_dtype(torch.float16)
     try:
@@ -59,7 +63,7 @@ def on_device(build) -> torch.nn.Module:
     return model.requires_grad_(False).eval()
 
 
-def check_tensors(module, inputs, output):
+def check_tensors(module: Any, inputs: Any, output: Any) -> None:
     """Fake tensors forgive some mixtures that a GPU does not, so each module is asked what it saw."""
     held = [*module._parameters.values(), *module._buffers.values()]
     for tensor in (*inputs, *held, *(output if isinstance(output, tuple) else (output,))):
@@ -71,12 +75,12 @@ def check_tensors(module, inputs, output):
             )
 
 
-def keeps_float32(module) -> bool:
+def keeps_float32(module: Any) -> bool:
     """Positions and times are large angles, and the steps of a sampling add up: half would round them away."""
     return type(module).__name__ in ("Rotary", "TimeEmbedding", "Cfm")
 
 
-def half_pipeline():
+def half_pipeline() -> Any:
     gpt = on_device(lambda: TextToSemantic(GPT))
     vits = on_device(lambda: Vits(VITS, weight_norm=False))
     hubert = on_device(lambda: Hubert(HUBERT))
@@ -88,20 +92,20 @@ def half_pipeline():
     )
 
 
-def half_cfm_pipeline():
+def half_cfm_pipeline() -> Any:
     """As above with v4's parts."""
     runner, features, _, _ = half_pipeline()
-    model = on_device(lambda: CfmSynthesizer(test_cfm.CONFIG))
-    vocoder = on_device(lambda: Hifigan(test_cfm.VOCODER))
+    model = on_device(lambda: CfmSynthesizer(CFM))
+    vocoder = on_device(lambda: Hifigan(VOCODER))
     prompts = PromptEncoder(model, on_device(lambda: Hubert(HUBERT)), None)
     return runner, features, prompts, CfmWaveDecoder(model, vocoder)
 
 
-def new_job(loop, **kwargs):
+def new_job(loop: Any, **kwargs: Any) -> Any:
     return Job([segment(1)], segment(2), [voice(1)], options(**kwargs), 8, loop)
 
 
-def run_all(runner, features, prompts, decoder, **kwargs):
+def run_all(runner: Any, features: Any, prompts: Any, decoder: Any, **kwargs: Any) -> Any:
     """One sequence from reference to samples."""
     job = new_job(None, **kwargs)
     sequence = job.start_next()
@@ -119,7 +123,7 @@ def run_all(runner, features, prompts, decoder, **kwargs):
     return sequence, samples
 
 
-def test_every_stage_stays_on_the_device_in_half_precision(fake_device):
+def test_every_stage_stays_on_the_device_in_half_precision(fake_device: Any) -> None:
     runner, features, prompts, decoder = half_pipeline()
     assert runner.slots.cache.keys.dtype == torch.float16
     sequence, samples = run_all(runner, features, prompts, decoder)
@@ -129,14 +133,14 @@ def test_every_stage_stays_on_the_device_in_half_precision(fake_device):
     assert len(fake_device) == 1 + 21 + 1
 
 
-def test_flow_matching_stays_on_the_device_in_half_precision(fake_device):
+def test_flow_matching_stays_on_the_device_in_half_precision(fake_device: Any) -> None:
     runner, features, prompts, decoder = half_cfm_pipeline()
     _, samples = run_all(runner, features, prompts, decoder, cfm_steps=4)
     assert len(samples) == 21 * test_cfm.SAMPLES_PER_TOKEN
 
 
 @pytest.mark.parametrize("part", ["bert", "bert on the CPU", "style", "weights"])
-def test_the_test_sees_a_tensor_that_is_left_behind(fake_device, part):
+def test_the_test_sees_a_tensor_that_is_left_behind(fake_device: Any, part: Any) -> None:
     runner, features, prompts, decoder = half_pipeline()
     if part == "bert":
         features.features = lambda segments: torch.zeros(24, 1024)
@@ -154,14 +158,14 @@ def test_the_test_sees_a_tensor_that_is_left_behind(fake_device, part):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
-def test_half_precision_stays_near_float32(gpt, vits, dtype, bound):
+def test_half_precision_stays_near_float32(gpt: TextToSemantic, vits: Vits, dtype: torch.dtype, bound: Any) -> None:
     """Logits and waveform, relative to the largest value: 2 % in fp16, 10 % in bf16, which has 8 bits."""
     ids, prompt = torch.arange(20), torch.arange(10)
     bert = torch.zeros(20, 1024)
     style = torch.randn(1, VITS.gin_channels, 1, generator=torch.Generator().manual_seed(1))
     noise = torch.randn(1, VITS.inter_channels, 20, generator=torch.Generator().manual_seed(2))
 
-    def outputs(gpt, vits, dtype):
+    def outputs(gpt: TextToSemantic, vits: Vits, dtype: torch.dtype) -> Any:
         cache = gpt.new_cache(1, 64)
         logits = gpt.prefill(ids, bert.to(dtype), prompt, cache, 0)
         prior = vits.encode(prompt[None], ids[None], style.to(dtype))

@@ -1,11 +1,15 @@
 """Weights that change while the service runs: who speaks with which, what stays loaded, what is freed."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import weakref
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +51,7 @@ def write_voice(folder: Path, voice_id: str, pitch_hz: float = 220.0, **keys: ob
 
 
 @pytest.fixture
-def settings(tmp_path):
+def settings(tmp_path: Path) -> Any:
     write_voice(tmp_path / "voices", "tone")
     return ServiceSettings(
         voices_roots=(tmp_path / "voices",),
@@ -61,14 +65,14 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def weights(tmp_path):
+def weights(tmp_path: Path) -> Any:
     folder = tmp_path / "weights"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-async def service(tmp_path, settings, weights):
+async def service(tmp_path: Path, settings: ServiceSettings, weights: Path) -> AsyncIterator[Any]:
     service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), settings)
     await service.start()
     yield service
@@ -80,7 +84,9 @@ async def speak(service: SpeechService, **changes: object) -> np.ndarray:
     return np.concatenate([chunk.samples async for chunk in synthesis.chunks])
 
 
-async def test_a_switch_takes_effect_for_later_requests_and_never_in_the_middle_of_one(service, weights):
+async def test_a_switch_takes_effect_for_later_requests_and_never_in_the_middle_of_one(
+    service: SpeechService, weights: Path
+) -> None:
     write_sovits(weights / "other.pth", seed=5)
     before = await speak(service)
     running = await service.synthesize(REQUEST)  # its first fragment exists; the second is still to come
@@ -91,7 +97,7 @@ async def test_a_switch_takes_effect_for_later_requests_and_never_in_the_middle_
     assert after.shape != before.shape or np.abs(after - before).max() > 1e-3
 
 
-async def test_switching_back_gives_the_same_speech_again(service, weights):
+async def test_switching_back_gives_the_same_speech_again(service: SpeechService, weights: Path) -> None:
     write_gpt(weights / "other.ckpt", seed=5)
     before = await speak(service)
     original = str(service._models._gpt_path)
@@ -101,7 +107,9 @@ async def test_switching_back_gives_the_same_speech_again(service, weights):
     np.testing.assert_allclose(await speak(service), before, atol=1e-3)
 
 
-async def test_voices_with_weights_of_their_own_speak_side_by_side(service, settings, weights):
+async def test_voices_with_weights_of_their_own_speak_side_by_side(
+    service: SpeechService, settings: ServiceSettings, weights: Path
+) -> None:
     write_gpt(weights / "a.ckpt", seed=7)
     write_sovits(weights / "a.pth", seed=8)
     write_voice(settings.voices_roots[0], "own", gpt_weights="a.ckpt", sovits_weights="a.pth")
@@ -112,14 +120,16 @@ async def test_voices_with_weights_of_their_own_speak_side_by_side(service, sett
         np.testing.assert_allclose(speech, alone[index % 2], atol=1e-3)
 
 
-async def test_a_voice_whose_weights_are_not_registered_is_refused(service, settings, tmp_path):
+async def test_a_voice_whose_weights_are_not_registered_is_refused(
+    service: SpeechService, settings: ServiceSettings, tmp_path: Path
+) -> None:
     write_gpt(tmp_path / "elsewhere.ckpt")
     write_voice(settings.voices_roots[0], "own", gpt_weights=str(tmp_path / "elsewhere.ckpt"))
     with pytest.raises(InvalidRequestError, match="registered"):
         await speak(service, voice_id="own")
 
 
-async def test_memory_of_old_models_is_freed_over_20_switches(service, weights):
+async def test_memory_of_old_models_is_freed_over_20_switches(service: SpeechService, weights: Path) -> None:
     names = [f"{n}.pth" for n in range(4)]
     for seed, name in enumerate(names):
         write_sovits(weights / name, seed=seed)
@@ -135,7 +145,7 @@ async def test_memory_of_old_models_is_freed_over_20_switches(service, weights):
     assert len(alive) <= 2 * 2  # two pairs may stay: a model and a worker each
 
 
-async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights):
+async def test_the_pair_that_was_used_longest_ago_leaves_first(service: SpeechService, weights: Path) -> None:
     for name in ("b.pth", "c.pth"):
         write_sovits(weights / name, seed=ord(name[0]))
     first = service._models.current
@@ -146,13 +156,16 @@ async def test_the_pair_that_was_used_longest_ago_leaves_first(service, weights)
     assert first not in service._models._loaded.models
 
 
-async def test_room_is_made_before_a_new_model_is_built(service, weights, monkeypatch):
+async def test_room_is_made_before_a_new_model_is_built(
+    service: SpeechService, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("b.pth", "c.pth"):
         write_sovits(weights / name, seed=ord(name[0]))
     await service.switches.weights(sovits="b.pth")
-    resident, build = [], weights_files.build_sovits
+    resident: list[Any] = []
+    build = vars(weights_files)["build_sovits"]
 
-    def counted(*args, **keys):
+    def counted(*args: Any, **keys: Any) -> Any:
         resident.append([model is service._models.current for model in service._models._loaded.models])
         return build(*args, **keys)
 
@@ -174,7 +187,9 @@ GIB = 2**30
         ("auto", CUDA, 1 * GIB, 1),
     ],
 )
-def test_the_cache_takes_what_is_free_where_it_is_told_to(kv_cache, device, free_bytes, slots, tmp_path, monkeypatch):
+def test_the_cache_takes_what_is_free_where_it_is_told_to(
+    kv_cache: Any, device: torch.device, free_bytes: Any, slots: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = ServiceSettings(max_running=16, max_seq_tokens=1024, kv_cache=kv_cache, kv_reserve_bytes=2 * GIB)
     models = ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings, Counters())
     models._device, models._loader = device, replace(models._loader, dtype=torch.float16)
@@ -184,7 +199,7 @@ def test_the_cache_takes_what_is_free_where_it_is_told_to(kv_cache, device, free
     assert models._slots(gpt) == slots
 
 
-async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):
+async def test_a_file_that_was_replaced_is_loaded_anew(service: SpeechService, weights: Path) -> None:
     write_sovits(weights / "x.pth", seed=1)
     await service.switches.weights(sovits="x.pth")
     before = await speak(service)
@@ -195,14 +210,14 @@ async def test_a_file_that_was_replaced_is_loaded_anew(service, weights):
 
 
 @pytest.mark.parametrize("name", ["../secret.pth", "/etc/passwd", "nothing.pth", "a\0b", "x" * 5000])
-async def test_a_path_of_a_client_reaches_no_loader(service, tmp_path, name):
+async def test_a_path_of_a_client_reaches_no_loader(service: SpeechService, tmp_path: Path, name: str) -> None:
     write_sovits(tmp_path / "secret.pth")
     with pytest.raises(InvalidRequestError, match="registered") as refused:
         await service.switches.weights(sovits=name)
     assert str(tmp_path) not in str(refused.value)
 
 
-async def test_a_damaged_file_leaves_the_current_model_as_it_is(service, weights):
+async def test_a_damaged_file_leaves_the_current_model_as_it_is(service: SpeechService, weights: Path) -> None:
     before = await speak(service)
     (weights / "bad.pth").write_bytes(b"01\x03\x04 nothing of use")
     with pytest.raises(CheckpointError):
@@ -210,13 +225,15 @@ async def test_a_damaged_file_leaves_the_current_model_as_it_is(service, weights
     np.testing.assert_allclose(await speak(service), before, atol=1e-3)
 
 
-async def test_a_gpt_file_in_place_of_a_sovits_file_is_refused(service, weights):
+async def test_a_gpt_file_in_place_of_a_sovits_file_is_refused(service: SpeechService, weights: Path) -> None:
     write_gpt(weights / "gpt.pth")
     with pytest.raises(CheckpointError):
         await service.switches.weights(sovits="gpt.pth")
 
 
-async def test_a_missing_configured_file_stops_the_start_and_is_named(tmp_path, settings):
+async def test_a_missing_configured_file_stops_the_start_and_is_named(
+    tmp_path: Path, settings: ServiceSettings
+) -> None:
     config = write_pack(tmp_path / "pack")
     (tmp_path / "pack/gpt.ckpt").unlink()
     (tmp_path / "pack/sovits.pth").unlink()
@@ -225,7 +242,7 @@ async def test_a_missing_configured_file_stops_the_start_and_is_named(tmp_path, 
         await service.start()
 
 
-def put_card(monkeypatch, name="NVIDIA GeForce RTX 4090", capability=(8, 9)) -> None:
+def put_card(monkeypatch: pytest.MonkeyPatch, name: str = "NVIDIA GeForce RTX 4090", capability: Any = (8, 9)) -> None:
     """A CUDA card, as far as torch says."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: name)
@@ -233,7 +250,9 @@ def put_card(monkeypatch, name="NVIDIA GeForce RTX 4090", capability=(8, 9)) -> 
 
 
 @pytest.mark.parametrize(("device", "is_half"), [("cuda", True), ("cuda:1", False), ("cpu", True)])
-def test_without_cuda_it_warns_once_and_runs_in_float32_on_the_cpu(device, is_half, capsys, monkeypatch):
+def test_without_cuda_it_warns_once_and_runs_in_float32_on_the_cpu(
+    device: torch.device, is_half: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with capture_logs() as logs:
         assert choose_device(device, is_half=is_half) == (torch.device("cpu"), torch.float32)
@@ -241,7 +260,7 @@ def test_without_cuda_it_warns_once_and_runs_in_float32_on_the_cpu(device, is_ha
 
 
 @pytest.mark.parametrize("is_half", [True, False])
-def test_auto_takes_what_is_there_without_a_word(is_half, monkeypatch):
+def test_auto_takes_what_is_there_without_a_word(is_half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     with capture_logs() as logs:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert choose_device("auto", is_half=is_half) == (torch.device("cpu"), torch.float32)
@@ -251,7 +270,7 @@ def test_auto_takes_what_is_there_without_a_word(is_half, monkeypatch):
     assert logs == []
 
 
-def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch):
+def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     put_card(monkeypatch)
     assert choose_device("cuda", is_half=True) == (torch.device("cuda"), torch.float16)
     assert choose_device("cuda", is_half=False) == (torch.device("cuda"), torch.float32)
@@ -260,7 +279,9 @@ def test_with_cuda_half_precision_is_taken_as_configured(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "capability"), [("NVIDIA GeForce GTX 1660 Ti", (7, 5)), ("NVIDIA GeForce GTX 1080", (6, 1))]
 )
-def test_a_card_without_usable_half_precision_runs_in_float32_and_says_so(name, capability, monkeypatch):
+def test_a_card_without_usable_half_precision_runs_in_float32_and_says_so(
+    name: str, capability: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_card(monkeypatch, name, capability)
     with capture_logs() as logs:
         assert choose_device("cuda:1", is_half=True) == (torch.device("cuda:1"), torch.float32)
@@ -268,19 +289,21 @@ def test_a_card_without_usable_half_precision_runs_in_float32_and_says_so(name, 
     assert choose_device("cuda:1", is_half=False) == (torch.device("cuda:1"), torch.float32)
 
 
-def test_float32_on_cuda_is_float32(monkeypatch):
+def test_float32_on_cuda_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     try:
         set_up_cuda()
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
-        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     finally:
         torch.backends.cuda.enable_cudnn_sdp(was_enabled)
 
 
-async def test_a_first_voice_that_cannot_speak_does_not_keep_the_service_from_starting(settings, tmp_path):
+async def test_a_first_voice_that_cannot_speak_does_not_keep_the_service_from_starting(
+    settings: ServiceSettings, tmp_path: Path
+) -> None:
     write_voice(settings.voices_roots[0], "aaa", gpt_weights="gone.ckpt")
     write_voice(settings.voices_roots[0], "tone")
     service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), settings)
@@ -296,8 +319,10 @@ async def test_a_first_voice_that_cannot_speak_does_not_keep_the_service_from_st
         await service.stop(0.0)
 
 
-async def test_a_folder_that_cannot_be_swept_is_counted_and_the_service_starts(settings, tmp_path, monkeypatch):
-    def refused(self, prefix, older_than_s):
+async def test_a_folder_that_cannot_be_swept_is_counted_and_the_service_starts(
+    settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Any, prefix: Any, older_than_s: Any) -> None:
         raise PermissionError
 
     monkeypatch.setattr(LocalObjects, "sweep", refused)
@@ -324,7 +349,9 @@ async def test_a_folder_that_cannot_be_swept_is_counted_and_the_service_starts(s
         ({"precision": "bfloat16"}, CUDA, torch.float16, ("torch", "bfloat16")),
     ],
 )
-def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(keys, device, dtype, expected, monkeypatch):
+def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(
+    keys: Any, device: torch.device, dtype: torch.dtype, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_card(monkeypatch)
     assert choose_backend(ServiceSettings(**keys), device, dtype) == expected
 
@@ -338,12 +365,12 @@ def test_back_end_and_precision_follow_the_device_unless_they_are_chosen(keys, d
         ({"backend": "onnx", "precision": "bfloat16"}, CPU, "bfloat16 needs backend: torch"),
     ],
 )
-def test_what_does_not_go_together_is_refused_with_the_remedy(keys, device, advice):
+def test_what_does_not_go_together_is_refused_with_the_remedy(keys: Any, device: torch.device, advice: Any) -> None:
     with pytest.raises(SettingsError, match=advice):
         choose_backend(ServiceSettings(**keys), device, torch.float32)
 
 
-def test_a_card_without_bfloat16_goes_on_without_it_and_says_so(monkeypatch):
+def test_a_card_without_bfloat16_goes_on_without_it_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     put_card(monkeypatch, "NVIDIA GeForce RTX 2080 Ti", (7, 5))
     with capture_logs() as logs:
         chosen = choose_backend(ServiceSettings(precision="bfloat16"), CUDA, torch.float16)
@@ -353,8 +380,8 @@ def test_a_card_without_bfloat16_goes_on_without_it_and_says_so(monkeypatch):
 
 @pytest.mark.parametrize(("backend", "expected"), [("torch", "torch"), ("auto", "onnx")])
 async def test_a_service_speaks_in_either_back_end_and_their_answers_are_not_mixed(
-    tmp_path, settings, backend, expected
-):
+    tmp_path: Path, settings: ServiceSettings, backend: Any, expected: Any
+) -> None:
     tts = load_tts_settings(write_pack(tmp_path / "pack"))
     service = build_service(tts, settings.model_copy(update={"backend": backend}))
     assert service.computation == {}
@@ -377,8 +404,13 @@ async def test_a_service_speaks_in_either_back_end_and_their_answers_are_not_mix
     ],
 )
 async def test_the_generator_is_rounded_where_int8_is_allowed_and_the_processor_gains_by_it(
-    tmp_path, settings, monkeypatch, keys, has_instructions, dtype
-):
+    tmp_path: Path,
+    settings: ServiceSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: Any,
+    has_instructions: Any,
+    dtype: torch.dtype,
+) -> None:
     monkeypatch.setattr("sovits_service.service.model_store.has_bfloat16_instructions", lambda: has_instructions)
     store = ModelStore(load_tts_settings(write_pack(tmp_path / "pack")), settings.model_copy(update=keys), Counters())
     await asyncio.to_thread(store.load_configured)

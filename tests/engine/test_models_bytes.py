@@ -1,7 +1,12 @@
 """`max_models_bytes`: how much memory loaded pairs of weights may take, and that nobody who speaks is interrupted."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,20 +14,20 @@ from structlog.testing import capture_logs
 
 from sovits_service.service.build import build_service
 from sovits_service.service.loaded_models import LoadedModels
+from sovits_service.settings import ServiceSettings
 from sovits_service.tts_settings import load_tts_settings
+from tests.engine.test_model_store import REQUEST, settings, speak, weights, write_voice  # noqa: F401 - fixtures
 from tests.tiny_pack import write_pack, write_sovits
-
-from .test_model_store import REQUEST, settings, speak, weights, write_voice  # noqa: F401 - fixtures
 
 NAMES = ("b.pth", "c.pth", "d.pth", "e.pth")
 
 
-def pair_of(*parts):
+def pair_of(*parts: Any) -> Any:
     """A loaded pair that takes so much: (name, bytes) each."""
     return SimpleNamespace(parts=list(parts))
 
 
-def test_the_pair_used_longest_ago_leaves_until_the_others_fit():
+def test_the_pair_used_longest_ago_leaves_until_the_others_fit() -> None:
     loaded = LoadedModels(10, 100)
     pairs = {name: pair_of((name, size)) for name, size in (("a", 40), ("b", 30), ("c", 20))}
     for name, pair in pairs.items():
@@ -35,7 +40,7 @@ def test_the_pair_used_longest_ago_leaves_until_the_others_fit():
     assert loaded.models == [pairs["c"]], "what is kept stays, whether the new one fits or not"
 
 
-def test_what_pairs_share_counts_once():
+def test_what_pairs_share_counts_once() -> None:
     gpt, loaded = SimpleNamespace(), LoadedModels(10, 100)
     first, second = pair_of((gpt, 60), ("x", 20)), pair_of((gpt, 60), ("y", 20))
     loaded.add("first", first)
@@ -47,7 +52,7 @@ def test_what_pairs_share_counts_once():
     assert loaded.models == [second]
 
 
-def test_without_a_bound_bytes_do_not_count():
+def test_without_a_bound_bytes_do_not_count() -> None:
     loaded = LoadedModels(2, 0)
     for name in "ab":
         loaded.add(name, pair_of((name, 10**15)))
@@ -58,13 +63,13 @@ def test_without_a_bound_bytes_do_not_count():
 
 
 @pytest.fixture
-async def start(tmp_path, settings, weights):  # noqa: F811
+async def start(tmp_path: Path, settings: ServiceSettings, weights: Path) -> AsyncIterator[Any]:  # noqa: F811
     """A service with a bound in bytes, as so many times what its first pair takes."""
     for seed, name in enumerate(NAMES):
         write_sovits(weights / name, seed=seed + 5)
     tts, services = load_tts_settings(write_pack(tmp_path / "pack")), []
 
-    async def started(max_bytes):
+    async def started(max_bytes: Any) -> Any:
         service = build_service(tts, settings.model_copy(update={"max_models": 9, "max_models_bytes": max_bytes}))
         services.append(service)
         await service.start()
@@ -75,7 +80,7 @@ async def start(tmp_path, settings, weights):  # noqa: F811
         await service.stop(0.0)
 
 
-async def first_sizes(start):
+async def first_sizes(start: Any) -> Any:
     """What a GPT and a SoVITS take."""
     (_, gpt_bytes), (_, sovits_bytes), _ = (await start(0))._models.current.parts
     assert gpt_bytes > 0
@@ -83,7 +88,7 @@ async def first_sizes(start):
     return gpt_bytes, sovits_bytes
 
 
-async def test_pairs_that_share_a_gpt_stay_as_long_as_their_bytes_allow(start):
+async def test_pairs_that_share_a_gpt_stay_as_long_as_their_bytes_allow(start: Any) -> None:
     gpt_bytes, sovits_bytes = await first_sizes(start)
     service = await start(gpt_bytes + 3 * sovits_bytes)
     for name in NAMES:
@@ -95,7 +100,7 @@ async def test_pairs_that_share_a_gpt_stay_as_long_as_their_bytes_allow(start):
     assert all(model.gpt is service._models.current.gpt for model in loaded.models)
 
 
-async def test_a_pair_that_is_larger_than_the_bound_is_loaded_alone_and_that_is_logged(start):
+async def test_a_pair_that_is_larger_than_the_bound_is_loaded_alone_and_that_is_logged(start: Any) -> None:
     with capture_logs() as logs:
         service = await start(1)
         before = await speak(service)
@@ -106,7 +111,7 @@ async def test_a_pair_that_is_larger_than_the_bound_is_loaded_alone_and_that_is_
     assert {entry["log_level"] for entry in logs if entry["event"] == "models_exceed_max_models_bytes"} == {"warning"}
 
 
-async def test_a_switch_that_unloads_a_pair_does_not_interrupt_who_speaks_with_it(start):
+async def test_a_switch_that_unloads_a_pair_does_not_interrupt_who_speaks_with_it(start: Any) -> None:
     service = await start(1)
     before = await speak(service)
     speaking = service._models.current
@@ -118,7 +123,10 @@ async def test_a_switch_that_unloads_a_pair_does_not_interrupt_who_speaks_with_i
     np.testing.assert_allclose(finished, before, atol=1e-3)
 
 
-async def test_voices_with_pairs_of_their_own_take_turns_in_a_bound_that_holds_one(start, settings):  # noqa: F811
+async def test_voices_with_pairs_of_their_own_take_turns_in_a_bound_that_holds_one(
+    start: Any,
+    settings: ServiceSettings,  # noqa: F811
+) -> None:
     for name in NAMES[:2]:
         write_voice(settings.voices_roots[0], name[0], sovits_weights=name)
     service = await start(1)

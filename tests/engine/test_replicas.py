@@ -1,7 +1,11 @@
 """Two replicas that share uploads and voices through one S3 store."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +16,14 @@ from sovits_service.setting_sections import ObjectSettings
 from sovits_service.settings import ServiceSettings
 from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import Voice
+from tests.engine.test_model_store import REQUEST, speak, write_voice
 from tests.tiny_pack import write_pack
 from tests.unit.storage.conftest import s3_url  # noqa: F401 - a fixture
 from tests.unit.storage.test_objects import bucket as new_bucket
 
-from .test_model_store import REQUEST, speak, write_voice
-
 
 @pytest.fixture
-async def replicas(tmp_path, s3_url):  # noqa: F811
+async def replicas(tmp_path: Path, s3_url: str) -> AsyncIterator[Any]:  # noqa: F811
     config = load_tts_settings(write_pack(tmp_path / "pack"))
     name_of_bucket = new_bucket(s3_url)
     services = []
@@ -54,7 +57,7 @@ def clip(tmp_path: Path) -> bytes:
     return (tmp_path / "clip/clip.wav").read_bytes()
 
 
-async def test_an_upload_to_one_replica_speaks_on_the_other(replicas, tmp_path):
+async def test_an_upload_to_one_replica_speaks_on_the_other(replicas: Any, tmp_path: Path) -> None:
     one, two = replicas
     stored = await one.voices.add_reference(clip(tmp_path))
     request = {"voice_id": None, "ref_audio": stored.path}
@@ -65,7 +68,9 @@ async def test_an_upload_to_one_replica_speaks_on_the_other(replicas, tmp_path):
     assert fingerprints[0].reference_hashes == fingerprints[1].reference_hashes
 
 
-async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goes_with_it(replicas, tmp_path):
+async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goes_with_it(
+    replicas: Any, tmp_path: Path
+) -> None:
     one, two = replicas
     stored = await one.voices.add_reference(clip(tmp_path))
     await one.voices.put(Voice("eve", stored.path))
@@ -80,7 +85,7 @@ async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goe
     assert [voice.voice_id for voice in await two.voices.all()] == ["local"]
 
 
-async def test_what_no_replica_has_is_refused_as_ever(replicas):
+async def test_what_no_replica_has_is_refused_as_ever(replicas: Any) -> None:
     for name in ("uploads/" + "0" * 64 + ".wav", "../../etc/passwd"):
         with pytest.raises(InvalidRequestError):
             await speak(replicas[1], voice_id=None, ref_audio=name)

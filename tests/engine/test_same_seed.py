@@ -1,15 +1,19 @@
 """The same seed gives the same samples whatever else runs: all versions, streaming modes and chunk lengths."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sovits_service.models.sovits.spec import VERSIONS
-from sovits_service.types import SamplingParams, SynthesisRequest
-
-from .test_versions import PROMPTED, service  # noqa: F401 - a fixture
+from sovits_service.service.service import SpeechService
+from sovits_service.types import ModelVersion, SamplingParams, SynthesisRequest
+from tests.engine.test_versions import PROMPTED, service  # noqa: F401 - a fixture
 
 CHUNKS = ((1, 0), (4, 2), (4, 9), (16, 2))  # min_chunk_length, overlap_length
 STREAMED = SynthesisRequest(
@@ -22,12 +26,12 @@ STREAMED = SynthesisRequest(
 )
 
 
-async def chunks_of(service, request):  # noqa: F811
+async def chunks_of(service: SpeechService, request: pytest.FixtureRequest) -> Any:  # noqa: F811
     synthesis = await service.synthesize(request)
     return [chunk.samples async for chunk in synthesis.chunks]
 
 
-def requests():
+def requests() -> Iterator[Any]:
     yield from (replace(STREAMED, streaming_mode=mode) for mode in (0, 1))
     for mode in (2, 3):
         for length, overlap in CHUNKS if mode == 3 else CHUNKS[1:3]:
@@ -36,7 +40,11 @@ def requests():
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_speech_is_the_same_alone_behind_a_lagging_decoder_and_in_company(service, version, monkeypatch):  # noqa: F811
+async def test_speech_is_the_same_alone_behind_a_lagging_decoder_and_in_company(
+    service: SpeechService,  # noqa: F811
+    version: ModelVersion,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     await service.switches.weights(gpt="v1.ckpt" if version == "v1" else "v2.ckpt")
     await service.switches.weights(sovits=f"{version}.pth")
     decoder_class = type(service._models.current.worker.decoder)

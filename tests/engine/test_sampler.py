@@ -1,5 +1,9 @@
 """Draws follow each row's own parameters, number and history."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +39,7 @@ def nothing_seen(count: int = 1) -> torch.Tensor:
 def draw_many(logits: torch.Tensor, params: SamplingRows, draws: int = 4000) -> np.ndarray:
     """The share of each token in evenly spread draws."""
     uniforms = (torch.arange(draws) + 0.5) / draws
-    spread = SamplingRows(
+    spread = SamplingRows(  # type: ignore[call-arg]
         *(getattr(params, name).expand(draws) for name in ("top_k", "top_p", "temperature")),
         params.repetition_penalty.expand(draws),
         params.may_end.expand(draws),
@@ -44,29 +48,29 @@ def draw_many(logits: torch.Tensor, params: SamplingRows, draws: int = 4000) -> 
     return np.bincount(tokens.numpy(), minlength=VOCAB) / draws
 
 
-def test_draws_have_the_distribution_of_the_softmax():
+def test_draws_have_the_distribution_of_the_softmax() -> None:
     logits = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(1))
     shares = draw_many(logits, rows())
     np.testing.assert_allclose(shares, logits.softmax(1)[0].numpy(), atol=1e-3)
 
 
-def test_top_k_keeps_the_k_likeliest_and_their_ties():
+def test_top_k_keeps_the_k_likeliest_and_their_ties() -> None:
     logits = torch.tensor([[3.0, 2.0, 2.0, 1.0] + [0.0] * 8])
     assert (draw_many(logits, rows(top_k=2)) > 0).tolist() == [True, True, True] + [False] * 9
 
 
-def test_top_p_drops_the_token_that_crosses_it_but_never_the_first():
+def test_top_p_drops_the_token_that_crosses_it_but_never_the_first() -> None:
     logits = torch.log(torch.tensor([[0.6, 0.25, 0.1, 0.05] + [1e-9] * 8]))
     assert (draw_many(logits, rows(top_p=0.86)) > 0).tolist() == [True, True] + [False] * 10
     assert (draw_many(logits, rows(top_p=0.01)) > 0).tolist() == [True] + [False] * 11
 
 
-def test_a_temperature_of_zero_is_greedy():
+def test_a_temperature_of_zero_is_greedy() -> None:
     logits = torch.tensor([[0.5, 0.6] + [0.0] * 10])
     assert draw_many(logits, rows(temperature=0.0))[1] == 1.0
 
 
-def test_seen_tokens_are_penalised_whatever_the_sign_of_their_logit():
+def test_seen_tokens_are_penalised_whatever_the_sign_of_their_logit() -> None:
     logits = torch.tensor([[2.0, -2.0, 2.0] + [0.0] * 9])
     seen = nothing_seen()
     seen[0, :2] = True
@@ -74,7 +78,7 @@ def test_seen_tokens_are_penalised_whatever_the_sign_of_their_logit():
     assert penalised[0, :3].tolist() == [1.0, -4.0, 2.0]
 
 
-def test_the_end_token_is_barred_where_it_is_too_early():
+def test_the_end_token_is_barred_where_it_is_too_early() -> None:
     logits = torch.zeros(1, VOCAB)
     logits[0, END] = 50.0
     early, is_over = sample(logits, nothing_seen(), rows(may_end=False), torch.tensor([0.999]))
@@ -85,7 +89,7 @@ def test_the_end_token_is_barred_where_it_is_too_early():
     assert is_over.item()
 
 
-def test_a_sequence_is_over_when_the_end_token_is_likeliest_though_another_was_drawn():
+def test_a_sequence_is_over_when_the_end_token_is_likeliest_though_another_was_drawn() -> None:
     logits = torch.zeros(1, VOCAB)
     logits[0, END] = 1.0
     token, is_over = sample(logits, nothing_seen(), rows(), torch.tensor([0.99]))
@@ -94,14 +98,14 @@ def test_a_sequence_is_over_when_the_end_token_is_likeliest_though_another_was_d
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-24])
-def test_no_draw_falls_on_a_filtered_token(uniform):
+def test_no_draw_falls_on_a_filtered_token(uniform: Any) -> None:
     logits = torch.randn(1, VOCAB, generator=torch.Generator().manual_seed(3))
     allowed = logits[0].topk(3).indices.tolist()
     token, _ = sample(logits, nothing_seen(), rows(top_k=3), torch.tensor([uniform]))
     assert token.item() in allowed
 
 
-def test_each_row_keeps_its_own_parameters():
+def test_each_row_keeps_its_own_parameters() -> None:
     logits = torch.tensor([[2.0, 1.9] + [0.0] * 10] * 2)
     mixed = SamplingRows(
         top_k=torch.tensor([1, VOCAB]),
@@ -117,7 +121,7 @@ def test_each_row_keeps_its_own_parameters():
     assert alone.item() == tokens[1].item()
 
 
-def test_probabilities_are_ordered_and_sum_to_one():
+def test_probabilities_are_ordered_and_sum_to_one() -> None:
     logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(5))
     probabilities, tokens = filtered_probabilities(logits, rows(3, top_k=5, top_p=0.9, temperature=0.7))
     torch.testing.assert_close(probabilities.sum(1), torch.ones(3))

@@ -1,6 +1,10 @@
 """Admission, fairness and release of slots, without a model."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +17,14 @@ SEGMENT = Segment((LanguageRun("zh", "好", (1, 2), (2,)),))
 
 
 @pytest.fixture
-def event_loop_for_jobs():
+def event_loop_for_jobs() -> Iterator[Any]:
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
 
 
 @pytest.fixture
-def make_job(event_loop_for_jobs):
+def make_job(event_loop_for_jobs: Any) -> Any:
     def make(segments: int = 1, *, streaming_mode: int = 0, window: int = 32) -> Job:
         return Job(
             segments=(SEGMENT,) * segments,
@@ -49,7 +53,7 @@ class Prepared(Scheduler):
         return admitted
 
 
-def received(job: Job) -> list[object]:
+def received(job: Job) -> list[Any]:
     """What the reader would have got by now."""
     job.event_loop.run_until_complete(asyncio.sleep(0))
     items = []
@@ -58,7 +62,7 @@ def received(job: Job) -> list[object]:
     return items
 
 
-def test_a_job_takes_every_free_slot_when_it_is_alone(make_job):
+def test_a_job_takes_every_free_slot_when_it_is_alone(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(4)
     job = make_job(6)
     scheduler.submit(job)
@@ -67,7 +71,7 @@ def test_a_job_takes_every_free_slot_when_it_is_alone(make_job):
     assert scheduler.batch_rows == 4
 
 
-def test_slots_are_shared_evenly_between_jobs(make_job):
+def test_slots_are_shared_evenly_between_jobs(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(4)
     long, short = make_job(10), make_job(2)
     scheduler.submit(long)
@@ -77,7 +81,7 @@ def test_slots_are_shared_evenly_between_jobs(make_job):
     assert owners.count(short) == 2
 
 
-def test_a_freed_slot_goes_to_the_job_that_holds_fewest(make_job):
+def test_a_freed_slot_goes_to_the_job_that_holds_fewest(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(2)
     first, second = make_job(10), make_job(1)
     scheduler.submit(first)
@@ -90,7 +94,7 @@ def test_a_freed_slot_goes_to_the_job_that_holds_fewest(make_job):
     assert joined.slot == 0
 
 
-def test_the_lowest_slot_is_taken_first_so_that_the_batch_stays_small(make_job):
+def test_the_lowest_slot_is_taken_first_so_that_the_batch_stays_small(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(8)
     jobs = [make_job() for _ in range(4)]
     for job in jobs:
@@ -106,7 +110,7 @@ def test_the_lowest_slot_is_taken_first_so_that_the_batch_stays_small(make_job):
     assert joined.slot == 1
 
 
-def test_admission_is_limited_per_step(make_job):
+def test_admission_is_limited_per_step(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(8)
     scheduler.submit(make_job(8))
     assert len(scheduler.admit(3)) == 3
@@ -114,7 +118,7 @@ def test_admission_is_limited_per_step(make_job):
     assert len(scheduler.admit(3)) == 2
 
 
-def test_a_stream_starts_with_one_segment_and_runs_little_ahead_of_its_reader(make_job):
+def test_a_stream_starts_with_one_segment_and_runs_little_ahead_of_its_reader(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(8)
     job = make_job(5, streaming_mode=1, window=2)
     scheduler.submit(job)
@@ -126,7 +130,7 @@ def test_a_stream_starts_with_one_segment_and_runs_little_ahead_of_its_reader(ma
     assert scheduler.admit(10) == []
 
 
-def test_a_slow_reader_of_a_long_text_bounds_what_is_started(make_job):
+def test_a_slow_reader_of_a_long_text_bounds_what_is_started(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(4)
     job = make_job(100, window=6)
     scheduler.submit(job)
@@ -136,7 +140,7 @@ def test_a_slow_reader_of_a_long_text_bounds_what_is_started(make_job):
     assert job.next_to_start == 6
 
 
-def test_removing_a_job_frees_its_slots(make_job):
+def test_removing_a_job_frees_its_slots(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(3)
     gone, stays = make_job(2), make_job(1)
     scheduler.submit(gone)
@@ -149,7 +153,7 @@ def test_removing_a_job_frees_its_slots(make_job):
     assert len(scheduler.admit(10)) == 2
 
 
-def test_waiting_jobs_are_those_without_a_slot(make_job):
+def test_waiting_jobs_are_those_without_a_slot(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(1)
     for _ in range(3):
         scheduler.submit(make_job())
@@ -158,7 +162,7 @@ def test_waiting_jobs_are_those_without_a_slot(make_job):
     assert scheduler.waiting_jobs == 2
 
 
-def test_chunks_are_delivered_in_the_order_of_the_text(make_job):
+def test_chunks_are_delivered_in_the_order_of_the_text(make_job: Callable[..., Job]) -> None:
     job = make_job(3)
     chunks = {i: AudioChunk(np.full(1, i, np.float32), 32000) for i in range(3)}
     job.deliver(2, chunks[2])
@@ -169,7 +173,9 @@ def test_chunks_are_delivered_in_the_order_of_the_text(make_job):
     assert job.is_delivered
 
 
-def test_parts_of_a_fragment_leave_at_once_and_the_next_fragment_waits_for_its_end(make_job):
+def test_parts_of_a_fragment_leave_at_once_and_the_next_fragment_waits_for_its_end(
+    make_job: Callable[..., Job],
+) -> None:
     job = make_job(2)
     part = AudioChunk(np.zeros(1, np.float32), 32000, is_fragment_end=False)
     end = AudioChunk(np.zeros(1, np.float32), 32000, is_fragment_end=True)
@@ -181,21 +187,23 @@ def test_parts_of_a_fragment_leave_at_once_and_the_next_fragment_waits_for_its_e
     assert received(job) == [end, second]
 
 
-def test_equal_seeds_give_equal_draws_and_segments_differ(make_job):
+def test_equal_seeds_give_equal_draws_and_segments_differ(make_job: Callable[..., Job]) -> None:
     first, second = make_job(2), make_job(2)
     draws = [[job.start_next().rng.random() for _ in range(2)] for job in (first, second)]
     assert draws[0] == draws[1]
     assert draws[0][0] != draws[0][1]
 
 
-def test_a_reader_whose_event_loop_is_closed_counts_as_gone(make_job):
+def test_a_reader_whose_event_loop_is_closed_counts_as_gone(make_job: Callable[..., Job]) -> None:
     job = make_job()
     job.event_loop.close()
     job.send(None)
     assert job.is_cancelled
 
 
-def test_nothing_begins_before_its_voice_is_there_and_nothing_is_admitted_before_its_features(make_job):
+def test_nothing_begins_before_its_voice_is_there_and_nothing_is_admitted_before_its_features(
+    make_job: Callable[..., Job],
+) -> None:
     scheduler = Scheduler(4)
     job = make_job(3)
     job.voice_prompt = None
@@ -211,7 +219,7 @@ def test_nothing_begins_before_its_voice_is_there_and_nothing_is_admitted_before
     assert scheduler.begin().index == 2
 
 
-def test_what_a_listener_waits_for_begins_before_whole_answers(make_job):
+def test_what_a_listener_waits_for_begins_before_whole_answers(make_job: Callable[..., Job]) -> None:
     scheduler = Scheduler(4)
     whole, stream, dry = make_job(3), make_job(3, streaming_mode=2), make_job(3, streaming_mode=2)
     for job in (whole, stream, dry):
@@ -220,7 +228,7 @@ def test_what_a_listener_waits_for_begins_before_whole_answers(make_job):
     assert [scheduler.begin().job for _ in range(4)] == [dry, stream, whole, whole]
 
 
-def test_a_removed_job_is_forgotten_where_it_was_begun(make_job):
+def test_a_removed_job_is_forgotten_where_it_was_begun(make_job: Callable[..., Job]) -> None:
     scheduler = Scheduler(4)
     gone = make_job(2)
     scheduler.submit(gone)
@@ -232,7 +240,7 @@ def test_a_removed_job_is_forgotten_where_it_was_begun(make_job):
     assert scheduler.admit(10) == []
 
 
-def test_few_answers_hold_slots_at_a_time_and_streams_do_not_wait_for_them(make_job):
+def test_few_answers_hold_slots_at_a_time_and_streams_do_not_wait_for_them(make_job: Callable[..., Job]) -> None:
     scheduler = Prepared(8, 2)
     answers, stream = [make_job() for _ in range(4)], make_job(streaming_mode=3)
     for job in (*answers, stream):
@@ -245,7 +253,7 @@ def test_few_answers_hold_slots_at_a_time_and_streams_do_not_wait_for_them(make_
     assert [sequence.job for sequence in scheduler.admit(10)] == [answers[2]]
 
 
-def test_a_further_take_is_bounded_as_first_ones_are(make_job):
+def test_a_further_take_is_bounded_as_first_ones_are(make_job: Callable[..., Job]) -> None:
     scheduler = Scheduler(8, 1)
     job = make_job(2)
     scheduler.submit(job)

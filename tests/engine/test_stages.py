@@ -1,9 +1,13 @@
 """What runs beside the loop does not stop those who are being spoken to, and what listeners wait for goes first."""
 
+from __future__ import annotations
+
 import asyncio
 import itertools
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,36 +15,37 @@ import torch
 
 from sovits_service.cores import Threads
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
-from sovits_service.engine.model_worker import _urgency
+from sovits_service.engine.model_worker import ModelWorker, _urgency
 from sovits_service.engine.sequence import Job
 from sovits_service.engine.stage import Stage, Stages, Task
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.errors import SynthesisError
 from sovits_service.types import AudioChunk
-
-from .conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
-from .test_engine import speak
+from tests.engine.conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
+from tests.engine.test_engine import speak
 
 
 class Held:
     """Stands in for a slow piece of work: it goes on when it is let go."""
 
-    def __init__(self, original):
+    def __init__(self, original: Any) -> None:
         self.original = original
         self.began, self.release = threading.Event(), threading.Event()
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.began.set()
         assert self.release.wait(30.0)
         return self.original(*args, **kwargs)
 
 
-async def began(held):
+async def began(held: Any) -> None:
     assert await asyncio.to_thread(held.began.wait, 60.0)
 
 
 @pytest.mark.parametrize("part", ["_prompts._encode", "_features.features"])
-async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(engine, worker, monkeypatch, part):
+async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch, part: Any
+) -> None:
     known = options(seed=1, streaming_mode=3, max_new_tokens=200)
     alone = await collect(speak(engine, worker, [segment(1)], voice(1), known))
     stream = speak(engine, worker, [segment(1)], voice(1), known)
@@ -60,11 +65,13 @@ async def test_a_slow_new_voice_or_text_does_not_stop_a_running_stream(engine, w
     assert all(len(joined(speech)) for speech in await asyncio.gather(*newcomers))
 
 
-async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(engine, worker, monkeypatch):
+async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     advance = worker.decoder.advance
     held = Held(advance)
 
-    def chosen(streams):
+    def chosen(streams: Any) -> Any:
         return (advance if streams[0].sequence.job.is_stream else held)(streams)
 
     monkeypatch.setattr(worker.decoder, "advance", chosen)
@@ -77,11 +84,13 @@ async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(engine, worker
     assert len(joined(await whole))
 
 
-async def test_waves_of_two_answers_are_made_at_once_while_nothing_is_decoded(engine, worker, monkeypatch):
+async def test_waves_of_two_answers_are_made_at_once_while_nothing_is_decoded(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = [await collect(speak(engine, worker, [segment(i)], voice(1), options(seed=i))) for i in range(2)]
     advance, side_by_side = worker.decoder.advance, threading.Barrier(2)
 
-    def meet(streams):
+    def meet(streams: Any) -> Any:
         side_by_side.wait(30.0)  # broken, and the request fails, if the other never comes
         return advance(streams)
 
@@ -92,7 +101,9 @@ async def test_waves_of_two_answers_are_made_at_once_while_nothing_is_decoded(en
         np.testing.assert_array_equal(joined(one), joined(other))
 
 
-async def test_known_voices_do_not_wait_behind_new_ones(engine, worker, monkeypatch):
+async def test_known_voices_do_not_wait_behind_new_ones(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await collect(speak(engine, worker, [segment(1)], voice(1), options()))
     held = Held(worker._prompts._encode)
     monkeypatch.setattr(worker._prompts, "_encode", held)
@@ -104,7 +115,9 @@ async def test_known_voices_do_not_wait_behind_new_ones(engine, worker, monkeypa
 
 
 @pytest.mark.parametrize("part", ["_prompts._encode", "_features.features", "decoder.open", "decoder.advance"])
-async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, worker, monkeypatch, part):
+async def test_a_fault_in_a_stage_fails_its_own_request_alone(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch, part: Any
+) -> None:
     good = asyncio.create_task(
         collect(speak(engine, worker, [segment(1)], voice(1), options(seed=1, max_new_tokens=200)))
     )
@@ -113,7 +126,7 @@ async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, worker, mo
     place = worker.decoder if owner == "decoder" else getattr(worker, owner)
     original = getattr(place, name)
 
-    def faulty(subject, *args):
+    def faulty(subject: Any, *args: Any) -> Any:
         if name == "advance" and subject[0].sequence.job.options.seed == 1:
             return original(subject, *args)
         raise RuntimeError("unforeseen")
@@ -127,7 +140,9 @@ async def test_a_fault_in_a_stage_fails_its_own_request_alone(engine, worker, mo
     assert len(joined(await collect(speak(engine, worker, [segment(2)], voice(2), options(seed=2)))))
 
 
-async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind(engine, worker, monkeypatch):
+async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind(
+    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = Held(worker.decoder.advance)
     monkeypatch.setattr(worker.decoder, "advance", held)
     gone = asyncio.create_task(collect(speak(engine, worker, [segment(1)], voice(1), options())))
@@ -139,13 +154,13 @@ async def test_a_job_that_leaves_while_a_stage_works_on_it_leaves_nothing_behind
     assert not worker._speech
 
 
-def test_a_stage_hands_back_results_and_errors_and_is_free_again():
+def test_a_stage_hands_back_results_and_errors_and_is_free_again() -> None:
     woken = threading.Event()
     stage = Stage("test", woken.set, lambda: 1)
     stage.start()
-    seen = []
+    seen: list[Any] = []
 
-    def fault():
+    def fault() -> None:
         raise ValueError("it")
 
     for run in (lambda: 7, fault):
@@ -161,11 +176,13 @@ def test_a_stage_hands_back_results_and_errors_and_is_free_again():
     assert isinstance(seen[1], ValueError)
 
 
-async def test_streams_go_by_when_their_listener_runs_dry_and_before_whole_answers(monkeypatch):
+async def test_streams_go_by_when_their_listener_runs_dry_and_before_whole_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = [100.0]
     monkeypatch.setattr("sovits_service.engine.sequence.time.monotonic", lambda: clock[0])
 
-    def sequence(streaming_mode, submitted_s):
+    def sequence(streaming_mode: int, submitted_s: Any) -> Any:
         job_options = options(streaming_mode=streaming_mode)
         job = Job([segment(1)], None, (), job_options, 2, asyncio.get_running_loop(), submitted_s=submitted_s)
         return job.start_next()
@@ -180,13 +197,13 @@ async def test_streams_go_by_when_their_listener_runs_dry_and_before_whole_answe
     assert poor.job.runs_dry_s == 111.0
 
 
-def test_a_listened_window_of_v4_takes_along_none_that_is_longer_and_no_whole_answer():
-    def stream(mode, frames, steps=4):
+def test_a_listened_window_of_v4_takes_along_none_that_is_longer_and_no_whole_answer() -> None:
+    def stream(mode: Any, frames: Any, steps: Any = 4) -> Any:
         job = SimpleNamespace(options=options(streaming_mode=mode, cfm_steps=steps))
         features = torch.zeros(1, 1, frames)
         return SimpleNamespace(sequence=SimpleNamespace(job=job), features=features, fed=(), cursor=0, prompt_frames=0)
 
-    decoder = object.__new__(CfmWaveDecoder)
+    decoder: Any = object.__new__(CfmWaveDecoder)
     decoder._max_batch = 8
     decoder._spec = SimpleNamespace(window_frames=500)
     first, longer, shorter, whole, other = stream(2, 64), stream(2, 140), stream(3, 60), stream(0, 50), stream(2, 9, 8)
@@ -196,10 +213,10 @@ def test_a_listened_window_of_v4_takes_along_none_that_is_longer_and_no_whole_an
     assert decoder.batch([first, shorter]) == [first]
 
 
-def test_bert_features_are_bounded_by_bytes_and_made_one_by_one():
+def test_bert_features_are_bounded_by_bytes_and_made_one_by_one() -> None:
     calls = []
 
-    def bert(texts):
+    def bert(texts: Any) -> Any:
         calls.append(list(texts))
         return [torch.zeros(len(text), 1024) for text in texts]
 
@@ -212,7 +229,7 @@ def test_bert_features_are_bounded_by_bytes_and_made_one_by_one():
     assert len(features._remembered) == 2
 
 
-def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others():
+def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others() -> None:
     used: list[int] = []
     is_decoding = [False]
     woken = threading.Semaphore(0)
@@ -251,14 +268,14 @@ def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others():
 
 @pytest.mark.parametrize("cores", [1, 2])
 async def test_on_few_cores_the_first_chunk_has_them_all_and_no_further_tokens_are_decoded(
-    make_worker, monkeypatch, cores
-):
+    make_worker: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch, cores: Any
+) -> None:
     engine = WatchedEngine(max_jobs=4, threads=Threads(alone=cores, beside=1, cores=cores))
     engine.start()
     worker = make_worker(engine)
     advance, threads = worker.decoder.advance, []
 
-    def watched(streams):
+    def watched(streams: Any) -> Any:
         threads.append(torch.get_num_threads())
         return advance(streams)
 

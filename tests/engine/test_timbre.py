@@ -1,33 +1,38 @@
 """A clip for the timbre alone: the reference gives the tokens before the speech, the other clip all that sounds."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from sovits_service.deadline import Deadline
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.models.speaker import ERes2NetV2
+from sovits_service.types import ModelVersion
+from tests.engine.conftest import WatchedEngine, _randomised, collect, joined, options, segment, voice
+from tests.engine.test_engine import Recorder
 from tests.tiny_sizes import CFM, VITS
-
-from .conftest import _randomised, collect, joined, options, segment, voice
-from .test_engine import Recorder
 
 MANNER, TIMBRE = voice(1, 3.0), voice(2, 4.0)
 SPEAKER_CHANNELS = 320
 
 
-def with_codebook(model):
+def with_codebook(model: Any) -> Any:
     codes = torch.randn(64, 16, generator=torch.Generator().manual_seed(4))
     model.quantizer.vq.layers[0]._codebook.embed.copy_(codes)
     return model
 
 
 @pytest.fixture(scope="module")
-def encoders(vits, hubert) -> dict[str, PromptEncoder]:
+def encoders(vits: Vits, hubert: Hubert) -> dict[str, PromptEncoder]:
     torch.manual_seed(5)
     pro = with_codebook(
         _randomised(Vits(replace(VITS, version="v2Pro", speaker_embedding_channels=SPEAKER_CHANNELS)), 5)
@@ -42,7 +47,7 @@ def encoders(vits, hubert) -> dict[str, PromptEncoder]:
 
 
 @pytest.mark.parametrize("version", ["v2", "v2Pro", "v4"])
-def test_tokens_come_from_the_one_clip_and_all_that_sounds_from_the_other(encoders, version):
+def test_tokens_come_from_the_one_clip_and_all_that_sounds_from_the_other(encoders: Any, version: ModelVersion) -> None:
     encoder = encoders[version]
     manner, timbre = encoder.encode([MANNER]), encoder.encode([TIMBRE])
     both = encoder.encode([MANNER], TIMBRE)
@@ -57,7 +62,7 @@ def test_tokens_come_from_the_one_clip_and_all_that_sounds_from_the_other(encode
     assert manner.mel_tokens is None
 
 
-def test_the_speaker_embedding_counts_in_the_timbre(encoders, hubert):
+def test_the_speaker_embedding_counts_in_the_timbre(encoders: Any, hubert: Hubert) -> None:
     pro = encoders["v2Pro"]
     muted = PromptEncoder(pro._vits, hubert, _constant_speaker())
     assert not torch.allclose(
@@ -65,20 +70,20 @@ def test_the_speaker_embedding_counts_in_the_timbre(encoders, hubert):
     )
 
 
-def _constant_speaker():
+def _constant_speaker() -> Any:
     speaker = ERes2NetV2(channels=4, base_width=64, expansion=1, n_blocks=(1, 1, 1, 1)).requires_grad_(False).eval()
     for parameter in speaker.parameters():
         parameter.zero_()
     return speaker
 
 
-def test_the_timbre_is_averaged_with_the_auxiliary_clips_and_without_the_reference(encoders):
+def test_the_timbre_is_averaged_with_the_auxiliary_clips_and_without_the_reference(encoders: Any) -> None:
     encoder, further = encoders["v2"], voice(3)
     mean = (encoder.encode([TIMBRE]).style_embedding + encoder.encode([further]).style_embedding) / 2
     torch.testing.assert_close(encoder.encode([MANNER, further], TIMBRE).style_embedding, mean)
 
 
-def test_a_voice_is_remembered_with_its_timbre_and_never_taken_for_another(encoders):
+def test_a_voice_is_remembered_with_its_timbre_and_never_taken_for_another(encoders: Any) -> None:
     encoder = encoders["v2"]
     third = voice(9)
     assert encoder.known([third], TIMBRE) is None
@@ -89,7 +94,7 @@ def test_a_voice_is_remembered_with_its_timbre_and_never_taken_for_another(encod
     assert encoder.known([third, TIMBRE]) is None
 
 
-async def test_the_same_words_in_the_same_manner_in_another_timbre(engine, worker):
+async def test_the_same_words_in_the_same_manner_in_another_timbre(engine: WatchedEngine, worker: ModelWorker) -> None:
     recorder = Recorder(worker)
     speech, tokens = [], []
     for timbre in (None, TIMBRE):

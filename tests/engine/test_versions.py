@@ -1,7 +1,11 @@
 """All six versions in one running service, switched as clients do: one file after the other."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,19 +14,20 @@ from sovits_service.engine.aligner import Aligner
 from sovits_service.errors import CheckpointError, InvalidRequestError
 from sovits_service.models.sovits.spec import VERSIONS
 from sovits_service.service.build import build_service
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings
 from sovits_service.text.symbols import pause_ids
 from sovits_service.tts_settings import load_tts_settings
+from sovits_service.types import ModelVersion
+from tests.engine.test_model_store import REQUEST, speak, write_voice
 from tests.tiny_pack import GPT, write_gpt, write_pack
 from tests.tiny_versions import write_companions, write_lora, write_sovits
-
-from .test_model_store import REQUEST, speak, write_voice
 
 PROMPTED = {"prompt_text": "你好。", "prompt_lang": "zh", "cfm_steps": 4}
 
 
 @pytest.fixture
-async def service(tmp_path, monkeypatch):
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """A service whose pretrained folder holds every version."""
     root = tmp_path / "pretrained_models"
     config = write_pack(root / "demo")
@@ -45,7 +50,7 @@ async def service(tmp_path, monkeypatch):
     await service.stop(0.0)
 
 
-async def test_a_running_service_goes_through_all_versions_and_back(service):
+async def test_a_running_service_goes_through_all_versions_and_back(service: SpeechService) -> None:
     rates = {}
     for version in ("v2", "v2Pro", "v3", "v2ProPlus", "v4", "v1", "v2"):
         await service.switches.weights(gpt="v1.ckpt" if version == "v1" else "v2.ckpt")
@@ -58,7 +63,7 @@ async def test_a_running_service_goes_through_all_versions_and_back(service):
     assert rates == {version: spec.output_rate_hz for version, spec in VERSIONS.items()}
 
 
-async def test_half_a_switch_leaves_the_old_pair_speaking(service):
+async def test_half_a_switch_leaves_the_old_pair_speaking(service: SpeechService) -> None:
     before = await speak(service)
     await service.switches.weights(gpt="v1.ckpt")
     assert service.version == "v2"
@@ -68,14 +73,14 @@ async def test_half_a_switch_leaves_the_old_pair_speaking(service):
     assert len(await speak(service))
 
 
-async def test_a_prompt_is_required_with_v3_and_v4(service):
+async def test_a_prompt_is_required_with_v3_and_v4(service: SpeechService) -> None:
     for version in ("v3", "v4"):
         await service.switches.weights(sovits=f"{version}.pth")
         with pytest.raises(InvalidRequestError, match="prompt_text is required"):
             await speak(service)
 
 
-async def test_korean_is_refused_by_v1_with_its_languages(service):
+async def test_korean_is_refused_by_v1_with_its_languages(service: SpeechService) -> None:
     await service.switches.weights(gpt="v1.ckpt")
     await service.switches.weights(sovits="v1.pth")
     with pytest.raises(InvalidRequestError, match="ko is not supported"):
@@ -83,7 +88,9 @@ async def test_korean_is_refused_by_v1_with_its_languages(service):
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
-async def test_a_lora_file_finds_its_base_and_speaks(service, tmp_path, version):
+async def test_a_lora_file_finds_its_base_and_speaks(
+    service: SpeechService, tmp_path: Path, version: ModelVersion
+) -> None:
     root = tmp_path / "pretrained_models"
     name = VERSIONS[version].flow_matching.lora_base
     base = write_sovits(root / name, version)
@@ -96,11 +103,12 @@ async def test_a_lora_file_finds_its_base_and_speaks(service, tmp_path, version)
     assert len(await speak(service, **PROMPTED))
 
 
-def _query_weight(service):
-    return service._models.current.vits.cfm.estimator.transformer_blocks[0].attn.to_q.weight
+def _query_weight(service: SpeechService) -> Any:
+    vits: Any = service._models.current.vits
+    return vits.cfm.estimator.transformer_blocks[0].attn.to_q.weight
 
 
-async def test_a_lora_file_without_its_base_names_it(service, tmp_path):
+async def test_a_lora_file_without_its_base_names_it(service: SpeechService, tmp_path: Path) -> None:
     root = tmp_path / "pretrained_models"
     write_lora(root / "mine.pth", "v4", root / "v4.pth")
     with pytest.raises(CheckpointError, match=r"s2Gv4\.pth.*download v4"):
@@ -108,14 +116,14 @@ async def test_a_lora_file_without_its_base_names_it(service, tmp_path):
     assert service.version == "v2"
 
 
-async def test_a_missing_vocoder_is_named_with_the_command_that_gets_it(service, tmp_path):
+async def test_a_missing_vocoder_is_named_with_the_command_that_gets_it(service: SpeechService, tmp_path: Path) -> None:
     Path(tmp_path / "pretrained_models/gsv-v4-pretrained/vocoder.pth").unlink()
     with pytest.raises(CheckpointError, match=r"vocoder\.pth.*download v4"):
         await service.switches.weights(sovits="v4.pth")
     assert len(await speak(service))
 
 
-async def test_words_have_times_and_references_are_checked_in_every_version(service):
+async def test_words_have_times_and_references_are_checked_in_every_version(service: SpeechService) -> None:
     """Random weights: sizes and places, no heads that anybody chose."""
     for version in ("v1", "v2Pro", "v3", "v4"):
         await service.switches.weights(gpt="v1.ckpt" if version == "v1" else "v2.ckpt")

@@ -48,7 +48,7 @@ def is_large(name: str) -> bool:
 
 def use_onednn_as_here() -> None:
     if os.environ.get(WITHOUT_ONEDNN):
-        torch.backends.mkldnn.enabled = False
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")

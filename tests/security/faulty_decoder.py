@@ -32,5 +32,5 @@ def decode(data: bytes, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
 
 
 if __name__ == "__main__":
-    decoder_process.decode_reference = decode  # type: ignore[assignment]
+    decoder_process.decode_reference = decode  # type: ignore[attr-defined, assignment]
     decoder_process.main()

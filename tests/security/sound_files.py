@@ -58,6 +58,7 @@ def _add_tone(
     formats = stream.codec_context.codec.audio_formats
 
     def write() -> None:
+        assert formats
         resampler = av.AudioResampler(format=formats[0].name, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples, "fltp", layout="mono")
         frame.sample_rate = rate_hz

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from sovits_service.types import Fingerprint, SynthesisRequest, Voice
-
-from .real_service import clip, put_voice, running, say, upload
+from tests.security.real_service import clip, put_voice, running, say, upload
 
 
 @pytest.mark.parametrize("streaming_mode", [0, 1, 2])

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .real_service import clip, put_voice, running, say, upload
+from tests.security.real_service import clip, put_voice, running, say, upload
 
 ANN = {"X-API-Key": "ann"}
 

@@ -12,8 +12,7 @@ from sovits_service.audio.join import with_pauses
 from sovits_service.errors import InvalidRequestError
 from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.types import AudioChunk
-
-from .real_service import running, say
+from tests.security.real_service import running, say
 
 
 async def test_pauses_are_bounded_for_a_fragment_and_for_an_answer(tmp_path: Path) -> None:

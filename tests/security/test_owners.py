@@ -11,8 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from sovits_service.settings import ServiceSettings
-
-from .real_service import KEYS, clip, put_voice, running, say, upload
+from tests.security.real_service import KEYS, clip, put_voice, running, say, upload
 
 
 @pytest.fixture

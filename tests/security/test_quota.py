@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .real_service import clip, put_voice, running, upload
+from tests.security.real_service import clip, put_voice, running, upload
 
 QUOTA_BYTES = 600_000  # the wav of a clip is about 112,000
 

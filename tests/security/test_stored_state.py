@@ -19,8 +19,7 @@ from sovits_service.storage.results.cache import _MAGIC, CachedAudio, _digest, p
 from sovits_service.storage.results.disk_cache import DiskCache
 from sovits_service.storage.voices.clip_folder import ClipFolder
 from sovits_service.storage.voices.shared_clips import SharedClips
-
-from .real_service import running, say
+from tests.security.real_service import running, say
 
 AUDIO = CachedAudio(b"RIFF", "wav", 32_000, 1.5, 7, 0, ("quiet",))
 
@@ -66,7 +65,7 @@ def forged(key: str, head: Any, data: bytes = b"RIFF") -> bytes:
 
 
 GOOD = {name: value for name, value in asdict(AUDIO).items() if name != "data"}
-FORGED = [
+FORGED: list[Any] = [
     b"",
     b"not json",
     b"[" * 100_000,

@@ -13,8 +13,7 @@ from sovits_service.settings import ServiceSettings
 from tests.api.conftest import serving
 from tests.api.fast_service import FastService
 from tests.api.test_voices import clip
-
-from .real_service import KEYS, upload
+from tests.security.real_service import KEYS, upload
 
 HEAD = (
     b"POST /upload_ref HTTP/1.1\r\nHost: x\r\nX-API-Key: ann\r\nContent-Type: multipart/form-data; boundary=x\r\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -123,7 +124,7 @@ def test_replicas_by_speech_that_is_asked_for(told: dict[str, float], waiting: i
     assert ByQueuedSpeech(60.0)(context) == (wanted, {})
 
 
-def test_the_shipped_options_are_the_defaults_and_a_wrong_key_is_named(tmp_path) -> None:
+def test_the_shipped_options_are_the_defaults_and_a_wrong_key_is_named(tmp_path: Path) -> None:
     assert load_ray_options() == RayOptions()
     (tmp_path / "ray.yaml").write_text("engine: {gpu: 1}\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="gpu"):

@@ -39,9 +39,14 @@ def test_programs_are_named_with_their_packages_and_other_reasons_as_they_are() 
 
 
 def test_a_daemon_is_found_outside_a_users_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[str] = []
+
+    def which(name: str, path: str) -> str:
+        asked.append(path)
+        return f"/usr/sbin/{name}"
+
     monkeypatch.setenv("PATH", "/usr/bin")
-    monkeypatch.setattr("shutil.which", lambda name, path: asked.append(path) or f"/usr/sbin/{name}")
+    monkeypatch.setattr("shutil.which", which)
     assert require_program("clamd") == "/usr/sbin/clamd"
     assert asked == ["/usr/bin:/usr/sbin"]
 

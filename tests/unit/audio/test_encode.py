@@ -18,8 +18,7 @@ from sovits_service.audio.encode import MEDIA_TYPES, content_type, encode_whole,
 from sovits_service.errors import InvalidRequestError, SynthesisError
 from sovits_service.types import FloatArray
 from tests.programs import require_program
-
-from .conftest import MakeVoice
+from tests.unit.audio.conftest import MakeVoice
 
 RATES_HZ = (24000, 32000, 48000)
 # 44,100 Hz stands for a rate that is none of the models'; 20,000 Hz is one that MPEG does not have.

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from sovits_service.audio.join import cross_fade, silence
-
-from .conftest import MakeVoice
+from tests.unit.audio.conftest import MakeVoice
 
 
 @pytest.mark.parametrize(("duration_s", "rate", "expected"), [(0.3, 32000, 9600), (0.3, 24000, 7200), (0.0, 48000, 0)])

@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -21,8 +22,7 @@ from sovits_service.audio.load import AudioLimits, decode_reference, trim_refere
 from sovits_service.audio.quality import check_duration, measure_reference, validate_reference
 from sovits_service.errors import ReferenceAudioError, SovitsError, UnsupportedAudioError, UploadTooLargeError
 from sovits_service.types import FloatArray, ReferenceAudio
-
-from .conftest import MakeVoice
+from tests.unit.audio.conftest import MakeVoice
 
 RATE = 32000
 
@@ -30,7 +30,7 @@ RATE = 32000
 def _container(samples: FloatArray, rate: int, container: str, codec: str, layout: str = "mono") -> bytes:
     sink = io.BytesIO()
     with av.open(sink, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate)
+        stream: Any = output.add_stream(codec, rate=rate)
         stream.layout = layout
         stream.bit_rate = 128_000
         stream.format = "flt" if codec == "libopus" else "fltp"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import soxr
 
 from sovits_service.audio.quality import find_faults, measure_reference
 from sovits_service.types import FloatArray, ReferenceAudio, ReferenceFinding
-
-from .conftest import MakeVoice
+from tests.unit.audio.conftest import MakeVoice
 
 RATE = 32000
 
@@ -30,13 +31,12 @@ def test_a_clip_that_was_clipped_and_turned_down_is_still_clipped(make_voice: Ma
 
 
 def test_noise_is_told_from_speech_without_a_pause() -> None:
-    def speech(noise: float) -> FloatArray:
+    def speech(noise: float) -> Any:
         """A gliding tone and bursts of hiss: no moment is quiet, and nothing is in all bands at all times."""
         time_s, rng = np.arange(RATE * 5) / RATE, np.random.default_rng(0)
         tone = np.sin(2 * np.pi * np.cumsum(900 + 600 * np.sin(2 * np.pi * 1.3 * time_s)) / RATE)
         hiss = rng.standard_normal(len(time_s)) * (np.sin(2 * np.pi * 2.1 * time_s) > 0.5)
-        wave: FloatArray = 0.4 * tone + 0.1 * hiss + noise * rng.standard_normal(len(time_s))
-        return wave
+        return 0.4 * tone + 0.1 * hiss + noise * rng.standard_normal(len(time_s))
 
     assert "noise" in faults(speech(0.03))
     assert "noise" not in faults(speech(1e-4))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def hubert_folder(tmp_path: Path) -> tuple[Path, HubertModel]:
         hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7,
         num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
     )  # fmt: skip
-    model = HubertModel(config).eval()
+    model = HubertModel(config).eval()  # type: ignore[no-untyped-call]
     tiny_weights = {key: value.clone() for key, value in model.state_dict().items()}
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     torch.save(tiny_weights, tmp_path / "pytorch_model.bin")
@@ -214,7 +215,7 @@ def bert_folder(tmp_path: Path) -> tuple[Path, BertForMaskedLM]:
         vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=24,
     )  # fmt: skip
-    model = BertForMaskedLM(config).eval()
+    model = BertForMaskedLM(config).eval()  # type: ignore[no-untyped-call]
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
     torch.save(dict(model.state_dict()), tmp_path / "pytorch_model.bin")
@@ -303,10 +304,10 @@ def test_a_tokenizer_json_is_as_good_as_a_vocabulary(
     with pytest.raises(CheckpointError, match=r"tokenizer\.json or vocab\.txt"):
         load(folder)
     vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
-    content = {"normalizer": {"lowercase": True}, "model": {"type": "WordPiece", "vocab": vocabulary}}
+    content: Any = {"normalizer": {"lowercase": True}, "model": {"type": "WordPiece", "vocab": vocabulary}}
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     torch.testing.assert_close(load(folder)(["今天"])[0], _expected(original, "今天"), atol=1e-5, rtol=1e-4)
-    del content["model"]["vocab"]["[CLS]"]  # type: ignore[attr-defined]
+    del content["model"]["vocab"]["[CLS]"]
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"lacks \[CLS\]"):
         load(folder)
@@ -347,7 +348,8 @@ def test_another_architecture_than_the_published_one_is_named(
 
 
 def test_a_hubert_of_the_base_models_sizes_is_transformers_own() -> None:
-    original = HubertModel(HubertConfig(num_hidden_layers=1, apply_spec_augment=False, mask_time_prob=0.0)).eval()
+    original = HubertModel(HubertConfig(num_hidden_layers=1, apply_spec_augment=False, mask_time_prob=0.0))
+    original.eval()  # type: ignore[no-untyped-call]
     ours = Hubert({"num_hidden_layers": 1})
     shapes = {key: value.shape for key, value in ours.state_dict().items()}
     state = {key: value for key, value in original.state_dict().items() if "parametrizations" not in key}

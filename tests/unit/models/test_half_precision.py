@@ -119,9 +119,9 @@ def check_tensors(module: nn.Module, inputs: tuple[object, ...], output: object)
             assert tensor.device == DEVICE, f"{type(module).__name__}.{name} is on the CPU"
             if tensor.is_floating_point() and name not in FLOAT32_BUFFERS:
                 assert tensor.dtype == torch.float16, f"{type(module).__name__}.{name} is {tensor.dtype}"
-    for tensor in (*inputs, output):
-        if isinstance(tensor, Tensor):
-            assert tensor.device == DEVICE, f"{type(module).__name__} has a tensor on the CPU"
+    for value in (*inputs, output):
+        if isinstance(value, Tensor):
+            assert value.device == DEVICE, f"{type(module).__name__} has a tensor on the CPU"
 
 
 @pytest.mark.parametrize("name", MODELS)

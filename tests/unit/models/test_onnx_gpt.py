@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,7 +164,8 @@ def test_a_wide_model_is_prefilled_in_int8_as_well(tmp_path: Path, is_exact: boo
     (tmp_path / "graphs").mkdir()
     write_graphs(reference, "int8", tmp_path / "graphs", has_exact_products=is_exact)
     assert rows_are_independent(tmp_path / "graphs", 1, SLOTS)
-    slots = [reference.open_slots(2, CAPACITY), OnnxGpt(tmp_path / "graphs", "int8", 1).open_slots(2, CAPACITY)]
+    models: list[Any] = [reference, OnnxGpt(tmp_path / "graphs", "int8", 1)]
+    slots = [model.open_slots(2, CAPACITY) for model in models]
     (expected, _, entries), (actual, _, _) = (prefill(each, 1, 3) for each in slots)
     assert (actual - expected).abs().max() < BOUNDS["int8"] * expected.abs().max()
     for part in ("keys", "values"):
@@ -180,7 +182,8 @@ def test_a_row_of_zeros_and_one_of_large_numbers_are_rounded_each_to_its_own_ste
     builder.output("y", FLOAT, ["N", 48])
     builder.save(tmp_path / "graph.onnx")
     weights.close()
-    x = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32) * np.float32([[1], [0], [1e4], [1e-4]])
+    sizes = np.array([[1], [0], [1e4], [1e-4]], np.float32)
+    x = np.random.default_rng(1).standard_normal((4, 64)).astype(np.float32) * sizes
     session = open_session(tmp_path / "graph.onnx", 1)
     (y,) = session.run(None, {"x": x})
     expected = x @ weight.T

@@ -254,7 +254,7 @@ def test_training_reaches_every_weight_that_inference_uses() -> None:
     style = model.style_embedding([torch.rand(1, 1025, 30)])
     prior = model.encode(tokens, phonemes, style, lengths=[6, 4])
     latents = model.latents(prior, style, torch.randn_like(prior.mean))
-    model.vocode(latents, style).square().mean().backward()
+    model.vocode(latents, style).square().mean().backward()  # type: ignore[no-untyped-call]
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert without == {"ssl_proj.weight", "ssl_proj.bias"}
     assert {key for key in model.state_dict() if key.endswith(("weight_g", "weight_v"))}

@@ -17,8 +17,7 @@ from sovits_service.errors import InfectedUploadError, ScanUnavailableError, Set
 from sovits_service.storage.antivirus import ClamdScanner
 from tests.process_log import ProcessLog
 from tests.programs import require_program
-
-from .conftest import free_port
+from tests.unit.storage.conftest import free_port
 
 # In two halves, so that this file itself is no test virus.
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD" + rb"-ANTIVIRUS-TEST-FILE!$H+H*"

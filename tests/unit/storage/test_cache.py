@@ -23,8 +23,7 @@ from sovits_service.storage.results.cache import CachedAudio, ResultCache, cache
 from sovits_service.storage.results.disk_cache import DiskCache
 from sovits_service.storage.results.redis_cache import RedisCache
 from sovits_service.types import ReferenceAudio, SamplingParams, SynthesisRequest, TimedText
-
-from .conftest import RedisServer
+from tests.unit.storage.conftest import RedisServer
 
 REQUEST = SynthesisRequest(text="你好。", text_lang="zh", ref_audio="a", prompt_text="嗨", prompt_lang="zh", seed=7)
 AUDIO = CachedAudio(b"\0\1RIFF" * 1000, "wav", 32000, 1.5, 7, 2, ("noise: much",))

@@ -21,8 +21,7 @@ import pytest
 from sovits_service.errors import ForbiddenError, SettingsError, StorageError
 from sovits_service.storage.objects.objects import LocalObjects, ObjectStore, check_key
 from sovits_service.storage.objects.s3_objects import S3Objects
-
-from .conftest import free_port
+from tests.unit.storage.conftest import free_port
 
 DATA = bytes(range(256)) * 300
 

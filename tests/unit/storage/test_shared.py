@@ -19,8 +19,7 @@ from sovits_service.storage.voices.shared_voices import SharedVoices
 from sovits_service.storage.voices.upload_details import UploadDetails
 from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Voice
-
-from .test_objects import s3_objects
+from tests.unit.storage.test_objects import s3_objects
 
 
 @pytest.fixture(params=["folder", "s3"])
