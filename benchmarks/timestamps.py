@@ -23,12 +23,12 @@ from sovits_service.engine.alignment import Alignment
 from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.models.sovits.text_attention import text_attention
-from sovits_service.service.loaded_models import Model
 from sovits_service.service.build import build_service
+from sovits_service.service.loaded_models import Model
 from sovits_service.settings import load_service_settings
-from sovits_service.tts_settings import load_tts_settings
 from sovits_service.text.symbols import pause_ids, symbol_ids
 from sovits_service.text.timing import parts
+from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import Segment, SynthesisRequest
 
 ROOT = Path(__file__).parents[1]

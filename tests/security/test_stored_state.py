@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sovits_service.storage.voices.shared_clips import SharedClips
 
 from sovits_service.errors import ForbiddenError, InvalidRequestError
 from sovits_service.storage.objects.objects import LocalObjects

@@ -52,7 +52,7 @@ from sovits_service.text.subtitles import SUBTITLE_FORMATS
 from sovits_service.types import Voice
 
 if TYPE_CHECKING:
-    from sovits_service.service.service import SpeechService
+    from sovits_service.service.protocol import Service
 
 router = APIRouter(tags=["jobs"])
 
@@ -231,7 +231,7 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     return await asyncio.to_thread(plan_job, document, fields, raw, circumstances, settings, file_name)
 
 
-async def _named_voice(service: SpeechService, voice_id: str, line: int) -> Voice | None:
+async def _named_voice(service: Service, voice_id: str, line: int) -> Voice | None:
     """The voice; an error says which line names it, where it is not the job itself (0)."""
     try:
         return await named_voice(service, voice_id)
