@@ -17,10 +17,17 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import structlog
 
-from sovits_service.api.schemas import TtsFields, check_limits, parse_tts, to_synthesis_request
+from sovits_service.api.schemas import (
+    TtsFields,
+    check_limits,
+    check_prompt_length,
+    checked_prompt_language,
+    parse_tts,
+    to_synthesis_request,
+)
 from sovits_service.audio.encode import encode_whole, file_format
 from sovits_service.config_file import nearest
-from sovits_service.errors import InvalidRequestError, UnknownVoiceError
+from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
 from sovits_service.native_memory import bound_native_memory
 from sovits_service.service.build import build_service
 from sovits_service.service.service import SpeechService
@@ -138,8 +145,13 @@ class Synthesizer:
             ReferenceAudioError, UnsupportedAudioError, UploadTooLargeError: the clip cannot serve.
             InvalidRequestError: the transcript cannot be used.
         """
-        data = clip if isinstance(clip, bytes) else read_clip(Path(clip), self._settings.max_upload_bytes).data
-        return self._call(self._service.voices.add_reference(data, UploadDetails(prompt_text, prompt_lang))).path
+        check_prompt_length(prompt_text, self._settings)
+        details = UploadDetails(prompt_text, checked_prompt_language(prompt_text, prompt_lang, self._service.version))
+        if not isinstance(clip, bytes):
+            if not Path(clip).is_file():
+                raise ReferenceAudioError(f"{clip}: there is no such file")
+            clip = read_clip(Path(clip), self._settings.max_upload_bytes).data
+        return self._call(self._service.voices.add_reference(clip, details)).path
 
     def _stop(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -183,7 +195,8 @@ class Synthesizer:
             while (chunk := self._call(following())) is not None:
                 yield chunk
         finally:
-            self._call(synthesis.chunks.aclose())
+            if self._thread.is_alive():  # else `close` has ended the work
+                self._call(synthesis.chunks.aclose())
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, done in the loop of the thread."""

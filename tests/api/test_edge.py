@@ -173,6 +173,15 @@ async def test_two_applications_count_apart(service: FastService) -> None:
     assert 'route="/health"' not in text
 
 
+async def test_a_refused_request_is_one_line_of_the_log(
+    client: httpx.AsyncClient, service: FastService, say: Say
+) -> None:
+    service.places = 0
+    with structlog.testing.capture_logs() as lines:
+        assert (await client.post("/tts", json=say("hello"))).status_code == 503
+    assert [(line["event"], line["status"]) for line in lines] == [("request", 503)]
+
+
 async def test_the_log_has_ids_and_timings_and_nothing_a_user_sent(client: httpx.AsyncClient, say: Say) -> None:
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         await client.post("/tts", json=say("hello private"), headers={"X-Request-ID": "known"})

@@ -333,6 +333,18 @@ async def test_a_store_that_takes_nothing_for_a_while_stops_no_later_job(
         assert (await finished(http, await submit(http, "def")))["status"] == "done"
 
 
+async def test_a_folder_that_cannot_be_used_is_told(service: FastService, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = ServiceSettings(jobs={"dir": tmp_path / "file"})  # type: ignore[arg-type] # read from a file elsewhere
+    jobs = Jobs(service, settings.jobs)  # type: ignore[arg-type] # with the methods of a SpeechService
+    jobs.start()
+    async with serving(service, settings, jobs=jobs) as url, httpx.AsyncClient(base_url=url) as http:
+        while "starting" in (answer := await http.get("/jobs")).text:
+            await asyncio.sleep(0)
+        assert (answer.status_code, "jobs.dir) cannot be used" in answer.text) == (503, True)
+    await jobs.stop()
+
+
 async def test_a_voice_that_has_gone_fails_the_job(serve: Serve, service: FastService) -> None:
     async def synthesize(*_: Any, **__: Any) -> Any:
         return await service.voices.get("nobody")

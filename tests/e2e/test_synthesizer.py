@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from sovits_service import Synthesizer, load
-from sovits_service.errors import InvalidRequestError, SettingsError, UnknownVoiceError, UnsupportedAudioError
+from sovits_service.errors import (
+    InvalidRequestError,
+    SettingsError,
+    SovitsError,
+    UnknownVoiceError,
+    UnsupportedAudioError,
+)
 from tests.e2e.conftest import ROOT, run_python
 from tests.e2e.test_examples import blocks
 
@@ -79,6 +85,22 @@ def test_a_clip_of_ones_own_speaks(tts: Synthesizer) -> None:
         tts.add_reference(b"no audio")
 
 
+@pytest.mark.parametrize(
+    ("clip", "said", "message"),
+    [
+        ("none.wav", {}, "none.wav: there is no such file"),
+        ("voices/female_calm.wav", {"prompt_text": "你好"}, "prompt_lang is required"),
+        ("voices/female_calm.wav", {"prompt_text": "hi", "prompt_lang": "xx"}, "prompt_lang: xx is not supported"),
+        ("voices/female_calm.wav", {"prompt_text": "x" * 501, "prompt_lang": "en"}, "prompt_text has 501 characters"),
+    ],
+)
+def test_a_reference_that_cannot_serve_is_told_why(
+    tts: Synthesizer, clip: str, said: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SovitsError, match=message):
+        tts.add_reference(ROOT / clip, **said)
+
+
 def test_several_threads_may_speak(tts: Synthesizer) -> None:
     alone = tts.synthesize(TEXT, voice="female_calm", seed=3)
     with ThreadPoolExecutor(3) as pool:
@@ -130,6 +152,18 @@ for work in (tts.voices, lambda: next(stream)):
 def test_a_program_that_closes_nothing_ends(folder: Path) -> None:
     result = run(folder, "from sovits_service import load; print(load().synthesize('你好。').sample_rate_hz)")
     assert (result.returncode, result.stdout, result.stderr) == (0, "32000\n", "")
+
+
+def test_a_stream_that_is_left_open_ends_with_its_synthesizer(folder: Path) -> None:
+    program = """
+from sovits_service import load
+with load() as tts:
+    left = tts.stream("你好。" * 20)
+    next(left)
+del left
+"""
+    result = run(folder, program)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_the_package_alone_imports_nothing_heavy(folder: Path) -> None:

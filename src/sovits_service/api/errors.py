@@ -204,7 +204,9 @@ def install_error_handlers(app: FastAPI, routes: Sequence[BaseRoute], metrics: M
         metrics.errors.labels(kind=type(error).__name__).inc()
         if isinstance(error, (OverloadedError, RateLimitedError, UploadTooLargeError)):
             metrics.rejected.labels(reason=type(error).__name__.removesuffix("Error").lower()).inc()
-        if isinstance(error, SynthesisError) or status >= 500:
+        # A refusal is in the request's own line; with where it came from, a busy service would write a log of it.
+        is_refusal = isinstance(error, OverloadedError) and error.__cause__ is None
+        if isinstance(error, SynthesisError) or (status >= 500 and not is_refusal):
             _log.warning("request failed", kind=type(error).__name__, status=status, **describe_error(error))
         return answer(error, request)
 

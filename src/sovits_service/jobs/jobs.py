@@ -173,6 +173,8 @@ class Jobs:
                     job = None
 
     def _require_open(self) -> None:
+        if self._running is not None and self._running.done() and not self._is_stopping:
+            raise StorageError("there are no jobs: their folder (jobs.dir) cannot be used; the log says why")
         if not self._is_open or self._is_stopping:
             raise OverloadedError(
                 "there are no jobs at the moment: the service is starting or shutting down, or another process has "
