@@ -32,7 +32,7 @@ async def read_metrics(client: httpx.AsyncClient) -> dict[str, float]:
     }
 
 
-def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_the_one_before() -> None:
+def test_no_part_of_an_answer_waits_for_an_acknowledgement() -> None:
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:

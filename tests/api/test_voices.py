@@ -235,7 +235,7 @@ async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncC
         assert message.endswith(f"these can: {', '.join(DEFAULT_FIELDS)}")
 
 
-def test_what_a_template_may_set_is_every_field_of_a_request_but_those_that_are_the_requests_own() -> None:
+def test_templates_set_every_field_but_the_requests_own() -> None:
     clips = {"ref_audio_path", "aux_ref_audio_paths", "timbre_ref_audio_path"}
     own = {"text", "voice_id", "emotion", "prompt_text", "prompt_lang", "timestamps", "subtitles", *clips}
     assert set(DEFAULT_FIELDS) == TtsFields.model_fields.keys() - own

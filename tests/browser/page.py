@@ -194,7 +194,7 @@ class TestJobs:
             await card.get_by_role("button", name=delete).click()
             await expect(card.locator("li")).to_have_count(0)
 
-    async def test_a_file_that_cannot_be_used_is_told_and_a_service_without_jobs_shows_none(
+    async def test_a_wrong_file_is_told_and_jobs_may_be_absent(
         self, browser: Browser, service: FastService, tmp_path: Path
     ) -> None:
         async with opened(browser, service, jobs_dir=tmp_path, refusals=True) as page:

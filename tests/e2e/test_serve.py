@@ -77,7 +77,7 @@ def test_a_life_from_start_to_sigterm(start: Start) -> None:
     assert served.process.wait(timeout=60) == 0
 
 
-def test_control_restarts_and_drains_where_it_is_switched_on_and_a_second_signal_ends_at_once(start: Start) -> None:
+def test_control_restarts_and_drains_and_a_second_signal_ends_at_once(start: Start) -> None:
     served = start(SOVITS_ADMIN__ENABLED="true", SOVITS_DRAIN_S="1000")
     assert httpx.get(f"{served.url}/control", params={"command": "restart"}, timeout=PATIENCE_S).json() == {
         "message": "success"

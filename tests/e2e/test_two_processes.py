@@ -63,7 +63,7 @@ def switch(served: Served, route: str, **query: str) -> float:
     return time.monotonic()
 
 
-def test_a_change_on_one_is_that_of_both_and_none_comes_in_the_middle_of_a_request(pair: tuple[Served, Served]) -> None:
+def test_a_change_on_one_reaches_both_between_requests(pair: tuple[Served, Served]) -> None:
     one, two = pair
     before = speak(one)
     assert speak(two) == before

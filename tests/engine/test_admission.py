@@ -55,7 +55,7 @@ def reading(service: SpeechService, monkeypatch: pytest.MonkeyPatch) -> Iterator
     reading.release.set()
 
 
-async def test_long_texts_pass_their_deadline_while_they_are_read_and_voices_are_listed_meanwhile(
+async def test_long_texts_time_out_while_read_and_do_not_block_voices(
     service: SpeechService, reading: Any, deadlines: Deadlines
 ) -> None:
     requests = [asyncio.create_task(speak(service, timeout_s=50.0)) for _ in range(40)]

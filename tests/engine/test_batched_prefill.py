@@ -110,7 +110,7 @@ def test_logits_of_a_padded_pass_are_those_of_one_by_one(gpt: TextToSemantic) ->
     torch.testing.assert_close(together[:3], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_four_take_little_more_launches_than_one_and_nobody_waits_for_the_device(gpt: TextToSemantic) -> None:
+def test_four_prefills_take_little_more_launches_than_one(gpt: TextToSemantic) -> None:
     def launches(count: int) -> Any:
         runner = on_cuda(gpt)
         (batch,) = runner.batches([admit(runner, new_sequence(index, index)) for index in range(count)])
@@ -186,7 +186,7 @@ def test_on_a_cpu_a_sequence_leaves_the_same_bits_alone_and_in_company(dtype: to
         assert torch.equal(in_company[1][:, :, :-1], keys[:, :, :-1])
 
 
-async def test_requests_that_come_together_are_batched_and_one_that_is_too_long_fails_alone(
+async def test_requests_are_batched_and_one_too_long_fails_alone(
     engine: WatchedEngine, gpt: TextToSemantic, vits: Vits, hubert: Hubert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = ModelWorker(

@@ -113,9 +113,7 @@ def test_texts_speeds_and_lengths_of_all_kinds_may_advance_together(decoder: Any
         np.testing.assert_allclose(many, one, atol=TOLERANCE)
 
 
-def test_only_windows_of_equal_length_share_a_batch_wherever_they_are_in_their_streams(
-    decoder: Any, prompts: Any, passes: Any
-) -> None:
+def test_only_windows_of_equal_length_share_a_batch(decoder: Any, prompts: Any, passes: Any) -> None:
     def streams() -> Any:
         return [new_stream(decoder, prompts, seed, tokens=tokens) for seed, tokens in enumerate((70, 90, 9, 70))]
 

@@ -70,7 +70,7 @@ async def test_a_request_gives_speech_of_the_length_of_its_tokens(
 
 
 @in_every_backend
-async def test_tokens_are_the_same_alone_in_a_full_batch_joining_late_and_while_others_leave(
+async def test_tokens_do_not_depend_on_batch_composition(
     engine: WatchedEngine, worker: ModelWorker, recorder: Any
 ) -> None:
     alone = joined(await collect(speak(engine, worker, [segment(1)], voice(1), options(seed=5), prompt=segment(50))))

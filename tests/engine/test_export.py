@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, export: Any) ->
     assert export(Path("/proc/model"))[0] == 1
 
 
-def test_weights_and_voices_that_are_missing_are_told_before_anything_is_written(tmp_path: Path, export: Any) -> None:
+def test_missing_weights_and_voices_are_told_before_writing(tmp_path: Path, export: Any) -> None:
     folder = tmp_path / "model"
     code, said = export(folder, "--voice", "tony")
     assert code == 2

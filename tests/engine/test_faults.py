@@ -81,7 +81,7 @@ async def test_a_fault_outside_a_unit_of_work_fails_what_runs_and_the_engine_goe
     assert engine.stats().running_sequences == 0
 
 
-async def test_when_the_loop_ends_everybody_is_told_at_once_and_later_requests_are_refused(
+async def test_the_end_of_the_loop_fails_everybody_at_once(
     engine: WatchedEngine,
     worker: ModelWorker,
     make_worker: Callable[..., ModelWorker],
@@ -177,7 +177,7 @@ async def test_a_place_is_free_again_when_the_request_ends_before_its_synthesis(
     assert engine.stats().active_jobs == 0
 
 
-def test_retry_after_is_the_time_between_requests_that_end_however_long_each_waited(
+def test_retry_after_is_the_time_between_ends_of_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [1000.0]

@@ -84,9 +84,7 @@ async def speak(service: SpeechService, **changes: object) -> np.ndarray:
     return np.concatenate([chunk.samples async for chunk in synthesis.chunks])
 
 
-async def test_a_switch_takes_effect_for_later_requests_and_never_in_the_middle_of_one(
-    service: SpeechService, weights: Path
-) -> None:
+async def test_a_switch_takes_effect_for_later_requests_alone(service: SpeechService, weights: Path) -> None:
     write_sovits(weights / "other.pth", seed=5)
     before = await speak(service)
     running = await service.synthesize(REQUEST)  # its first fragment exists; the second is still to come
@@ -301,7 +299,7 @@ def test_float32_on_cuda_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.backends.cuda.enable_cudnn_sdp(was_enabled)
 
 
-async def test_a_first_voice_that_cannot_speak_does_not_keep_the_service_from_starting(
+async def test_a_first_voice_that_cannot_speak_does_not_prevent_start(
     settings: ServiceSettings, tmp_path: Path
 ) -> None:
     write_voice(settings.voices_roots[0], "aaa", gpt_weights="gone.ckpt")
@@ -403,7 +401,7 @@ async def test_a_service_speaks_in_either_back_end_and_their_answers_are_not_mix
         ({"backend": "torch"}, True, torch.float32),
     ],
 )
-async def test_the_generator_is_rounded_where_int8_is_allowed_and_the_processor_gains_by_it(
+async def test_the_generator_is_rounded_where_the_processor_gains_by_it(
     tmp_path: Path,
     settings: ServiceSettings,
     monkeypatch: pytest.MonkeyPatch,

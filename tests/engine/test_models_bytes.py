@@ -100,7 +100,7 @@ async def test_pairs_that_share_a_gpt_stay_as_long_as_their_bytes_allow(start: A
     assert all(model.gpt is service._models.current.gpt for model in loaded.models)
 
 
-async def test_a_pair_that_is_larger_than_the_bound_is_loaded_alone_and_that_is_logged(start: Any) -> None:
+async def test_a_pair_larger_than_the_bound_is_loaded_alone(start: Any) -> None:
     with capture_logs() as logs:
         service = await start(1)
         before = await speak(service)

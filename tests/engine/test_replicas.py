@@ -68,9 +68,7 @@ async def test_an_upload_to_one_replica_speaks_on_the_other(replicas: Any, tmp_p
     assert fingerprints[0].reference_hashes == fingerprints[1].reference_hashes
 
 
-async def test_a_voice_written_on_one_replica_is_taken_over_by_the_other_and_goes_with_it(
-    replicas: Any, tmp_path: Path
-) -> None:
+async def test_replicas_follow_written_and_deleted_voices(replicas: Any, tmp_path: Path) -> None:
     one, two = replicas
     stored = await one.voices.add_reference(clip(tmp_path))
     await one.voices.put(Voice("eve", stored.path))

@@ -89,7 +89,7 @@ def test_the_end_token_is_barred_where_it_is_too_early() -> None:
     assert is_over.item()
 
 
-def test_a_sequence_is_over_when_the_end_token_is_likeliest_though_another_was_drawn() -> None:
+def test_the_likeliest_token_ends_a_sequence_whichever_is_drawn() -> None:
     logits = torch.zeros(1, VOCAB)
     logits[0, END] = 1.0
     token, is_over = sample(logits, nothing_seen(), rows(), torch.tensor([0.99]))

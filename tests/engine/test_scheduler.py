@@ -173,7 +173,7 @@ def test_chunks_are_delivered_in_the_order_of_the_text(make_job: Callable[..., J
     assert job.is_delivered
 
 
-def test_parts_of_a_fragment_leave_at_once_and_the_next_fragment_waits_for_its_end(
+def test_fragments_are_delivered_in_order_and_in_parts(
     make_job: Callable[..., Job],
 ) -> None:
     job = make_job(2)
@@ -201,7 +201,7 @@ def test_a_reader_whose_event_loop_is_closed_counts_as_gone(make_job: Callable[.
     assert job.is_cancelled
 
 
-def test_nothing_begins_before_its_voice_is_there_and_nothing_is_admitted_before_its_features(
+def test_nothing_begins_without_voice_or_is_admitted_without_features(
     make_job: Callable[..., Job],
 ) -> None:
     scheduler = Scheduler(4)

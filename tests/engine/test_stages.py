@@ -197,7 +197,7 @@ async def test_streams_go_by_when_their_listener_runs_dry_and_before_whole_answe
     assert poor.job.runs_dry_s == 111.0
 
 
-def test_a_listened_window_of_v4_takes_along_none_that_is_longer_and_no_whole_answer() -> None:
+def test_a_stream_s_window_of_v4_is_batched_with_shorter_streams_alone() -> None:
     def stream(mode: Any, frames: Any, steps: Any = 4) -> Any:
         job = SimpleNamespace(options=options(streaming_mode=mode, cfm_steps=steps))
         features = torch.zeros(1, 1, frames)
@@ -267,7 +267,7 @@ def test_a_piece_of_work_has_all_cores_alone_and_its_share_beside_others() -> No
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-async def test_on_few_cores_the_first_chunk_has_them_all_and_no_further_tokens_are_decoded(
+async def test_the_first_chunk_has_all_of_few_cores(
     make_worker: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch, cores: Any
 ) -> None:
     engine = WatchedEngine(max_jobs=4, threads=Threads(alone=cores, beside=1, cores=cores))

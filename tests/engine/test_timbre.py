@@ -77,7 +77,7 @@ def _constant_speaker() -> Any:
     return speaker
 
 
-def test_the_timbre_is_averaged_with_the_auxiliary_clips_and_without_the_reference(encoders: Any) -> None:
+def test_the_timbre_replaces_the_reference_in_the_mean(encoders: Any) -> None:
     encoder, further = encoders["v2"], voice(3)
     mean = (encoder.encode([TIMBRE]).style_embedding + encoder.encode([further]).style_embedding) / 2
     torch.testing.assert_close(encoder.encode([MANNER, further], TIMBRE).style_embedding, mean)

@@ -136,7 +136,7 @@ def test_containers_have_no_rights_and_write_only_into_volumes(case: str, tmp_pa
             assert f"/app/{folder}" in writable
 
 
-def test_a_gpu_is_asked_for_once_per_replica_and_weights_are_downloaded_before_the_start(tmp_path: Path) -> None:
+def test_one_gpu_per_replica_and_weights_before_the_start(tmp_path: Path) -> None:
     pod = pod_of(render(GPU, tmp_path))
     (container,) = pod["containers"]
     (download,) = pod["initContainers"]

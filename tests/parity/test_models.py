@@ -120,7 +120,7 @@ def test_outputs_of_the_largest_are_within_the_bound_too(elsewhere: Executor) ->
     assert [r for of_one in results.values() for r in of_one if not r.is_within_bound] == []
 
 
-def test_the_bound_is_a_ten_thousandth_but_for_the_one_network_that_amplifies_rounding() -> None:
+def test_only_the_network_that_amplifies_rounding_has_a_wider_bound() -> None:
     assert BOUND == 1e-4
     stated = {name: golden(name).manifest for name in GOLDENS if "tolerance" in golden(name).manifest}
     assert [(name, m["tolerance"], m["rounding_tolerance"]) for name, m in stated.items()] == [
@@ -129,7 +129,7 @@ def test_the_bound_is_a_ten_thousandth_but_for_the_one_network_that_amplifies_ro
     assert all(manifest["tolerance_reason"] for manifest in stated.values())
 
 
-def test_one_number_of_one_weight_that_is_one_percent_off_fails_the_wider_bound(elsewhere: Executor) -> None:
+def test_one_percent_off_in_one_weight_fails_the_wider_bound(elsewhere: Executor) -> None:
     in_float64, of_float32 = elsewhere.submit(run_with_a_fault).result()
     assert not in_float64.is_within_bound
     assert of_float32.is_within_bound, "both runs have the same fault"

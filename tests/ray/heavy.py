@@ -151,9 +151,7 @@ def test_a_rolling_switch_of_weights(running: Fleet, expected: dict[int, list[by
         assert is_one_of(say(running, number), [before[number]])
 
 
-def test_replicas_come_with_the_speech_that_is_asked_for_and_go_without_a_lost_answer(
-    running: Fleet, expected: dict[int, list[bytes]]
-) -> None:
+def test_replicas_scale_with_speech_and_lose_no_answer(running: Fleet, expected: dict[int, list[bytes]]) -> None:
     few = "min_replicas: 1, upscale_delay_s: 1, downscale_delay_s: 2, queued_speech_s: 8"
     running.deploy(OPTIONS.replace("min_replicas: 2", few))
     running.wait_for_replicas(1)

@@ -55,7 +55,7 @@ def told(queued_s: float = 0.0, *voices: str) -> dict[str, object]:
     return {"queued_s": queued_s, "factor": 0.5, "voices": list(voices), "weights": [], "encode_s": 1.0, "load_s": 10.0}
 
 
-def test_a_voice_stays_where_it_is_until_that_replica_has_more_to_do_than_encoding_takes() -> None:
+def test_a_voice_stays_until_waiting_costs_more_than_encoding() -> None:
     balancer = VoiceBalancer()
     balancer.update({"a": told(5.0, "amy"), "b": told(), "c": told()})
     assert balancer.order(AMY)[0] == "a"

@@ -186,7 +186,7 @@ class TestTtsInfer:
 
 
 class TestBundledFiles:
-    def test_the_packaged_configuration_serves_where_the_working_directory_has_none(self, elsewhere: Path) -> None:
+    def test_the_packaged_configuration_is_the_fallback(self, elsewhere: Path) -> None:
         root = bundled_root()
         assert root is not None
         assert find_path(SHIPPED_TTS) == root / SHIPPED_TTS

@@ -113,9 +113,7 @@ def _can_reset_peak() -> bool:
 
 
 @pytest.mark.skipif(not _can_reset_peak(), reason="resets the high-water mark in /proc")
-def test_encoding_a_clip_holds_half_of_huberts_weights_at_most_and_none_afterwards(
-    hubert_folder: tuple[Path, HubertModel], tmp_path: Path
-) -> None:
+def test_encoding_a_clip_holds_half_of_huberts_weights(hubert_folder: tuple[Path, HubertModel], tmp_path: Path) -> None:
     small, big = tmp_path / "small", tmp_path / "big"
     small.mkdir()
     big.mkdir()
@@ -249,9 +247,7 @@ def test_the_layers_that_are_not_needed_are_not_loaded(bert_folder: tuple[Path, 
     assert len(load_bert(bert_folder[0]).encoder.layer) == 2
 
 
-def test_int8_features_are_near_and_those_of_a_text_do_not_depend_on_other_texts(
-    bert_folder: tuple[Path, BertForMaskedLM], tmp_path: Path
-) -> None:
+def test_int8_features_do_not_depend_on_other_texts(bert_folder: tuple[Path, BertForMaskedLM], tmp_path: Path) -> None:
     folder, original = bert_folder
     loader = ModelLoader("onnx", "int8", torch.device("cpu"), torch.float32, GraphStore(tmp_path / "g", 2**30), 1, 1)
     for _ in range(2):  # built, then kept

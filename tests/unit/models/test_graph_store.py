@@ -58,7 +58,7 @@ def test_a_damaged_one_is_built_anew(tmp_path: Path, damage: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_build_that_fails_or_is_killed_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+def test_a_failed_build_leaves_nothing_taken_for_whole(tmp_path: Path) -> None:
     store = GraphStore(tmp_path, 2**20)
 
     def fails(folder: Path) -> None:

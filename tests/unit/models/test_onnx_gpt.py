@@ -174,7 +174,7 @@ def test_a_wide_model_is_prefilled_in_int8_as_well(tmp_path: Path, is_exact: boo
         assert 0 < error < BOUNDS["int8"]
 
 
-def test_a_row_of_zeros_and_one_of_large_numbers_are_rounded_each_to_its_own_steps(tmp_path: Path) -> None:
+def test_each_row_is_rounded_to_its_own_steps(tmp_path: Path) -> None:
     weight = np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32)
     weights = WeightsFile(tmp_path / "weights.bin")
     builder = GraphBuilder(weights)

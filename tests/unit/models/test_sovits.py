@@ -77,7 +77,7 @@ def test_a_window_that_is_padded_keeps_its_samples(resblock: str, frames: int) -
 
 
 @pytest.mark.parametrize("resblock", ["1", "2"])
-def test_a_generator_in_bfloat16_gives_nearly_the_same_samples_whole_and_in_windows(resblock: str) -> None:
+def test_a_generator_in_bfloat16_is_close_whole_and_in_windows(resblock: str) -> None:
     model = tiny.vits(resblock=resblock)
     latents = torch.randn(1, 16, 50, generator=torch.Generator().manual_seed(3))
     exact = model.vocode(latents, _styles(1))
@@ -156,7 +156,7 @@ def test_upsampling_kernels_that_would_shift_the_samples_are_refused() -> None:
         Hifigan(HifiganConfig(8, (4,), (7,), 8, "1", (3,), ((1, 3, 5),)))
 
 
-def test_a_resblock_of_the_second_kind_has_two_convolutions_whatever_the_config_lists() -> None:
+def test_the_second_kind_of_resblock_has_two_convolutions() -> None:
     # parity: the published configs list three dilations.
     keys = tiny.vits(resblock="2").state_dict()
     assert "dec.resblocks.0.convs.1.weight" in keys

@@ -378,7 +378,7 @@ async def test_a_stopped_redis_is_bypassed_and_comes_back_by_itself(redis_server
     await cache.close()
 
 
-async def test_a_frozen_redis_costs_a_few_requests_the_timeout_and_the_others_nothing(
+async def test_a_frozen_redis_delays_a_few_requests_alone(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
