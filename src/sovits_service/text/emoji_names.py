@@ -5,12 +5,26 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 # Pictures, flags and skin tones; hearts, stars and check marks belong to the readers, which say some of them.
 _PICTURES = "\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
-_PICTURE = re.compile(rf"[ \t]?[{_PICTURES}][\u200d\ufe0f]*")
+_JOINED = "(?:[\\u200d\\ufe0f]|(?<=\\u200d)[\\u2600-\\u27bf])*"  # a woman is a person joined to a sign
+_PICTURE = re.compile(rf"[ \t]?[{_PICTURES}]{_JOINED}")
+_MAY_HAVE_FACE = re.compile(r"[_^]|[:;=]'?-?[DPp)(]|[QT]AT|[QT][AW]Q|orz|OTZ|[・´•°□▽∀ωд≧≦︶﹏︿￣]")
+_FACE = LazyPattern(
+    r"(?<![A-Za-z0-9])(?:([Tt])[_^.]\1|([Oo0])_[Oo0]|([QUXx])_\3|[>＞]_[<＜.]|\^[_-]?\^|-_-+|=_=|;_;|TAT|Q[AW]Q|orz|OTZ)"
+    r"(?![A-Za-z0-9.])"
+    r"|(?:^|(?<=\s))[:;=]'?-?[DPp)(]+(?=\s|[,.!?，。！？]|$)"
+    r"|[(（](?=[^()（）]{0,12}[・´•°□▽∀ωд≧≦︶﹏︿￣])[^()（）A-Za-z0-9\u4e00-\u9fff\s]{2,14}[)）][ノﾉっ╯ｏ]?"
+)
 _HAS_NAMES = {"en": "en", "zh": "zh", "yue": "zh", "ja": "ja", "ko": "ko"}
+
+
+def without_faces(text: Spoken) -> Spoken:
+    """Text without faces that are written with marks and letters: T_T, :D, (´・ω・`)."""
+    return text.sub(_FACE.compiled, "") if _MAY_HAVE_FACE.search(text.text) else text
 
 
 def silent_emoji(text: Spoken) -> Spoken:
@@ -24,7 +38,7 @@ def silent_emoji(text: Spoken) -> Spoken:
 def _ends_a_sentence() -> re.Pattern[str]:
     """Compiled when a text has a picture: it takes longer than reading most sentences."""
     return re.compile(
-        rf"(?<=[^\W_])(?=([ \t]*[{_PICTURES}\u200d\ufe0f]{{1,40}}))\1"
+        rf"(?<=[^\W_])(?=([ \t]*[{_PICTURES}\u200d\ufe0f\u2640\u2642\u2695]{{1,40}}))\1"
         r"(?=[ \t]*[A-Z\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])"
     )
 

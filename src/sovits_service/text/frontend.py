@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sovits_service.errors import InvalidRequestError, MissingExtraError
-from sovits_service.text.emoji_names import named_emoji, silent_emoji
+from sovits_service.text.emoji_names import named_emoji, silent_emoji, without_faces
 from sovits_service.text.langid import INLINE_READING, LATIN_WORDS, is_japanese, language_runs
 from sovits_service.text.lexicon import Lexicon, Readings
 from sovits_service.text.markup import without_markup
@@ -39,6 +39,7 @@ _SHORT_PHONEMES = 6
 _PAUSE = re.compile(r"\[pause:\s*(\d+(?:\.\d+)?|\.\d+)\s*s?\s*\]", re.IGNORECASE)
 _LONGEST_PAUSE_S = 10.0
 _UNPAIRED = re.compile("[\ud800-\udfff\x00]")  # no encoding has a place for these
+_LONE_A = re.compile(r"\W*a\W*")
 _SPACES = re.compile(r" {2,}")
 _SLASH_AT_END = re.compile(r"(?<=[A-Za-z0-9])/$")
 _WIDE_PAUSE_AT_END = re.compile(r"[，、；：](?=[.。]?$)")
@@ -81,7 +82,7 @@ class Frontend:
             MissingExtraError: the text needs a language whose packages are not installed.
         """
         mode = self._mode(language, symbols)
-        whole = without_markup(Spoken.of(text).sub(_UNPAIRED, ""), "." if mode == "en" else "。")
+        whole = without_markup(without_faces(Spoken.of(text).sub(_UNPAIRED, "")), "." if mode == "en" else "。")
         japanese = is_japanese(whole.text)
         whole = named_emoji(whole, _language_of(whole.text, mode, japanese)) if read_emoji else silent_emoji(whole)
         segments: list[Segment] = []
@@ -158,6 +159,8 @@ class Frontend:
         """Read a run; None where the model has no phonemes for it."""
         if language not in _READABLE[symbols]:
             return None
+        if language == "en" and mode != "en" and _LONE_A.fullmatch(text.text):
+            text = text.each(str.upper)  # 若a=3: the letter, not the article
         if language == "zh":
             return self._read_chinese(text, symbols)
         try:
@@ -181,7 +184,9 @@ class Frontend:
         end = 0
         for match in LATIN_WORDS.finditer(said.text):
             readings.append(("zh", reader.read_normalized(said[end : match.start()], symbols)))
-            readings.append(("en", self._reader("en").read(said[match.start() : match.end()], symbols)))
+            word = said[match.start() : match.end()]
+            word = word.each(str.upper) if _LONE_A.fullmatch(word.text) else word
+            readings.append(("en", self._reader("en").read(word, symbols)))
             end = match.end()
         last = reader.read_normalized(said[end:], symbols)
         return [*readings, ("zh", replace(last, dropped=last.dropped + normalized.dropped))]

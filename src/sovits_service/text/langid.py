@@ -7,29 +7,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sovits_service.text.kinds.units import alternatives, unit_names
+from sovits_service.text.lazy_pattern import LazyPattern
 
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003347f"
 KANA = "\u3041-\u3096\u3099-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 HANGUL = "\u1100-\u11ff\u3131-\u318e\ua960-\ua97f\uac00-\ud7ff\uffa1-\uffdc"
 LATIN = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a"
-LATIN_WORDS = re.compile(rf"[{LATIN}][{LATIN}'’ ]*")
+LATIN_WORDS = LazyPattern(rf"[{LATIN}][{LATIN}'’ ]*")
 DIGIT = "0-9\uff10-\uff19"
 
 # `角(jue2)色`: a Han character followed by its reading in pinyin or jyutping, written by the user
-INLINE_READING = re.compile(rf"([{HAN}])[(（]([a-zêüv]{{1,6}}[1-6])[)）]")
+INLINE_READING = LazyPattern(rf"([{HAN}])[(（]([a-zêüv]{{1,6}}[1-6])[)）]", needs="(（")
 
 _TOKEN = rf"""
-    (?P<link>(?:https?://|ftp://|www\.)[^\s{HAN}{KANA}{HANGUL}，。！？、；：（）《》「」“”]+
+    (?P<link>(?:https?://|ftp://|www\.)[!-~\u00a1-\u10ff\u1200-\u1fff]+
         |[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+
         |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
     |(?P<formula>[A-Za-z0-9]?[⁰¹²³⁴-⁹ⁿˣʸ]+(?:\s*[-+=×÷<>]\s*[A-Za-z0-9.]+[⁰¹²³⁴-⁹ⁿˣʸ]*)+)
-    |(?P<equation>(?<![A-Za-z])∠?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z])(?:\s?[-+×÷*/]\s?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z]))*
+    |(?P<power>(?<![A-Za-z0-9])[0-9]{{0,3}}π?[A-Za-z]?[²³](?![A-Za-z0-9]))
+    |(?P<equation>(?<![A-Za-z])∠?(?:[A-Za-z]\([a-z]\)|[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z])(?:\s?[-+×÷*/]\s?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z]))*
         \s?[=<>≤≥≠≈]\s?-?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z])(?:\s?[-+×÷*/]\s?(?:[0-9.]{{1,9}}[A-Za-z]?|[A-Za-z]))*[%°]?(?![A-Za-z0-9:]|\.[0-9]))
+    |(?P<algebra>(?<![A-Za-z0-9.])[0-9]{{1,4}}[a-z]\s?[-+×÷]\s?(?:[0-9.]{{1,9}}[a-z]?|[a-z])(?![A-Za-z0-9]))
     |(?P<money>(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?[0-9]+(?:\.[0-9]+)?\s?(?:bn|mn|tn|[BMKkT])(?![A-Za-z]))
     |(?P<floor>(?<![A-Za-z{DIGIT}/])[0-9]{{1,3}}/F(?![A-Za-z]))
     |(?P<num>(?:(?:HK|US|NT|AU|CA|SG)?[$€£¥￥₩₹]\s?)?[{DIGIT}]+(?:[.:/~\-–～：／．xX×*][{DIGIT}]+|[,，][{DIGIT}]{{3}}(?![{DIGIT}])|[eE]-?[0-9]{{1,3}}(?![A-Za-z0-9]))*
-        (?:\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?(?:@UNITS@))?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
+        (?:[kKwW]\s?[~\-～–]\s?[{DIGIT}.]+[kKwW](?![A-Za-z{DIGIT}])|\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?[A-Za-zμµΩ℃]{{1,4}})?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
     |(?P<notation>(?<=[/每])(?:@UNITS@)(?![A-Za-z])|(?<=第)[IVX]{{1,5}}(?![A-Za-z])|[IVX]{{1,4}}(?=[型期级度世号]))
     |(?P<zh>(?:[{HAN}](?:[(（][a-zêüv]{{1,6}}[1-6][)）])?)+)
@@ -39,32 +42,36 @@ _TOKEN = rf"""
     |(?P<x>[^\W_])
     |(?P<mark>.)
     """
+# after a slash; a second copy of all units would take milliseconds to compile
+_PER_UNITS = "hr?|s|sec|min|d|kg|g|k?Wh|[dm]?[Ll]|m?mol|[ckm]?m[²³23]?"
 _MARKS = frozenset(",.!?，。！？、")
-_COUNTED = re.compile(
+_COUNTED = LazyPattern(
     r"[个名位只头条匹台辆架艘部本册张页份件套间座栋层楼号期届次回遍场种类样元块角毛分钱岁年月日天时点秒周季倍折度"
     r"米克斤吨里升寸尺亩平公千百万亿%％℃级班班路线楼室人家户口斤两杯瓶盒包箱袋碗盘把根颗粒片朵棵双对只首篇句字]"
 )
 # Words that a Japanese text does not have, and words that it has now and then
-_CHINESE_WORDS = re.compile(
-    rf"[你您她它们吗呢吧很嗎們這哪啥咱俺]|我(?![{KANA}々慢])|是(?![{KANA}非正認])(?=[{HAN}])|不是|没有|沒有|可以|喜[欢歡]|"
+_CHINESE_WORDS = LazyPattern(
+    rf"[你您她它们吗呢吧很嗎們這哪啥咱俺]|我(?![{KANA}々慢])|是(?![{KANA}非正認])(?=[\u4e00-\u9fff])|不是|没有|沒有|可以|喜[欢歡]|"
     r"什[么麼]|怎[么麼]|[因以]为|一[个個]|就是|也是|都是|还|還是"
 )
-_CHINESE_HINTS = re.compile(
-    rf"(?<!目)的(?![{KANA}確])|了(?![{KANA}解承見])|在(?![{KANA}庫宅籍住学日留任来外])|和(?=[{HAN}][^{KANA}])"
+_CHINESE_HINTS = LazyPattern(
+    rf"(?<!目)的(?![{KANA}確])|了(?![{KANA}解承見])|在(?![{KANA}庫宅籍住学日留任来外])|和(?=[\u4e00-\u9fff][^{KANA}])",
+    needs="了和在的",
 )
 _OPENING, _CLOSING = "「『“‘《〈【«", "」』”’》〉】»"
-_QUOTED = re.compile("「[^「」]*」|『[^『』]*』|“[^“”]*”|《[^《》]*》")
-_BETWEEN_KANA = re.compile(r"(?![和与與跟同或是的了在及又也都])[\u4e00-\u9fff]{1,2}")
+_QUOTED = LazyPattern("「[^「」]*」|『[^『』]*』|“[^“”]*”|《[^《》]*》", needs="“《「『")
+_BETWEEN_KANA = LazyPattern(r"(?![和与與跟同或是的了在及又也都])[\u4e00-\u9fff]{1,2}")
 # Latin words that Japanese and Korean say in their own sounds: abbreviations, laughter, what stands before a number.
-_ABBREVIATION = r"[A-Z]{1,3}(?:[-&/][A-Z]{1,3})*|[B-DF-HJ-NP-TV-Z]{4,6}|Wi-?Fi|No\.|[A-Z]-?(?:POP|pop)"
+_ABBREVIATION = r"[A-Z]{1,3}(?:[-&/][A-Z]{1,3})*|[B-DF-HJ-NP-TV-Z]{4,6}|Wi-?Fi|[A-Z]oT|No\.|[A-Z]-?(?:POP|pop)"
 _OWN_LATIN = {
-    "ja": re.compile(rf"{_ABBREVIATION}|[wｗ]{{2,}}|[Vv]er\.?|Vol\."),
-    "ko": re.compile(_ABBREVIATION),
-    "yue": re.compile("[Hh]ea"),
+    "ja": LazyPattern(rf"{_ABBREVIATION}|[wｗ]{{2,}}|[Vv]er\.?|Vol\."),
+    "ko": LazyPattern(_ABBREVIATION),
+    "yue": LazyPattern("[Hh]ea", needs="e"),
 }
-_UNIT_BETWEEN_NUMBERS = re.compile(r"(?:[kcm]?m|[km]?g|[km]?[Ll])\s?")  # 1m75cm
+_UNIT_BETWEEN_NUMBERS = LazyPattern(r"(?:[kcm]?m|[km]?g|[km]?[Ll])\s?")  # 1m75cm
+_IS_FIGURE = LazyPattern(r"(?:[^\W_]|[%％‰℃°]\s?)$")
 _MARKS_AT_END = " ,!?，。！？、;；:：…「」『』“”()（）・~～\n"
-_SHORT_NAME = re.compile(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}[-·]?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
+_SHORT_NAME = LazyPattern(r"(?<![A-Za-z])(?:[A-Za-z]{1,3}[-·]?|(?:[A-Z]{2,4}/)?[A-Z]{1,5} )$")
 
 
 @dataclass(slots=True)
@@ -77,7 +84,7 @@ class Run:
 
 def is_japanese(text: str) -> bool:
     """Whether a whole text is Japanese: it has kana, or kanji of Japan alone, and nothing that only Chinese has."""
-    around = _QUOTED.sub("", text)
+    around = _QUOTED.compiled.sub("", text)
     if any(map(_is_han, around)) or re.search(rf"[{KANA}]", around):
         text = around  # 「谢谢」は中国語です
     han = [character for character in text if "\u4e00" <= character <= "\u9fff"]
@@ -99,7 +106,7 @@ def _is_han(character: str) -> bool:
 
 
 def _sounds_chinese(text: str) -> bool:
-    return _CHINESE_WORDS.search(text) is not None or len(_CHINESE_HINTS.findall(text)) > 1
+    return _CHINESE_WORDS.search(text) is not None or len(_CHINESE_HINTS.compiled.findall(text)) > 1
 
 
 def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list[Run]:
@@ -137,7 +144,7 @@ def language_runs(text: str, mode: str, *, japanese: bool | None = None) -> list
 def _token_pattern() -> re.Pattern[str]:
     signs = [sign for sign in unit_names("zh") if sign not in ("%", "‰", "°", "%p")]
     unit = alternatives(tuple(signs))
-    units = rf"(?:{unit})(?:/(?:{unit}))?|USD|usd|CNY|RMB|rmb|EUR|GBP|JPY|HKD|TWD|KRW"
+    units = rf"(?:{unit})(?:/(?:{_PER_UNITS}))?|USD|usd|CNY|RMB|rmb|EUR|GBP|JPY|HKD|TWD|KRW"
     return re.compile(_TOKEN.replace("@UNITS@", units), re.VERBOSE | re.DOTALL)
 
 
@@ -148,7 +155,9 @@ def _tokens(text: str) -> list[Run]:
         kind = {
             "link": "en",
             "formula": "num",
+            "power": "num",
             "equation": "num",
+            "algebra": "num",
             "money": "num",
             "floor": "num",
             "notation": "zh",
@@ -266,7 +275,7 @@ def _settle_latin(runs: list[Run], base: str) -> list[Run]:
             run.language = language
             continue
         word = run.text.strip(_MARKS_AT_END)
-        if around and (_OWN_LATIN[language].fullmatch(word) or _OWN_LATIN[language].fullmatch(word + ".")):
+        if around and (_OWN_LATIN[language].fullmatch(word.rstrip("-")) or _OWN_LATIN[language].fullmatch(word + ".")):
             run.language = "zh" if base == "auto_yue" and language == "yue" else language
     return merged
 
@@ -354,10 +363,12 @@ def _number_language(before: Run | None, number: Run, after: Run | None, base: s
     """Whose words a number is read in; the rules are the original's, but a counted number and 3D are Chinese."""
     if before is None and after is None:
         return base
+    if before is not None and has_chinese and before.language == "en" and before.text.rstrip()[-1] in ":：":
+        return base  # WhatsApp：9876 5432
     if before is not None and before.language != "en" and number.text[0] in "$€£¥￥₩₹":
         return before.language
     is_open = before is None or before.language != "en" or before.text[-1] in _MARKS or before.text[-1] in "/、"
-    if has_chinese and is_open and after is not None and after.language == "en" and number.text[-1].isalnum():
+    if has_chinese and is_open and after is not None and after.language == "en" and _IS_FIGURE.search(number.text):
         return base
     if after is None:
         return before.language if before is not None else base

@@ -28,11 +28,14 @@ _BLOCK = (
     (LazyPattern(r"</?[A-Za-z][^<>\n]{0,200}>"), " "),
 )
 # the line under a table's head
-_TABLE_RULE = LazyPattern(r"^[ \t]*\|?(?:[ \t]*:?-{1,80}:?[ \t]*\|){1,50}(?:[ \t]*:?-{1,80}:?)?[ \t]*$", re.MULTILINE)
+_RULED_CELL = r":?-{1,80}:?[ \t]*\|"
+_TABLE_RULE = LazyPattern(
+    rf"^[ \t]*(?:\|[ \t]*)?{_RULED_CELL}(?:[ \t]*{_RULED_CELL}){{0,49}}(?:[ \t]*:?-{{1,80}}:?)?[ \t]*$", re.MULTILINE
+)
 _LINES = (
     (LazyPattern(r"^[ \t]*(?:[-*_=][ \t]?){3,}$", re.MULTILINE), ""),  # a rule
     (LazyPattern(r"^[ \t]*(?:#{1,6}[ \t]+|>+[ \t]?|[-*+•·][ \t]+(?:\[[ xX]\][ \t]+)?)", re.MULTILINE), ""),
-    (LazyPattern(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE), ""),
+    (LazyPattern(r"^[ \t]*\|[ \t]*|(?<![ \t])[ \t]*\|[ \t]*$", re.MULTILINE), ""),
 )
 _CELL = LazyPattern(r"[ \t]*\|[ \t]*")
 _TABLE_ROW = LazyPattern(r"^[ \t]*\|[^\n]{1,2000}\|[ \t]*$", re.MULTILINE)
@@ -49,6 +52,8 @@ _FORMULA = LazyPattern(
     r"|\$(?=[^$\n]{0,200}[=^_\\+])([^\s$\d][^$\n]{0,200}?)\$|\$(\\[^$\n]{1,200}|[A-Za-z])\$"
 )
 _FRACTION = LazyPattern(r"\\[dt]?frac\{([^{}]{1,50})\}\{([^{}]{1,50})\}")
+_ROOT = LazyPattern(r"\\sqrt\{([^{}]{1,50})\}")
+_OPERATION = re.compile(r"[-+=]|\\(?:pm|times|cdot)")
 _SUPERSCRIPT = str.maketrans("0123456789nxy+-", "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣʸ⁺⁻")
 _GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "theta", "pi", "rho", "sigma", "tau", "phi", "omega", "mu")
 _COMMANDS = {
@@ -59,8 +64,10 @@ _COMMANDS = {
 }  # fmt: skip
 _LATEX = (
     (LazyPattern(r"\\(?:text|mathrm|mathbf|mathit|operatorname)\{([^{}]{0,100})\}"), r"\1"),
-    (LazyPattern(r"\\sqrt\{([^{}]{1,50})\}"), r"√\1"),
-    (LazyPattern(r"\^\{?([0-9nxy+-]{1,4})\}?"), lambda match: match[1].translate(_SUPERSCRIPT)),
+    (
+        LazyPattern(r"\^(?:\{([0-9nxy+-]{1,4})\}|([-+]?[0-9]{1,4}|[nxy]))"),
+        lambda match: (match[1] or match[2]).translate(_SUPERSCRIPT),
+    ),
     (LazyPattern(r"_\{?(\w{1,20})\}?"), r" \1"),
     (LazyPattern(r"\\([A-Za-z]{1,20})"), lambda match: _COMMANDS.get(match[1], "")),
     (LazyPattern(r"[\\{}]|(?<=\W) | (?=\W)"), ""),
@@ -100,9 +107,16 @@ def without_markup(text: Spoken, stop: str) -> Spoken:
     return text.sub(_RATIO_OF_THOUSANDS, lambda match: match[1].replace(",", ""))
 
 
+def _fraction(match: re.Match[str]) -> str:
+    """A fraction of numbers and letters, or one long quantity divided by another."""
+    top, bottom = match.groups()
+    return f" {top} ÷ {bottom} " if _OPERATION.search(top, 1) or _OPERATION.search(bottom, 1) else f" {top}/{bottom} "
+
+
 def _formula(match: re.Match[str]) -> str:
     written = next(group for group in match.groups() if group is not None)
-    written = _FRACTION.compiled.sub(lambda m: f" {m[1]}/{m[2]} ", written)
+    written = _ROOT.compiled.sub(lambda m: f"√({m[1]})" if _OPERATION.search(m[1], 1) else f"√{m[1]}", written)
+    written = _FRACTION.compiled.sub(_fraction, written)
     for pattern, said in _LATEX:
         written = pattern.compiled.sub(said, written)
     return f" {written.strip()} " if written[:1].isalpha() else written

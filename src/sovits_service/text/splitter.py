@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 from sovits_service.types import SplitMethod
 
@@ -13,13 +14,13 @@ FRAGMENT_LIMIT_CHARACTERS = 510  # BERT reads 512 tokens, two of them are its ow
 _SENTENCE_ENDS = frozenset("，。？！,.?!~:：—…")
 _EVERY_MARK = frozenset(",.;?!、，。？！：…")
 _SILENT = frozenset("!?…,.- ")
-_RUN_OF_MARKS = re.compile(r"([!?…,.\-])(?:[!?…,.]|-(?!\d)|(?<!,)-)+")
-_SENTENCE_END = re.compile(f"([{''.join(re.escape(mark) for mark in sorted(_SENTENCE_ENDS))}])")
-_ENGLISH_STOP = re.compile(r"(?<!\d)\.(?!\d)")
-_CHINESE_STOP = re.compile("。")
-_LINE_END = re.compile("\n")
-_WORD = re.compile(r"\w")
-_PROTECTED = re.compile(
+_RUN_OF_MARKS = LazyPattern(r"([!?…,.\-])(?:[!?…,.]|-(?!\d)|(?<!,)-)+")
+_SENTENCE_END = LazyPattern(f"([{''.join(re.escape(mark) for mark in sorted(_SENTENCE_ENDS))}])")
+_ENGLISH_STOP = LazyPattern(r"(?<!\d)\.(?!\d)", needs=".")
+_CHINESE_STOP = LazyPattern("。", needs="。")
+_LINE_END = LazyPattern("\n", needs="\n")
+_WORD = LazyPattern(r"\w")
+_PROTECTED = LazyPattern(
     r"""
     (?:https?://|ftp://|www\.)[A-Za-z0-9\-._~:/?\#\[\]@!$&'()*+;=%]*[A-Za-z0-9/=_-]
     |(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+
@@ -32,6 +33,8 @@ _PROTECTED = re.compile(
     |(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?=\s*[^\s])
     |(?<![A-Za-z.])[A-Z]\.(?=\s[A-Z])
     |(?<![A-Za-z.])(?i:ca?|chs?|secs?|figs?|eqs?|pp?|vols?|nos?|art|par|ver?|rm|apt|ste|fl|ext|tel|max|min|eds?)\.(?=\s*[(0-9])
+    |(?<![A-Za-z])(?:Art|Sec|Ch|Vol|Pt|Amend)\.(?=\s[IVX]{1,5}(?![A-Za-z]))|(?<=[a-z]\s)v\.(?=\s[A-Z])
+    |(?<=/mo|/yr|/wk)\.(?=\s[a-z])|(?<![A-Za-z])(?:Rte|Hwy)\.(?=\s?[0-9])
     |(?<=[0-9]\s)[NSEW]\.(?=\s*(?:[0-9]|[A-Z][a-z]))
     |(?<=[0-9]\s)fl\.(?=\s?oz)|(?<![A-Za-z])(?:oz|lbs?|ft|in|yd|mi|gal|pt|qt|tsp|tbsp|hrs?|mins?)\.(?=\s[a-z])
     |(?<=\s)\.(?=[A-Za-z])
@@ -89,7 +92,7 @@ def protect(text: Spoken) -> Spoken:
 
 def hide_inner_marks(text: str) -> str:
     """The text, as long as it was, with the marks that end no sentence made unreadable, as `protect` does."""
-    return _PROTECTED.sub(lambda match: match.group().translate(_HIDE), text)
+    return _PROTECTED.compiled.sub(lambda match: match.group().translate(_HIDE), text)
 
 
 def reveal(fragment: Spoken) -> Spoken:
@@ -98,7 +101,7 @@ def reveal(fragment: Spoken) -> Spoken:
 
 
 def _first_sentence(text: str) -> str:
-    return _SENTENCE_END.split(text, maxsplit=1)[0].strip()
+    return _SENTENCE_END.compiled.split(text, maxsplit=1)[0].strip()
 
 
 def _join_short(pieces: list[Spoken]) -> list[Spoken]:

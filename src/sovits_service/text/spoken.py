@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sovits_service.text.lazy_pattern import Pattern, compiled, may_match
+
 Span = tuple[int, int]
 """Start and end in the request's text; equal where a character was put in between."""
 
@@ -63,14 +65,17 @@ class Spoken:
     def characters(self) -> Iterator[tuple[str, Span]]:
         return zip(self.text, self.spans, strict=True)
 
-    def sub(self, pattern: re.Pattern[str], words: str | Callable[[re.Match[str]], str]) -> Spoken:
+    def sub(self, pattern: Pattern, words: str | Callable[[re.Match[str]], str]) -> Spoken:
         """`pattern.sub(words, text)`."""
+        if not may_match(pattern, self.text):
+            return self
+        pattern = compiled(pattern)
         if pattern.search(self.text) is None:
             return self
-        return self.rewrite(
-            (match.start(), match.end(), match.expand(words) if isinstance(words, str) else words(match))
-            for match in pattern.finditer(self.text)
-        )
+        if isinstance(words, str):
+            template = words
+            words = (lambda match: match.expand(template)) if "\\" in template else (lambda _: template)
+        return self.rewrite((match.start(), match.end(), words(match)) for match in pattern.finditer(self.text))
 
     def rewrite(self, parts: Iterable[tuple[int, int, str]]) -> Spoken:
         """Every part (start, end, words), in order, replaced by its words."""
@@ -147,13 +152,13 @@ class Spoken:
         character = self.text[i]
         return unicodedata.combining(character) != 0 or "\u1160" <= character <= "\u11ff"
 
-    def split(self, pattern: re.Pattern[str]) -> list[Spoken]:
+    def split(self, pattern: Pattern) -> list[Spoken]:
         """`pattern.split(text)` for a pattern without groups; with one group, what it matched is there as well."""
         parts: list[Spoken] = []
         end = 0
         for match in pattern.finditer(self.text):
             parts.append(self[end : match.start()])
-            if pattern.groups:
+            if compiled(pattern).groups:
                 parts.append(self[match.start(1) : match.end(1)])
             end = match.end()
         return [*parts, self[end:]]

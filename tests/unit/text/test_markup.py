@@ -56,7 +56,7 @@ def _said(frontend: Frontend, text: str, language: str, *, read_emoji: bool = Fa
         ("en", "Score: 3\n-2 points", "Score, three. negative two points"),
         # formulas
         ("en", "$E=mc^2$", "E equals M C squared"),
-        ("zh", "公式\\(a^2+b^2\\)成立", "公式 a squared plus b squared 成立"),
+        ("zh", "公式\\(a^2+b^2\\)成立", "公式 A 的二次方加 b 的二次方成立"),
         ("zh", "$\\frac{1}{2}$的人", "二分之一的人"),
         ("en", "$\\frac{1}{2}$ of $x_1$", "one half of x one"),
         ("en", "It costs $5 and $10.", "It costs five dollars and ten dollars"),

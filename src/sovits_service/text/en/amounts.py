@@ -9,17 +9,20 @@ from sovits_service.text.en.figures import ALNUM, NAMED_AFTER, named, plain_word
 from sovits_service.text.en.numbers import cardinal, decimal, plural
 from sovits_service.text.kinds.units import unit_names
 from sovits_service.text.kinds.values import Amount, Place
+from sovits_service.text.lazy_pattern import LazyPattern
 
 SIGNS = {"-": "negative ", "+": "plus ", "±": "plus or minus ", "": ""}
-_SINGULAR_NOUN = re.compile(
+_SINGULAR_NOUN = LazyPattern(
     r" (?!(?:and|or|for|to|in|on|at|a|an|the|per|of|is|was|from|by|with|as|if|but|each|more|less|off|total|now|today|"
     r"that|which|when|so|because|after|before|than|then|every|worth|into|plus|minus|will|would|could)\b)[A-Za-z]{2,}"
 )
-_ARTICLE = re.compile(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
-_TURN = re.compile(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
-_DIMENSION_OF = re.compile(r" (?:ceilings?|fence|wall|race|dash|pool|radius|cable|tape|lens)\b")
-_MANY = re.compile(r" (?:people|users|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
-_DECADE_BEFORE = re.compile(
+_ARTICLE = LazyPattern(r"\b(?:an?|another|one|each|every) $", re.IGNORECASE)
+_TURN = LazyPattern(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\b")
+DIMENSION_OF = LazyPattern(
+    r" (?:ceilings?|fence|wall|race|relay|freestyle|butterfly|hurdles|sprint|dash|pool|radius|cable|tape|lens)\b"
+)
+_MANY = LazyPattern(r" (?:people|users|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
+_DECADE_BEFORE = LazyPattern(
     r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]|\d0s (?:and|or|to|through) )$", re.IGNORECASE
 )
 
@@ -99,14 +102,14 @@ def _measure(value: Amount, place: Place, per: str = "") -> str | None:
         return None  # the 1990s, in her 30s
     if unit == "s" and NAMED_AFTER.search(place.before):
         return plural(named(digits)) if len(digits) == 3 else None  # Boeing 747s
-    amount = _scaled(value)
+    amount = _scaled(value) + (" plus" if value.more else "")
     if unit == "m" and _MANY.match(place.after):
         return f"{amount} million"
     one, many = names_of_unit(unit)
     if unit == "bps" and float(digits) < 1000:
         one, many = "basis point", "basis points"
     singular = is_hyphened or amount == "one"
-    singular = singular or (unit in ("m", "km", "cm", "mm", "ft") and _DIMENSION_OF.match(place.after) is not None)
+    singular = singular or (unit in ("m", "km", "cm", "mm", "ft") and DIMENSION_OF.match(place.after) is not None)
     singular = singular or bool(_TURN.match(place.after)) if unit.startswith("°") else singular or is_adjective(place)
     is_end = value.unit.endswith(".") and re.match(r"\s*$|\s+[A-Z][a-z]", place.after) is not None
     return f"{SIGNS[value.number.sign]}{amount} {one if singular else many}{per}{'.' if is_end else ''}"
@@ -138,6 +141,8 @@ def say_range(first: Amount, last: Amount, between: str, place: Place) -> str | 
         return f"{read_number(low.digits)} minus {read_number(high.digits)}"
     if re.match(" ?[+×÷*]", place.after):
         return None
+    if re.search(r"\b(?:Boeing|Airbus) $", place.before):
+        return f"{named(low.digits)} {named(high.digits)}"
     return f"{plain_words(first, place)} to {plain_words(last, place)}"
 
 

@@ -7,6 +7,7 @@ import re
 from sovits_service.text.en.numbers import cardinal, ordinal, plural, year
 from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.kinds.values import Place
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 _MONTH_NAMES = """January February March April May June July August September October November December""".split()  # noqa: SIM905
@@ -23,40 +24,44 @@ _SHORTMONTHS = alternatives(name for name in MONTHS if name.capitalize() not in 
 _MONTH = rf"((?:{_FULLMONTHS})\b|(?:{_SHORTMONTHS})(?:\.|\b))"
 _YEAR = r"(\d{4})(?![\d,:]\d|\d|\w)"
 
-_WEEKDAY = re.compile(
+_WEEKDAY = LazyPattern(
     rf"\b({_WEEKDAY_WORDS})\.?(?=,? (?:{_MONTH_WORDS}|\d))|\b(Mon|Tues?|Weds?|Thu|Thurs?|Fri)\.|"
-    r"\b(Sat|Sun)\.(?=,| (?:and|or|to|through|only|night|morning|afternoon|evening)\b)"
+    r"\b(Sat|Sun)\.(?=,| (?:and|or|to|through|only|night|morning|afternoon|evening)\b)",
+    needs="FMSTW",
 )
-_WEEKDAY_LIST = re.compile(rf"\b(?:{_WEEKDAY_WORDS})\b\.?(?:/(?:{_WEEKDAY_WORDS})\b\.?)+")
-_MONTH_DAY = re.compile(
+_WEEKDAY_LIST = LazyPattern(rf"\b(?:{_WEEKDAY_WORDS})\b\.?(?:/(?:{_WEEKDAY_WORDS})\b\.?)+", needs="/")
+_MONTH_DAY = LazyPattern(
     rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?![\d:%]|[,.]\d{{1,3}}(?!\d))(?: ?(?:-|to) ?(\d{{1,2}})(?:st|nd|rd|"
-    rf"th)?(?![\d:]))?(?:,? {_YEAR})?"
+    rf"th)?(?![\d:]))?(?:,? {_YEAR})?",
+    needs="ADFJMNOS",
 )
-_MONTH_YEAR = re.compile(rf"\b{_MONTH},? {_YEAR}")
-_DAY_MONTH = re.compile(
+_MONTH_YEAR = LazyPattern(rf"\b{_MONTH},? {_YEAR}", needs="ADFJMNOS")
+_DAY_MONTH = LazyPattern(
     rf"(?<![\w.,/])(the )?(\d{{1,2}})(st|nd|rd|th)?(?: ?- ?(\d{{1,2}})(?:st|nd|rd|th)?)? (of "
     rf")?{_MONTH}(?![a-z])(?:,? {_YEAR})?",
     re.IGNORECASE,
 )
-_MONTH_RANGE = re.compile(rf"\b({_MONTH_WORDS})\.? ?[-–—] ?({_MONTH_WORDS})\b(?:\.(?=,| ?\w))?")
-_TO_A_DATE = re.compile(rf"(?<=\d) ?[-–—] ?(?=(?:{_MONTH_WORDS})\b\.? \d)")
-_HUNDRED_HOURS = re.compile(r"(?<![\w.,:])([01]\d|2[0-3])00 (?:hours|hrs)\b(?:\.(?= [a-z]))?")
-_MONTH_ALONE = re.compile(
+_MONTH_RANGE = LazyPattern(rf"\b({_MONTH_WORDS})\.? ?[-–—] ?({_MONTH_WORDS})\b(?:\.(?=,| ?\w))?", needs="-–—")
+_TO_A_DATE = LazyPattern(rf"(?<=\d) ?[-–—] ?(?=(?:{_MONTH_WORDS})\b\.? \d)", needs="-–—")
+_HUNDRED_HOURS = LazyPattern(r"(?<![\w.,:])([01]\d|2[0-3])00 (?:hours|hrs)\b(?:\.(?= [a-z]))?", needs="0")
+_MONTH_ALONE = LazyPattern(
     r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.(?= ?[a-z,]|$)|\b(?<=in )(Jan|Feb|Apr|Jun|Jul|Aug|Sept?|"
     r"Oct|Nov|Dec)\b(?:\.(?= ?\d))?"
 )
 
-_DAY_RANGE = re.compile(rf"\b({_WEEKDAY_WORDS})\.? ?[-–—] ?({_WEEKDAY_WORDS})\b(?:\.(?=,| ?\w))?")
-_WORKING_WEEK = re.compile(r"\bM[-–]F(?= \d)")
+_DAY_RANGE = LazyPattern(rf"\b({_WEEKDAY_WORDS})\.? ?[-–—] ?({_WEEKDAY_WORDS})\b(?:\.(?=,| ?\w))?", needs="-–—")
+_WORKING_WEEK = LazyPattern(r"\bM[-–]F(?= \d)", needs="M")
 _ZONES = r"E[SD]?T|P[SD]?T|C[SD]?T|M[SD]T|GMT|UTC|CET|BST|JST"
-_ZONE = re.compile(rf"(?:(?<= M)|(?<=clock)|(?<=[a-z])) \(?({_ZONES})\b\)?")
-_UTC_OFFSET = re.compile(r"\b(UTC|GMT) ?([+\-]) ?(?=\d{1,2}(?!\d))")
-_TIME_RANGE = re.compile(r"(?<=[0-9 .][AaPp][Mm]) ?- ?(?=\d)|(?<=[ap]\.m\.) ?- ?(?=\d)")
-_CENTURY_DECADE = re.compile(r"(?<![\w.,'])(1[0-9]|20|21)(\d)0'?s\b")
-_DECADE = re.compile(r"(?<![\w.,])'([2-9])0'?s\b|(?<![\w.,'])([2-9])0(?:'s\b|s(?=\b))")
-_YEAR_RANGE = re.compile(r"(?<![\w.,\-/$])([12]\d{3}) ?(?:-|/) ?(\d{4}|\d{2})(?![\w\-/]|[.,]\d)")
-_SHORT_YEAR = re.compile(r"(?<![\w])'(\d{2})(?![\w'])")
-_ERA = re.compile(r"\b(\d{1,4}) ?(BCE?|AD|CE|B\.C\.(?:E\.)?|A\.D\.|C\.E\.)(?!\w)|\b(A\.D\.|AD) (\d{1,4})\b")
+_ZONE = LazyPattern(rf"(?:(?<= M)|(?<=clock)|(?<=[a-z])) \(?({_ZONES})\b\)?", needs="BCEGJMPU")
+_UTC_OFFSET = LazyPattern(r"\b(UTC|GMT) ?([+\-]) ?(?=\d{1,2}(?!\d))", needs="+-")
+_TIME_RANGE = LazyPattern(r"(?<=[0-9 .][AaPp][Mm]) ?- ?(?=\d)|(?<=[ap]\.m\.) ?- ?(?=\d)", needs="-")
+_CENTURY_DECADE = LazyPattern(r"(?<![\w.,'])(1[0-9]|20|21)(\d)0'?s\b", needs="0")
+_DECADE = LazyPattern(r"(?<![\w.,])'([2-9])0'?s\b|(?<![\w.,'])([2-9])0(?:'s\b|s(?=\b))", needs="0")
+_YEAR_RANGE = LazyPattern(r"(?<![\w.,\-/$])([12]\d{3}) ?(?:-|/) ?(\d{4}|\d{2})(?![\w\-/]|[.,]\d)", needs="-/")
+_SHORT_YEAR = LazyPattern(r"(?<![\w])'(\d{2})(?![\w'])", needs="'")
+_ERA = LazyPattern(
+    r"\b(\d{1,4}) ?(BCE?|AD|CE|B\.C\.(?:E\.)?|A\.D\.|C\.E\.)(?!\w)|\b(A\.D\.|AD) (\d{1,4})\b", needs="ABC"
+)
 
 
 def read_words(text: Spoken) -> Spoken:
@@ -120,7 +125,7 @@ def _day_month(match: re.Match[str]) -> str | None:
     return f"{said}, {year(year_digits)}" if year_digits else said
 
 
-_AFTER_STOP = re.compile(rf"\s*$|\s+(?!\(?(?:{_ZONES})\b)[A-Z](?![A-Z]{{2}})")
+_AFTER_STOP = LazyPattern(rf"\s*$|\s+(?!\(?(?:{_ZONES})\b)[A-Z](?![A-Z]{{2}})")
 
 
 def stop(place: Place) -> str:
@@ -199,7 +204,7 @@ def _year_range(match: re.Match[str]) -> str | None:
 
 DATE_RULES = (
     (
-        re.compile(
+        LazyPattern(
             r"(?<![\w.])(\d{1,3})h ?(\d{1,2})m(?:in)?(?: ?(\d{1,2})s)?(?!\w)"
             r"|(?<![\w.])(\d{1,3})m(?:in)? ?(\d{1,2})s(?!\w)"
         ),
@@ -209,7 +214,7 @@ DATE_RULES = (
     (_DAY_MONTH, _day_month),
     (_MONTH_DAY, _month_day),
     (_MONTH_YEAR, lambda m: f"{_month(m[1])} {year(m[2])}"),
-    (re.compile(r"c(?:a|irc)?\. ?(\d{3,4})(?!\d)"), lambda m: f"circa {year(m[1])}"),
+    (LazyPattern(r"c(?:a|irc)?\. ?(\d{3,4})(?!\d)", needs="."), lambda m: f"circa {year(m[1])}"),
     (_ERA, _era),
     (_CENTURY_DECADE, _decade),
     (_DECADE, _short_decade),

@@ -7,41 +7,50 @@ import re
 from sovits_service.text.en.dates import MONTHS
 from sovits_service.text.en.numbers import cardinal, decimal, plural, spell_digits, year
 from sovits_service.text.kinds.values import Amount, Place
+from sovits_service.text.lazy_pattern import LazyPattern
 
 CODE_DIGITS = 11  # a figure of so many digits without commas that counts nothing is a code, and said digit by digit
 
-_COUNTED = re.compile(
+_COUNTED = LazyPattern(
     r" (?!(?:was|is|has|as|this|its|his|us|yes|does|plus|minus|across|always|perhaps|towards|besides|unless|less|"
+    r"means|shows|appears|occurs|happens|gives|returns|seems|says|comes|goes|looks|gets|runs|works|leaves|arrives|departs|hits|"
     r"news|thus)\b)"
     r"(?:[a-z]+ing |[a-z]+ed |new |old |more |other |different |small |large )?(?:[a-z]{2,}s|people|men|women|"
     r"children|feet|percent)\b"
 )
-_YEAR_BEFORE = re.compile(
+_YEAR_BEFORE = LazyPattern(
     r"\b(?:in|since|by|until|till|from|of|before|after|during|circa|year|early|late|mid|summer|spring|fall|autumn|"
     rf"winter|and|to|class|the|{'|'.join(sorted(set(MONTHS.values())))}),? $",
     re.IGNORECASE,
 )
-_MODEL_BEFORE = re.compile(r"\b[A-Z]{2,5} $")
+_MODEL_BEFORE = LazyPattern(r"\b[A-Z]{2,5} $")
 # Words that make the digits after them a code, said one by one
-_SPELT_AFTER = re.compile(
+_SPELT_AFTER = LazyPattern(
     r"\b(?:code|pin|passcode|password|zip|id|otp|account|card|extension|ext\.?|tracking|serial|dial|call|phone|"
     r"telephone|mobile|tel\.?|fax|text|ticket|isbn|license|invoice|order|confirmation|case|reference|routing|policy|"
     r"ending in|ends in|last four(?: digits)?)(?:(?: (?:number|no\.?|code|is|at|on|me|was))*(?::? ?#? ?| ))$",
     re.IGNORECASE,
 )
-_NUMBERED = re.compile(r"(?:no\.?|number|#|code|zip|pin|otp) ?$", re.IGNORECASE)
+_NUMBERED = LazyPattern(r"(?:no\.?|number|#|code|zip|pin|otp) ?$", re.IGNORECASE)
 # Words that make it a name, said in pairs: Room 305, Highway 101, Error 404
-NAMED_AFTER = re.compile(
+NAMED_AFTER = LazyPattern(
     r"\b(?:room|rm\.?|suite|ste\.?|apt\.?|apartment|flat|highway|hwy\.?|interstate|route|flight|gate|error(?: code)?|"
-    r"status(?: code)?|http|bus|area code|boeing|airbus)(?: (?:is|was|of))? #?$",
+    r"status(?: code)?|http|bus|area code|boeing|airbus|porsche|peugeot|ferrari|fahrenheit|"
+    r"bio|chem|econ|maths?|physics|psych|cs|calc|stats|english|biology|chemistry|economics|psychology|sociology|"
+    r"philosophy)(?: (?:is|was|of))? #?$",
     re.IGNORECASE,
 )
-_VERSION_OF = re.compile(r"\b(?:Python|Ubuntu|Django|Node|Rust|Go|Kotlin|[Vv]ersion) $")
-_MAILED_TO = re.compile(r"\b(?:send|ship|deliver|mail|sent|shipped|delivered)\b[^.!?]{0,12} to $", re.IGNORECASE)
-_PASSWORD = re.compile(r"\b(?:password|passcode|passphrase)(?: (?:is|was))?:? $", re.IGNORECASE)
+_VERSION_OF = LazyPattern(r"\b(?:Python|Ubuntu|Django|Node|Rust|Go|Kotlin|[Vv]ersion) $")
+_MAILED_TO = LazyPattern(
+    r"\b(?:send|ship|deliver|mail|sent|shipped|delivered)\b[^.!?]{0,12} to $", re.IGNORECASE, needs="Tt"
+)
+_EMERGENCY = frozenset(("911", "999", "112", "110", "119", "111", "988"))
+_CALLED = LazyPattern(r"\b(?:dial|call|ring|phone)(?:s|ed|ing)?\b", re.IGNORECASE)
+_TEXTED_TO = LazyPattern(r"\b(?:text|sms)\b[^.!?]{0,16} to $", re.IGNORECASE)
+_PASSWORD = LazyPattern(r"\b(?:password|passcode|passphrase)(?: (?:is|was))?:? $", re.IGNORECASE, needs="Pp")
 _CHARACTERS = {"$": "dollar", "#": "pound", "@": "at", "!": "exclamation mark", "%": "percent", "&": "and",
                "*": "star", "_": "underscore", "-": "dash", "+": "plus"}  # fmt: skip
-_ALNUM_PIECE = re.compile(r"[A-Za-z]+|\d+|-")
+_ALNUM_PIECE = LazyPattern(r"[A-Za-z]+|\d+|-")
 
 
 def read_number(number: str) -> str:
@@ -67,7 +76,9 @@ def plain_words(value: Amount, place: Place) -> str:
         and (_NUMBERED.search(before) or not _COUNTED.match(after))
     ):
         return spell_digits(number)
-    if len(number) == 5 and _MAILED_TO.search(before):
+    if number in _EMERGENCY and _CALLED.search(place.text, max(0, place.start - 60), place.start):
+        return spell_digits(number)
+    if len(number) in (5, 6) and (_MAILED_TO.search(before) or _TEXTED_TO.search(before)):
         return spell_digits(number)
     is_status = re.match(r" (?:error|page|status|response)s?\b", after) is not None and len(number) == 3
     if len(number) in (3, 4) and (is_status or (NAMED_AFTER.search(before) and not _COUNTED.match(after))):
@@ -94,7 +105,7 @@ def named(digits: str) -> str:
 
 def alphanumeric(match: re.Match[str]) -> str:
     """Model names such as `B12`, `RTX3090` and `GPT-4`: letters and figures apart; `3-year-old` keeps its hyphens."""
-    pieces = _ALNUM_PIECE.findall(match[0])
+    pieces = _ALNUM_PIECE.compiled.findall(match[0])
     words = []
     for i, piece in enumerate(pieces):
         if piece == "-":
@@ -124,7 +135,7 @@ def _model_number(digits: str) -> str:
     )
 
 
-ALNUM = re.compile(
+ALNUM = LazyPattern(
     r"(?<![A-Za-z0-9])(?<!\d\.)(?=[A-Za-z\d\-]{0,40}\d)(?=[\d\-]{0,40}[A-Za-z])[A-Za-z\d]{1,40}(?:-[A-Za-z\d]{1,40}){0,8}(?!\.\d)"
 )
 

@@ -31,6 +31,16 @@ _CONTRACTED: dict[str, Phonemes] = {
     "'m": ("AH0", "M"),
     "n't": ("AH0", "N", "T"),
 }
+_PREFIXES = {
+    "kilo": "K IH1 L AH0", "mega": "M EH1 G AH0", "giga": "G IH1 G AH0", "tera": "T EH1 R AH0", "peta": "P EH1 T AH0",
+    "hecto": "HH EH1 K T AH0", "deci": "D EH1 S AH0", "centi": "S EH1 N T AH0", "milli": "M IH1 L AH0",
+    "micro": "M AY1 K R OW0", "nano": "N AE1 N OW0",
+    "kibi": "K IH1 B IY0", "mebi": "M EH1 B IY0", "gibi": "G IH1 B IY0",
+}  # fmt: skip
+_PREFIXED = frozenset((
+    "ampere", "amp", "bit", "byte", "calorie", "farad", "gram", "hertz", "joule", "liter", "litre", "meter", "metre",
+    "mole", "newton", "ohm", "pascal", "second", "volt", "watt",
+))  # fmt: skip
 _VOWEL = re.compile("[012]$")
 _HISS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
 _VOICELESS = frozenset(("P", "T", "K", "F", "TH", "HH"))
@@ -105,15 +115,30 @@ def read_word(token: str) -> Phonemes:
         return ("R", "IY0", *read_word(word[3:]))
     pieces = [piece for piece in re.split("['\\-]", word) if piece]
     has_letter = "'" not in word and len(pieces[0]) == 1  # K-pop
-    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces[has_letter:]):
-        return tuple(sound for piece in pieces for sound in read_word(piece))
+    ends_in_letter = "'" not in word and len(pieces[-1]) == 1  # pre-K
+    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces[has_letter : len(pieces) - ends_in_letter]):
+        return tuple(sound for piece in pieces for sound in (_letter(piece) if len(piece) == 1 else read_word(piece)))
     letters = "".join(pieces)
     if letters != word and _is_known(letters):
         return read_word(letters)
+    if (measure := _measure_word(letters)) is not None:
+        return measure
+    if len(word) > 4 and word == letters and word[-1] == "s" and word[-2] not in "sui" and _is_known(word[:-1]):
+        stem = read_word(word[:-1])
+        return stem + possessive_ending(stem)
     parts = split_word(letters)
     if len(parts) <= 1:
         return letters_to_sounds().guess(letters)
     return tuple(sound for part in parts for sound in read_word(part))
+
+
+def _measure_word(word: str) -> Phonemes | None:
+    """`hectopascals`: a prefix and the unit it multiplies, whose stress is the second."""
+    for prefix, said in _PREFIXES.items():
+        base = word.removeprefix(prefix)
+        if base != word and base.removesuffix("s") in _PREFIXED:
+            return (*said.split(" "), *(sound.replace("1", "2") for sound in read_word(base)))
+    return None
 
 
 def _is_known(word: str) -> bool:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sovits_service.text.en.word_context import BE, DEGREE, DETERMINERS, ENDS, MODALS, ONE, SUBJECTS, Place, words_of
+from sovits_service.text.en.word_context import (
+    BE,
+    DEGREE,
+    DETERMINERS,
+    ENDS,
+    HAVE,
+    MODALS,
+    ONE,
+    SUBJECTS,
+    Place,
+    words_of,
+)
 
 
 def _lead(place: Place) -> str:
@@ -18,6 +29,10 @@ def _lead(place: Place) -> str:
     metals = words_of(
         "zinc copper iron tin mercury silver gold arsenic steel cadmium molten liquid pencil pure metal heavy"
     )
+    if place.before(BE) and place.word(1) in ENDS and not metal.isdisjoint(place.words):
+        return "L EH1 D"  # the pipes were lead
+    if place.word(1) == "out" and place.word(-1) == "the" and place.before(words_of("get gets got getting"), 2):
+        return "L EH1 D"  # get the lead out
     if place.after(metal) and not place.is_verb():
         return "L EH1 D"
     roles = words_of("singer singers actor actress vocalist guitar guitarist role roles author developer time over")
@@ -38,6 +53,20 @@ def _lead(place: Place) -> str:
     if place.word(-1) in metals or (place.word(-1) in ("and", "or", ",") and place.word(-2) in metals):
         return "L EH1 D"
     return "L IY1 D"
+
+
+def _present(place: Place) -> str:
+    """`All members present voted`: there, not given."""
+    there = place.tag_of(-1) == "NNS" and place.tag_of(1).startswith("V")
+    return "P R IY0 Z EH1 N T" if place.is_verb() and not there else "P R EH1 Z AH0 N T"
+
+
+def _row(place: Place) -> str:
+    """A quarrel, by what it is like or what it is over."""
+    heated = words_of("terrible blazing furious heated bitter almighty diplomatic political flaming shouting unholy")
+    breaks_out = words_of("erupted erupts broke flared")
+    quarrel = (place.before(heated) and place.word(1) != "of") or place.after(breaks_out)
+    return "R AW1" if quarrel else "R OW1"
 
 
 def _wind(place: Place) -> str:
@@ -160,6 +189,9 @@ def _wound(place: Place) -> str:
         and place.word(1) in ("the", "a", "it")
     ):
         return "W AW1 N D"
+    coiled = words_of("watch clock bandage rope scarf wool yarn string cable wire tape thread hose spring film coil")
+    if place.tag.startswith("V") and not place.before(BE | HAVE) and place.after(coiled, 3):
+        return "W AW1 N D"
     return "W AW1 N D" if place.word(-1) == "tightly" else "W UW1 N D"
 
 
@@ -245,6 +277,8 @@ BY_MEANING: dict[str, Callable[[Place], str]] = {
     "winds": _winds,
     "tear": _tear,
     "tears": _tears,
+    "row": _row,
+    "present": _present,
     "bow": _bow,
     "bass": _bass,
     "minute": _minute,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sovits_service.text.en.amounts import SIGNS, is_adjective, names_of_unit, say_amount, say_range
+from sovits_service.text.en.amounts import DIMENSION_OF, SIGNS, is_adjective, names_of_unit, say_amount, say_range
 from sovits_service.text.en.currencies import CURRENCIES, EAST_ASIAN_SCALES, LETTER_SCALES, PER, SCALES
 from sovits_service.text.en.dates import DATE_RULES, MONTHS, clock, date, duration, is_day, stop, time_of_day
 from sovits_service.text.en.figures import (
@@ -39,6 +39,7 @@ from sovits_service.text.kinds.values import (
     Term,
     Value,
 )
+from sovits_service.text.lazy_pattern import LazyPattern
 
 _LETTER_UNITS = ("m", "g", "L", "l", "h", "s", "V", "W")
 _TOUCHING = (*_LETTER_UNITS, "us", "Pa", "in")
@@ -76,7 +77,7 @@ def say(value: Value, place: Place) -> str | None:
         case Digits():
             return _groups(value, place)
         case Fraction():
-            return _fraction(value)
+            return _fraction(value, place)
         case Power(number=number, exponent=exponent):
             power = f"negative {cardinal(exponent[1:])}" if exponent.startswith("-") else cardinal(exponent)
             return f"{read_number(number.digits)} times ten to the power of {power}"
@@ -125,11 +126,17 @@ def _month_slash_day(month: str, day: str, place: Place) -> str | None:
     if f"{month}/{day}" in ("9/11", "1/2", "1/3", "1/4", "2/3", "3/4"):
         return None
     dated = re.search(
-        r"\b(?:by|on|due|until|since|date:|ends|starts|begins|expires|from|through) $", place.before, re.IGNORECASE
+        r"\b(?:by|on|due|until|since|date:|ends|starts|begins|expires|from|through|"
+        r"(?:day|date|birthday|deadline|exam|wedding|party|appointment|anniversary) (?:is|was)) $",
+        place.before,
+        re.IGNORECASE,
     )
     if not dated and not re.match(r" at \d", place.after):
         return None
     return f"{MONTHS_OF_YEAR[int(month) - 1]} {ordinal(day)}"
+
+
+_LASTED = LazyPattern(r"\b(?:record|mark|best|duration|length|runtime|lasted|ran)\b[^.!?]{0,14}$", re.IGNORECASE)
 
 
 def _clock(value: Clock, place: Place) -> str | None:
@@ -137,9 +144,13 @@ def _clock(value: Clock, place: Place) -> str | None:
     if half:
         return (clock(hour, minute or "00", half) + stop(place)) if int(hour) <= 24 else None
     if second:
-        is_time = int(hour) < 24 and (
-            re.search(r"\b(?:at|from|until|till|by|since|before|after|on|is|was) $|T$", place.before, re.IGNORECASE)
-            or place.after.startswith("Z")
+        is_time = (
+            int(hour) < 24
+            and not _LASTED.search(place.before)
+            and (
+                re.search(r"\b(?:at|from|until|till|by|since|before|after|on|is|was) $|T$", place.before, re.IGNORECASE)
+                or place.after.startswith("Z")
+            )
         )
         seconds = duration("", "", second) or "zero seconds"
         return f"{time_of_day(hour, minute)} and {seconds}" if is_time else duration(hour, minute, second)
@@ -162,7 +173,7 @@ def _groups(value: Digits, place: Place) -> str | None:
         case "x":
             if re.match(r"\s?=", place.after):
                 return None
-            unit = f" {names_of_unit(value.unit)[1]}" if value.unit else ""
+            unit = f" {names_of_unit(value.unit)[_is_many(value.unit, place)]}" if value.unit else ""
             if not unit and re.search(" [x*×] ", place.text[place.start : place.end]):
                 return " times ".join(map(read_number, groups))
             sides = (year(group) if len(group) == 4 and group.isdigit() else read_number(group) for group in groups)
@@ -171,8 +182,20 @@ def _groups(value: Digits, place: Place) -> str | None:
             return " to ".join(map(read_number, groups))
 
 
-def _fraction(value: Fraction) -> str | None:
+def _is_many(unit: str, place: Place) -> bool:
+    return not (unit.startswith("-") or is_adjective(place) or DIMENSION_OF.match(place.after))
+
+
+_RATED = LazyPattern(
+    r"\b(?:solid|easy|strong|rat(?:e[sd]?|ing)(?: of| it| this)?|gave (?:it|this|them)|"
+    r"give (?:it|this)|scored?|a) (?:an? )?$"
+)
+
+
+def _fraction(value: Fraction, place: Place) -> str | None:
     top, bottom = value.top, value.bottom
+    if bottom in ("5", "10", "100") and _RATED.search(place.before):
+        return f"{read_number(top)} out of {cardinal(bottom)}"
     if "." in top or "." in bottom:
         return f"{read_number(top)} out of {read_number(bottom)}"
     unit = f" {names_of_unit(value.unit)[1]}" if value.unit else ""
@@ -252,38 +275,39 @@ def _loss(match: re.Match[str]) -> str:
 
 _OWN = (
     *DATE_RULES,
-    (re.compile(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)s?(?!\w)"), lambda m: _share(m[1], m[2])),
-    (re.compile(rf"({_STATE}) (\d{{5}})(?:-(\d{{4}}))?(?![\d\-])"),
+    (LazyPattern(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)s?(?!\w)", needs="/"), lambda m: _share(m[1], m[2])),
+    (LazyPattern(rf"({_STATE}) (\d{{5}})(?:-(\d{{4}}))?(?![\d\-])"),
      lambda m: f"{' '.join(m[1])} {spell_digits(m[2])}" + (f", {spell_digits(m[3])}" if m[3] else "")),
-    (re.compile(r"[A-Za-z\d$@#!%&*_+\-.]{4,40}"), password),
-    (re.compile(rf"\$ ?\(({NUMBER})\)(bn|[BMKk])?(?!\w)"), _loss),
-    (re.compile(rf"(?<![\w.])({NUMBER}) ?¢"), lambda m: f"{read_number(m[1])} cent{'' if m[1] == '1' else 's'}"),
-    (re.compile(r"(?:(?<=[.!?] )|^)(\d{1,2})[.)] (?=[A-Za-z'\"])"), lambda m: f"{ordinal(m[1])}, "),
-    (re.compile(r"~ ?(?=[\d$£€])"), lambda _: "about "),
-    (re.compile(r"(?<![^\s(])<(?=\d)"), lambda _: "less than "),
-    (re.compile(r"(?<![^\s(])>(?=\d)"), lambda _: "more than "),
-    (re.compile(r"(?<![\w&#])#(?=\d)|(?:No|NO|no)\. ?(?=\d)"), lambda _: "number "),
-    (re.compile(r"[Nn]os\. ?(?=\d)"), lambda _: "numbers "),
-    (re.compile(rf"(?<![\w.])({NUMBER})[xX×](?![\w\d])"), lambda m: f"{read_number(m[1])} times"),
-    (re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3}){1,10}|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b"),
+    (LazyPattern(r"[A-Za-z\d$@#!%&*_+\-.]{4,40}"), password),
+    (LazyPattern(rf"\$ ?\(({NUMBER})\)(bn|[BMKk])?(?!\w)", needs="$"), _loss),
+    (LazyPattern(rf"(?<![\w.])({NUMBER}) ?¢", needs="¢"),
+     lambda m: f"{read_number(m[1])} cent{'' if m[1] == '1' else 's'}"),
+    (LazyPattern(r"(?:(?<=[.!?] )|^)(\d{1,2})[.)] (?=[A-Za-z'\"])", needs=")."), lambda m: f"{ordinal(m[1])}, "),
+    (LazyPattern(r"~ ?(?=[\d$£€])", needs="~"), lambda _: "about "),
+    (LazyPattern(r"(?<![^\s(])<(?=\d)", needs="<"), lambda _: "less than "),
+    (LazyPattern(r"(?<![^\s(])>(?=\d)", needs=">"), lambda _: "more than "),
+    (LazyPattern(r"(?<![\w&#])#(?=\d)|(?:No|NO|no)\. ?(?=\d)", needs="#."), lambda _: "number "),
+    (LazyPattern(r"[Nn]os\. ?(?=\d)", needs="."), lambda _: "numbers "),
+    (LazyPattern(rf"(?<![\w.])({NUMBER})[xX×](?![\w\d])", needs="Xx×"), lambda m: f"{read_number(m[1])} times"),
+    (LazyPattern(r"(?<![\w.])(\d{1,3}(?:,\d{3}){1,10}|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b"),
      lambda m: ordinal(m[1].replace(",", ""))),
-    (re.compile(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)"),
+    (LazyPattern(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)", needs="'f"),
      lambda m: f"{cardinal(m[1])} foot {cardinal(m[2])}"),
-    (re.compile(rf"(?<![\w./])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)"), _inches),
-    (re.compile(r"(?<![\w.,\-])(\d{1,6})-to-(\d{1,6})(?=-[a-z]|(?![\w\-]))"),
+    (LazyPattern(rf"(?<![\w./])({NUMBER})(?:\"|'')(?= ?[a-z]|[,.;]? |$)(?! ?\d)", needs="\"'"), _inches),
+    (LazyPattern(r"(?<![\w.,\-])(\d{1,6})-to-(\d{1,6})(?=-[a-z]|(?![\w\-]))", needs="-"),
      lambda m: f"{cardinal(m[1])} to {cardinal(m[2])}"),
-    (re.compile(r"(?<![\w.,])\d{1,3}(?:[ \u202f]\d{3}){1,5}(?![\w]|[.,]\d)"),
+    (LazyPattern(r"(?<![\w.,])\d{1,3}(?:[ \u202f]\d{3}){1,5}(?![\w]|[.,]\d)"),
      lambda m: cardinal(re.sub(r"\D", "", m[0]))),
-    (re.compile(rf"(?<![\w.,$])(?<!\w-)({NUMBER})(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
+    (LazyPattern(rf"(?<![\w.,$])(?<!\w-)({NUMBER})(k|bn|mn|(?<=\d\d)K|(?<=\.\d)[KMB]|[KMB](?=\+? (?!was|has|this|does|"
                 rf"always)[a-z]{{3,}}s\b))(?![\w])"), lambda m: f"{read_number(m[1])} {LETTER_SCALES[m[2]]}"),
 )  # fmt: skip
 _TELEPHONES = (
-    re.compile(
+    LazyPattern(
         r"(?<![\w.,\-+])(?:(\+\d{1,3})[ .\-]?|(1)[ .\-])?(?:\((\d{2,4})\) ?|"
         r"(\d{3})[ .\-])(\d{3,4})[ .\-](\d{4})(?![\w\-]|[.,]\d)"
     ),
-    re.compile(r"(?<![\w.,\-+])\+\d{1,3}(?:[ .\-]?\(?\d{1,5}\)?){1,5}(?![\w\-]|[.,]\d)"),
-    re.compile(r"(?<![\w.,\-+$])(\d{3})-(\d{4})(?![\w\-]|[.,]\d)"),
+    LazyPattern(r"(?<![\w.,\-+])\+\d{1,3}(?:[ .\-]?\(?\d{1,5}\)?){1,5}(?![\w\-]|[.,]\d)", needs="+"),
+    LazyPattern(r"(?<![\w.,\-+$])(\d{3})-(\d{4})(?![\w\-]|[.,]\d)", needs="-"),
 )
 
 

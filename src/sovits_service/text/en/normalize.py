@@ -10,46 +10,67 @@ from sovits_service.text.en.dates import read_words, read_zones
 from sovits_service.text.en.spellings import read_abbreviations, read_capitals, read_roman_numerals
 from sovits_service.text.en.typography import plain_text, strip_accents
 from sovits_service.text.en.web import read_addresses
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Span, Spoken
 
 MAX_PIECE_CHARACTERS = 1000  # patterns look ahead and back; in pieces of this size their time stays linear in the text
 
-_PIECE = re.compile(rf".{{1,{MAX_PIECE_CHARACTERS}}}(?=\s|$)|.{{1,{MAX_PIECE_CHARACTERS}}}", re.DOTALL)
+_PIECE = LazyPattern(rf".{{1,{MAX_PIECE_CHARACTERS}}}(?=\s|$)|.{{1,{MAX_PIECE_CHARACTERS}}}", re.DOTALL)
 _COMPASS_POINTS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _SHORT_BEFORE_FIGURES = {
     "apt": "apartment", "p": "page", "pg": "page", "pp": "pages", "ch": "chapter", "chap": "chapter",
-    "sec": "section", "eq": "equation", "rm": "room", "fig": "figure", "vol": "volume", "ste": "suite",
+    "sec": "section", "eq": "equation", "rm": "room", "rte": "route", "hwy": "highway", "art": "article",
+    "fig": "figure", "vol": "volume", "ste": "suite",
 }  # fmt: skip
 _BEFORE_FIGURES = (
-    (re.compile(r"\bRs\.? ?(?=\d)"), "₹"),
-    (re.compile(r"(?<=\d )([A-Z])s\b"), r"\1's"),
+    (LazyPattern(r"\bRs\.? ?(?=\d)", needs="R"), "₹"),
+    (LazyPattern(r"(?<=\d )([A-Z])s\b", needs="s"), r"\1's"),
     (
-        re.compile(rf"\b({'|'.join(_SHORT_BEFORE_FIGURES)})\. ?(?=[#(]?\d)", re.IGNORECASE),
+        LazyPattern(
+            rf"\b({'|'.join(_SHORT_BEFORE_FIGURES)})\. ?(?=[#(]?\d|(?-i:[IVX]{{1,5}})\b(?!'))", re.IGNORECASE, needs="."
+        ),
         lambda m: f"{_short_before_figure(m[1])} ",
     ),
-    (re.compile(r"(?<![A-Za-z])([a-z])([a-z])\^"), lambda m: f"{m[1].upper()} {m[2].upper()}^"),
-    (re.compile(r"(?<=[\d ])sq\.? (?=(?:ft|m|km|mi|in|yd|cm|mm)\b)"), "sq"),
-    (re.compile(r"(?<=[\d ])cu\.? (?=(?:ft|m|km|cm|mm)\b)"), "cu"),
-    (re.compile(r"(?<=\d)( ?)fl\. ?oz\b"), r"\1floz"),
-    (re.compile(r"(?<=\d)( ?)(tb?sp)s\b"), r"\1\2"),
-    (re.compile(r"(?<=\d) in\.? (?=(?:wide|long|tall|deep|high|thick|by|x)\b)"), " inches "),
-    (re.compile(r"(?<=\b1) in\.(?=,|\s*$)"), lambda m: " inch" + ("" if m.string[m.end() :].strip() else ".")),
-    (re.compile(r"(?<=\d) in\.(?=,|\s*$)"), lambda m: " inches" + ("" if m.string[m.end() :].strip() else ".")),
+    (LazyPattern(r"(?<=\w)\*\*(?=-?\w)", needs="*"), "^"),
     (
-        re.compile(
+        LazyPattern(r"(?<![\d.])(\d{1,2}) ?(?:bd|br)s? ?[/,] ?(\d{1,2}(?:\.\d)?) ?bas?\b", needs=",/"),
+        r"\1 bedrooms, \2 baths",
+    ),
+    (LazyPattern(r"(?<=[A-Za-z])/(?=\d{1,4} ?[a-z]{2,5}\b)", needs="/"), " "),
+    (
+        LazyPattern(r"(?<=\ban )(A)-(?=[\s.,!?;]|$)|(?<=\ba )([BCDF])-(?=[\s.,!?;]|$)", needs="-A"),
+        lambda m: f"{m[1] or m[2]} minus",
+    ),
+    (LazyPattern(r"(?<![A-Za-z])([a-z])([a-z])\^", needs="^"), lambda m: f"{m[1].upper()} {m[2].upper()}^"),
+    (LazyPattern(r"(?<=[\d ])sq\.? (?=(?:ft|m|km|mi|in|yd|cm|mm)\b)", needs="s"), "sq"),
+    (LazyPattern(r"(?<=[\d ])cu\.? (?=(?:ft|m|km|cm|mm)\b)", needs="c"), "cu"),
+    (LazyPattern(r"(?<=\d)( ?)fl\. ?oz\b", needs="."), r"\1floz"),
+    (LazyPattern(r"(?<=\d)( ?)(tb?sp)s\b", needs="t"), r"\1\2"),
+    (LazyPattern(r"(?<=\d) in\.? (?=(?:wide|long|tall|deep|high|thick|by|x)\b)", needs="i"), " inches "),
+    (
+        LazyPattern(r"(?<=\b1) in\.(?=,|\s*$)", needs="1"),
+        lambda m: " inch" + ("" if m.string[m.end() :].strip() else "."),
+    ),
+    (
+        LazyPattern(r"(?<=\d) in\.(?=,|\s*$)", needs="."),
+        lambda m: " inches" + ("" if m.string[m.end() :].strip() else "."),
+    ),
+    (
+        LazyPattern(
             r"(?<=\d )([NSEW])\. ?(?=\d|[A-Z][a-z])"
-            r"|(?<![\w.])([NSEW])\. (?=(?:Carolina|Dakota|Virginia|Korea|America)\b)"
+            r"|(?<![\w.])([NSEW])\. (?=(?:Carolina|Dakota|Virginia|Korea|America)\b)",
+            needs="ENSW",
         ),
         lambda m: f"{_COMPASS_POINTS[m[1] or m[2]].capitalize()} ",
     ),
-    (re.compile(r"(?<=[Pp]ress )\*|(?<=[Dd]ial )\*"), "star"),
-    (re.compile(r"(?<=\s)#(?=[\s.,!?]|$)"), "pound"),
+    (LazyPattern(r"(?<=[Pp]ress )\*|(?<=[Dd]ial )\*", needs="*"), "star"),
+    (LazyPattern(r"(?<=\s)#(?=[\s.,!?]|$)", needs="#"), "pound"),
     (
-        re.compile(r"\b([Ss]cene|[Aa]ct|[Cc]hapter|[Pp]art|[Vv]olume|[Pp]ages?) ([ivx]{1,5})\b"),
+        LazyPattern(r"\b([Ss]cene|[Aa]ct|[Cc]hapter|[Pp]art|[Vv]olume|[Pp]ages?) ([ivx]{1,5})\b"),
         lambda m: f"{m[1]} {m[2].upper()}",
     ),
-    (re.compile(r"(?<=\d)° ?([NSEW])(?!\w)"), lambda m: f"° {_COMPASS_POINTS[m[1]]}"),
-    (re.compile(r"(?<=[\d)]) ?[×*·] ?(?=\()|(?<=\)) ?[x×*·] ?(?=[\d(])|(?<=\d%) [*] (?=\d)"), " times "),
+    (LazyPattern(r"(?<=\d)° ?([NSEW])(?!\w)", needs="°"), lambda m: f"° {_COMPASS_POINTS[m[1]]}"),
+    (LazyPattern(r"(?<=[\d)]) ?[×*·] ?(?=\()|(?<=\)) ?[x×*·] ?(?=[\d(])|(?<=\d%) [*] (?=\d)", needs="%()"), " times "),
 )
 
 
@@ -59,50 +80,51 @@ def _short_before_figure(word: str) -> str:
 
 
 _WORD_SIGNS = (
-    (re.compile(r"\s?%"), " percent"),
-    (re.compile(r"\bm/s\b"), "meters per second"),
-    (re.compile(r"\bkm/h\b"), "kilometers per hour"),
-    (re.compile(r"(?<=[\w)])\^\(?(?:2|two)\)?(?!\w)"), " squared"),
-    (re.compile(r"(?<=[\w)])\^\(?(?:3|three)\)?(?!\w)"), " cubed"),
-    (re.compile(r"(?<=[\w)])\^\(?([a-z-]+)\)?"), r" to the power of \1"),
-    (re.compile(r" ?× ?"), " times "),
-    (re.compile(r" ?÷ ?"), " divided by "),
-    (re.compile(r"(?<=[A-Za-z)]) \+ (?=[\w(])"), " plus "),
-    (re.compile(r" ?== ?| ?(?<![=<>!])=(?![=>]) ?"), " equals "),
-    (re.compile(r" ?!= ?"), " does not equal "),
-    (re.compile(r" ?<= ?(?=\w)"), " is at most "),
-    (re.compile(r" ?>= ?(?=\w)"), " is at least "),
-    (re.compile(r" ?[-=]+> ?"), " to "),
-    (re.compile(r"(?<=[\w)]) ?< ?(?=[\w(])"), " is less than "),
-    (re.compile(r"(?<=[\w)])>(?=[\w(])"), " is greater than "),
-    (re.compile(r"(?<=\w) > (?=[A-Z])"), ", "),  # Settings > General
-    (re.compile(r"(?<=[\w)]) > (?=[\w(])"), " is greater than "),
-    (re.compile(r"(?<![A-Za-z])([A-GJ-Z])#(?!\w)"), r"\1 sharp"),
-    (re.compile(r"\b([A-Za-z])\+\+"), r"\1 plus plus"),
-    (re.compile(r"(?<=\w)\+(?!\w)"), " plus"),
-    (re.compile(r"(?<=[A-Za-z])\+(?=[A-Za-z])"), " plus "),
-    (re.compile(r"(?<=\s)\.(?=[a-z]{2})"), "dot "),
-    (re.compile(r"(?<=[a-z_]{2})(?<!\betc)\.(?=[a-z_]{2})"), " dot "),
-    (re.compile(r"'n'"), " and "),
-    (re.compile(r"(?<=[a-z]in)'(?!\w)|(?<=[a-z]s)'(?=\s+[a-z])"), ""),
-    (re.compile(r"\s*&\s*"), " and "),
-    (re.compile(r"(?<!\S)@(?!\S)|(?<=\d)@(?=\d)"), " at "),
-    (re.compile(r"(?<![A-Za-z])a/(?=[A-Za-z])"), "A slash "),
-    (re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])"), " slash "),
-    (re.compile(r"\bTCP slash IP\b"), "TCP IP"),
+    (LazyPattern(r"\s?%", needs="%"), " percent"),
+    (LazyPattern(r"\bm/s\b", needs="/"), "meters per second"),
+    (LazyPattern(r"\bkm/h\b", needs="/"), "kilometers per hour"),
+    (LazyPattern(r"(?<=[\w)])\^\(?(?:2|two)\)?(?!\w)", needs="^"), " squared"),
+    (LazyPattern(r"(?<=[\w)])\^\(?(?:3|three)\)?(?!\w)", needs="^"), " cubed"),
+    (LazyPattern(r"(?<=[\w)])\^\(?([a-z-]+)\)?", needs="^"), r" to the power of \1"),
+    (LazyPattern(r"(?<=\w) / (?=\w)", needs="/"), ", "),
+    (LazyPattern(r" ?× ?", needs="×"), " times "),
+    (LazyPattern(r" ?÷ ?", needs="÷"), " divided by "),
+    (LazyPattern(r"(?<=[A-Za-z)]) \+ (?=[\w(])", needs="+"), " plus "),
+    (LazyPattern(r" ?== ?| ?(?<![=<>!])=(?![=>]) ?", needs="="), " equals "),
+    (LazyPattern(r" ?!= ?", needs="!"), " does not equal "),
+    (LazyPattern(r" ?<= ?(?=\w)", needs="<"), " is at most "),
+    (LazyPattern(r" ?>= ?(?=\w)", needs=">"), " is at least "),
+    (LazyPattern(r" ?[-=]+> ?", needs=">"), " to "),
+    (LazyPattern(r"(?<=[\w)]) ?< ?(?=[\w(])", needs="<"), " is less than "),
+    (LazyPattern(r"(?<=[\w)])>(?=[\w(])", needs=">"), " is greater than "),
+    (LazyPattern(r"(?<=\w) > (?=[A-Z])", needs=">"), ", "),  # Settings > General
+    (LazyPattern(r"(?<=[\w)]) > (?=[\w(])", needs=">"), " is greater than "),
+    (LazyPattern(r"(?<![A-Za-z])([A-GJ-Z])#(?!\w)", needs="#"), r"\1 sharp"),
+    (LazyPattern(r"\b([A-Za-z])\+\+", needs="+"), r"\1 plus plus"),
+    (LazyPattern(r"(?<=\w)\+(?!\w)", needs="+"), " plus"),
+    (LazyPattern(r"(?<=[A-Za-z])\+(?=[A-Za-z])", needs="+"), " plus "),
+    (LazyPattern(r"(?<=\s)\.(?=[a-z]{2})", needs="."), "dot "),
+    (LazyPattern(r"(?<=[a-z_]{2})(?<!\betc)\.(?=[a-z_]{2})", needs="."), " dot "),
+    (LazyPattern(r"'n'", needs="'"), " and "),
+    (LazyPattern(r"(?<=[a-z]in)'(?!\w)|(?<=[a-z]s)'(?=\s+[a-z])", needs="'"), ""),
+    (LazyPattern(r"\s*&\s*", needs="&"), " and "),
+    (LazyPattern(r"(?<!\S)@(?!\S)|(?<=\d)@(?=\d)", needs="@"), " at "),
+    (LazyPattern(r"(?<![A-Za-z])a/(?=[A-Za-z])", needs="/"), "A slash "),
+    (LazyPattern(r"(?<=[A-Za-z])/(?=[A-Za-z])", needs="/"), " slash "),
+    (LazyPattern(r"\bTCP slash IP\b", needs="T"), "TCP IP"),
     # A colon, a semicolon and a bracket beside words are pauses, as people read them.
-    (re.compile(r"\s?[;:](?=\s|$)"), ","),
-    (re.compile(r"(?<=[\w.,%'\"]) [(\[{](?=\S[^()\[\]{}]{2,200}[)\]}](?!\w))"), ", "),
-    (re.compile(r"(?<=\w)[)\]}](?= [\w(\[{])"), ","),
-    (re.compile(r"[:;]"), " "),
-    (re.compile(r"[_/\\|()\[\]{}<>\"*~^`=]"), " "),
+    (LazyPattern(r"\s?[;:](?=\s|$)", needs=":;"), ","),
+    (LazyPattern(r"(?<=[\w.,%'\"]) [(\[{](?=\S[^()\[\]{}]{2,200}[)\]}](?!\w))", needs="([{"), ", "),
+    (LazyPattern(r"(?<=\w)[)\]}](?= [\w(\[{])", needs=")]}"), ","),
+    (LazyPattern(r"[:;]", needs=":;"), " "),
+    (LazyPattern(r"[_/\\|()\[\]{}<>\"*~^`=]"), " "),
 )
-_EDGE_HYPHEN = re.compile(r"(?<![A-Za-z\-])-+(?=[A-Za-z])|(?<=[A-Za-z])-+(?![A-Za-z\-])")
-_SPACES = re.compile(" {2,}")
-_WIDE_SPACE = re.compile(r"\s{2,}")
-_REPEATED_PAUSES = re.compile(r"([!?,.\-])[!?,.\-]+")
-_SPACE_BEFORE_PAUSE = re.compile(r"\s+(?=[,.!?])")
-_UNREAD = re.compile(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
+_EDGE_HYPHEN = LazyPattern(r"(?<![A-Za-z\-])-+(?=[A-Za-z])|(?<=[A-Za-z])-+(?![A-Za-z\-])", needs="-")
+_SPACES = LazyPattern(" {2,}")
+_WIDE_SPACE = LazyPattern(r"\s{2,}")
+_REPEATED_PAUSES = LazyPattern(r"([!?,.\-])[!?,.\-]+")
+_SPACE_BEFORE_PAUSE = LazyPattern(r"\s+(?=[,.!?])")
+_UNREAD = LazyPattern(r"[^ A-Za-z'.,?!\-\ue000-\uf8ff]")
 
 
 def normalize(text: Spoken, mark_words: Callable[[Spoken], Spoken] = lambda text: text) -> tuple[Spoken, list[Span]]:
@@ -110,6 +132,9 @@ def normalize(text: Spoken, mark_words: Callable[[Spoken], Spoken] = lambda text
 
     mark_words: puts private-use characters in place of words that the user's lexicon reads; no rule touches those.
     """
+    letter = text.strip()
+    if len(letter) == 1 and letter.text.isascii() and letter.text.isalpha():
+        return mark_words(letter), []  # of a formula in another language: no rule has anything to say of it
     text = mark_words(plain_text(text))
     dropped: list[Span] = []
     pieces = [_normalize_piece(text[m.start() : m.end()], dropped) for m in _PIECE.finditer(text.text)]

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from sovits_service.text.en.numbers import cardinal, ordinal
 from sovits_service.text.en.tables import load_table, modern_words
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 _TABLES = files("sovits_service.text.en") / "data"
@@ -30,70 +31,85 @@ _SHORT_WORDS = {
     "max": "maximum", "min": "minimum", "avg": "average", "temp": "temperature", "Assn": "Association",
     "Sec": "Section", "rm": "room", "Rm": "Room", "Pl": "Place",
     "Eq": "Equation", "Tel": "telephone", "tel": "telephone", "ext": "extension", "Ext": "Extension", "Nr": "number",
-    "cf": "compare", "viz": "namely", "resp": "respectively", "dir": "director", "Dist": "District",
+    "cf": "compare", "viz": "namely", "resp": "respectively", "dir": "director", "Dist": "District", "Utd": "United",
 }  # fmt: skip
 _SHORT_WORDS |= {word.capitalize(): full for word, full in _SHORT_WORDS.items() if word.islower() and len(word) > 3}
-_TITLE = re.compile(rf"\b({'|'.join(_TITLES)})(?:\. ?|\b(?= [A-Z][a-z]))")
-_DOCTOR = re.compile(r"\bDr\.? ?(?=[A-Z][a-z])")
-_DRIVE = re.compile(r"(?<=[a-z]) Dr\.?(?=[,;.]|$| [a-z])")
+_TITLE = LazyPattern(rf"\b({'|'.join(_TITLES)})(?:\. ?|\b(?= [A-Z][a-z]))")
+_DOCTOR = LazyPattern(r"\bDr\.? ?(?=[A-Z][a-z])", needs="D")
+_DRIVE = LazyPattern(r"(?<=[a-z]) Dr\.?(?=[,;.]|$| [a-z])", needs="D")
 _STARTERS = (
     "The|It|He|She|They|We|You|This|That|These|In|On|At|But|And|So|If|When|There|A|An|I|My|Our|Then|What|Why|How|As|To|"
     "For|Now|No|Yes|Please"
 )
 _BEGINS = rf" (?:{_STARTERS}) [a-z]"  # a sentence
-_STREET = re.compile(
+_STREET = LazyPattern(
     r"\b((?!(?:Mount|Mt|Port|Fort|Sault|Lake|East|West|North|South|Old|New|The|In|On|At|From|And|"
     r"Of)\b)[A-Z][a-z]+|[a-z\-]*(?:st|nd|rd|th)|Junior) "
-    rf"(St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)(?:(\.)(?={_BEGINS})|\.(?=,? ?\w)|\b)"
+    rf"(St|Ave|Blvd|Rd|Hwy|Pkwy|Sq|Ln)(?:(\.)(?={_BEGINS})|\.(?=,? ?\w)|\b)",
+    needs="ABHLPRS",
 )
-_SAINT = re.compile(r"\bSt\.? (?=[A-Z][a-z])")
-_SHORT = re.compile(rf"\b({'|'.join(sorted(_SHORT_WORDS, key=len, reverse=True))})\.(?=(\s+[^\s])|[,;:)]|\s*$)")
-_NO_DOT = re.compile(r"\b(vs|approx|dept|govt)\b(?!\.)")
+_SAINT = LazyPattern(r"\bSt\.? (?=[A-Z][a-z])", needs="S")
+_SHORT = LazyPattern(
+    rf"\b({'|'.join(sorted(_SHORT_WORDS, key=len, reverse=True))})\.(?=(\s+[^\s])|[,;:)]|\s*$)", needs="."
+)
+_NO_DOT = LazyPattern(r"\b(vs|approx|dept|govt|Utd)\b(?!\.)")
 _LATIN = (
-    (re.compile(r"\b[eE]\.? ?[gG]\.(?:,(?= ))?|\b[eE][gG]\b\.?(?=[ ,])"), "for example"),
-    (re.compile(r"\b[iI]\. ?[eE]\.(?:,(?= ))?|\b[iI]e\.(?=[ ,])"), "that is"),
-    (re.compile(r"\betc\.(?=,|;|\)| [a-z])"), "etc"),
-    (re.compile(r"\bet al\.?(?= |,|$)"), "et al"),
-    (re.compile(r"\ba\.?k\.?a\.?(?= )", re.IGNORECASE), "A K A"),
-    (re.compile(r"\bWW(?:II|2)\b"), "World War two"),
-    (re.compile(r"\bWW(?:I|1)\b"), "World War one"),
-    (re.compile(r"\bw/o(?:ut)?\b"), "without"),
-    (re.compile(r"\bw/ ?(?=[A-Za-z\d])"), "with "),
-    (re.compile(r"\bb/c\b"), "because"),
-    (re.compile(r"\by/o\b"), "years old"),
-    (re.compile(r"\bc/o\b"), "care of"),
-    (re.compile(r"\b[Aa]pt\. ?(?=[#\d])"), "apartment "),
-    (re.compile(r"\b[Tt][Ll];[Dd][Rr]\b"), "T L D R"),
-    (re.compile(r"\band/or\b", re.IGNORECASE), "and or"),
-    (re.compile(r"\b[nN]/[aA]\b"), "N A"),
-    (re.compile(r"\bs/he\b"), "she or he"),
-    (re.compile(r"\b([Hh]e|[Hh]is|[Hh]im|[Ss]he|[Hh]ers?)/(s?he|hers?|his|him)\b"), r"\1 or \2"),
-    (re.compile(r"(?<=[a-z])\(e?s\)"), "s"),
-    (re.compile(r"(?<=[A-Z])/(?=[A-Z])"), " "),
-    (re.compile(r"\bJr\.(?= (?:Blvd|St|Ave|Way|Dr|Rd|Hwy|Pkwy)\b)"), "Junior"),
-    (re.compile(r"\bCo\.,? Ltd\b\.?"), "Company Limited"),
-    (re.compile(r"(?<=\d )([A-Z])s\b|\b(?!Ms\b)([B-HJ-TV-Z])s\b"), r"\1\2's"),
-    (re.compile(r"(?<=[a-z]{3})/(?=(?:day|week|month|year|hour|minute|second|person|night)\b)"), " per "),
-    (re.compile(r"\bPh\. ?D\.?(?=[ ,;.]|$)"), "PhD"),
-    (re.compile(r"\bp\. (?=\d)"), "page "),
+    (LazyPattern(r"\b[eE]\.? ?[gG]\.(?:,(?= ))?|\b[eE][gG]\b\.?(?=[ ,])", needs="Ee"), "for example"),
+    (LazyPattern(r"\b[iI]\. ?[eE]\.(?:,(?= ))?|\b[iI]e\.(?=[ ,])", needs="."), "that is"),
+    (LazyPattern(r"\betc\.(?=,|;|\)| [a-z])", needs="."), "etc"),
+    (LazyPattern(r"\bet al\.?(?= |,|$)", needs="e"), "et al"),
+    (LazyPattern(r"\ba\.?k\.?a\.?(?= )", re.IGNORECASE, needs="Aa"), "A K A"),
+    (LazyPattern(r"\bWW(?:II|2)\b", needs="W"), "World War two"),
+    (LazyPattern(r"\bWW(?:I|1)\b", needs="W"), "World War one"),
+    (LazyPattern(r"\b([YQMW])o\1\b", needs="MQWY"), lambda m: _over_period(m[1])),
+    (LazyPattern(r"(?<=(?:%|t) )([yqmw])/\1\b", needs="/"), lambda m: _over_period(m[1])),
+    (LazyPattern(r"\bty\b(?= (?:so|for|very|all|everyone|guys|sm|tho)\b|[!.,]|$)", needs="t"), "thank you"),
+    (LazyPattern(r"\bw/o(?:ut)?\b", needs="/"), "without"),
+    (LazyPattern(r"\bw/ ?(?=[A-Za-z\d])", needs="/"), "with "),
+    (
+        LazyPattern(
+            r"\bb/c\b|\bbc\b(?= (?:of|I|he|she|it|we|they|you|u|ur|the|my|your|our|im|i|its|that|this|there|nobody|"
+            r"everyone)\b)",
+            needs="b",
+        ),
+        "because",
+    ),
+    (LazyPattern(r"(?<=[a-z] )vs?\.? (?=[A-Z])", needs="v"), "versus "),
+    (LazyPattern(r"\by/o\b", needs="/"), "years old"),
+    (LazyPattern(r"\bc/o\b", needs="/"), "care of"),
+    (LazyPattern(r"\b[Aa]pt\. ?(?=[#\d])", needs="."), "apartment "),
+    (LazyPattern(r"\b[Tt][Ll];[Dd][Rr]\b", needs=";"), "T L D R"),
+    (LazyPattern(r"\band/or\b", re.IGNORECASE, needs="/"), "and or"),
+    (LazyPattern(r"\b[nN]/[aA]\b", needs="/"), "N A"),
+    (LazyPattern(r"\bs/he\b", needs="/"), "she or he"),
+    (LazyPattern(r"\b([Hh]e|[Hh]is|[Hh]im|[Ss]he|[Hh]ers?)/(s?he|hers?|his|him)\b", needs="/"), r"\1 or \2"),
+    (LazyPattern(r"(?<=[a-z])\(e?s\)", needs="("), "s"),
+    (LazyPattern(r"(?<=[A-Z])/(?=[A-Z])", needs="/"), " "),
+    (LazyPattern(r"\bJr\.(?= (?:Blvd|St|Ave|Way|Dr|Rd|Hwy|Pkwy)\b)", needs="J"), "Junior"),
+    (LazyPattern(r"\bCo\.,? Ltd\b\.?", needs="C"), "Company Limited"),
+    (LazyPattern(r"(?<=\d )([A-Z])s\b|\b(?!Ms\b)([B-HJ-TV-Z])s\b", needs="s"), r"\1\2's"),
+    (LazyPattern(r"(?<=[a-z]{3})/(?=(?:day|week|month|year|hour|minute|second|person|night)\b)", needs="/"), " per "),
+    (LazyPattern(r"\bPh\. ?D\.?(?=[ ,;.]|$)", needs="P"), "PhD"),
+    (LazyPattern(r"\bp\. (?=\d)", needs="."), "page "),
 )
-_INITIALS = re.compile(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,8})(?=('s)\b|[^A-Za-z]|$)")
-_INITIAL = re.compile(
-    rf"(?<!\b[AP] )\b([A-Z])\.(?= (?:(?!(?:{_STARTERS})\b)[A-Z](?:[a-z]|\.)|(?!(?:and|or|but)\b)[a-z]{{3}}))"
+_PERIODS = {"y": "year", "q": "quarter", "m": "month", "w": "week"}
+_INITIALS = LazyPattern(r"(?<![A-Za-z.])((?:[A-Za-z]\.){2,8})(?=('s)\b|[^A-Za-z]|$)", needs=".")
+_INITIAL = LazyPattern(
+    rf"(?<!\b[AP] )\b([A-Z])\.(?= (?:(?!(?:{_STARTERS})\b)[A-Z](?:[a-z]|\.)|(?!(?:and|or|but)\b)[a-z]{{3}}))", needs="."
 )
-_LETTERED = re.compile(
+_LETTERED = LazyPattern(
     r"\b(?:vitamin|plan|hepatitis|grade|type|class|group|section|part|figure|table|appendix|option|team|point|model|unit|gate|"
     r"level|step|exhibit|building|room|series|an?|the|question|answer|letter|note|side|row|column|column|block|wing) $",
     re.IGNORECASE,
 )
-_CLASSIFIED = re.compile(r" (?:of\b|errors?\b|trials?\b|diabetes\b|cancer\b|stud|hypersens|collagen|survey)")
-_AMPERSAND_LETTERS = re.compile(r"(?<![A-Za-z])([A-Z]{1,3})&([A-Z]{1,3})(?![A-Za-z])")
+_CLASSIFIED = LazyPattern(r" (?:of\b|errors?\b|trials?\b|diabetes\b|cancer\b|stud|hypersens|collagen|survey)")
+_AMPERSAND_LETTERS = LazyPattern(r"(?<![A-Za-z])([A-Z]{1,3})&([A-Z]{1,3})(?![A-Za-z])", needs="&")
 
-_ROMAN = re.compile(r"(?<![\w'])([IVX]{1,7}|[LC][IVXL]{1,6})(?![\w+#]|\.\w|'(?!s\b))")
-_ROMAN_FORM = re.compile(r"(C{0,1})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
+_ROMAN = LazyPattern(r"(?<![\w'])([IVX]{1,7}|[LC][IVXL]{1,6})(?![\w+#]|\.\w|'(?!s\b))", needs="CILVX")
+_ROMAN_FORM = LazyPattern(r"(C{0,1})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 _NOT_ROMAN = {"XX", "XXX", "CL", "LI", "CI", "CC", "CV", "XL", "LL", "MIX", "CIV", "LIX"}
-_NUMBERED = re.compile(
+_NUMBERED = LazyPattern(
     r"\b(?:chapter|part|war|volume|vol\.?|act|scene|section|type|phase|article|book|level|title|class|stage|"
     r"grade|appendix|bowl|"
     r"fantasy|figure|table|unit|step|division|category|(?-i:Mark)|group|season|episode|version|round|tier|game|module|"
@@ -101,7 +117,7 @@ _NUMBERED = re.compile(
     r"civilization|iron|pentium|elizabeth class)$",
     re.IGNORECASE,
 )
-_MONARCH = re.compile(
+_MONARCH = LazyPattern(
     r"\b(?:henry|louis|elizabeth|charles|george|edward|james|william|richard|philip|philippe|felipe|catherine|"
     r"mary|peter|paul|alexander|"
     r"nicholas|napoleon|frederick|friedrich|wilhelm|pius|benedict|leo|gregory|ramses|ramesses|rameses|thutmose|"
@@ -116,17 +132,17 @@ _MONARCH = re.compile(
     r"abdullah)$",
     re.IGNORECASE,
 )
-_CAPITAL_WORD = re.compile(r"\b[A-Z][\w'\-]*$")
-_ERA_NOUN = re.compile(r" (?:century|centuries|dynasty|congress|olympiad|amendment|corps)\b", re.IGNORECASE)
+_CAPITAL_WORD = LazyPattern(r"\b[A-Z][\w'\-]*$")
+_ERA_NOUN = LazyPattern(r" (?:century|centuries|dynasty|congress|olympiad|amendment|corps)\b", re.IGNORECASE)
 
-_CAPITALS = re.compile(
+_CAPITALS = LazyPattern(
     r"(?<![A-Za-z'])[A-Z][A-Za-z]*(?:'[A-Za-z]+)?(?![A-Za-z])|(?<![A-Za-z'])[a-z]+[A-Z][A-Za-z]*(?:'s)?"
 )
-_CAMEL_PIECE = re.compile(
+_CAMEL_PIECE = LazyPattern(
     r"[A-Z]{2,}(?=[a-rt-z](?![a-z]))|[A-Z]{2,}(?=[A-Z][a-z]{2})|[A-Z]{2,}s?(?![a-z])|[A-Z]?[a-z]+|[A-Z]"
 )
-_PLURAL_CAPITALS = re.compile(r"([A-Z]{2,})(s|'s|'S|'d|'ed|'ing)")
-_KEPT_WHOLE = re.compile(r"(?:Mc|Mac|Fitz|De|Di|Du|La|Le|Van|Von|O)[A-Z][a-z]+")
+_PLURAL_CAPITALS = LazyPattern(r"([A-Z]{2,})(s|'s|'S|'d|'ed|'ing)", needs="'Ss")
+_KEPT_WHOLE = LazyPattern(r"(?:Mc|Mac|Fitz|De|Di|Du|La|Le|Van|Von|O)[A-Z][a-z]+", needs="DFLMOV")
 
 
 @lru_cache(maxsize=1)
@@ -158,6 +174,11 @@ def read_abbreviations(text: Spoken) -> Spoken:
     return text.sub(_AMPERSAND_LETTERS, lambda m: f"{' '.join(m[1])} and {' '.join(m[2])}")
 
 
+def _over_period(letter: str) -> str:
+    period = _PERIODS[letter.lower()]
+    return f"{period} over {period}"
+
+
 def _short_word(match: re.Match[str]) -> str:
     """The full form, with a stop only where the sentence ends; `min.` and `ed.` may be words that end one."""
     word, following = match[1], match[2] or ""
@@ -173,7 +194,7 @@ def _initials(match: re.Match[str]) -> str:
     """`U.S.` as its letters, with a full stop only where the sentence ends."""
     letters = match[1].replace(".", "").upper()
     rest = match.string[match.end() :]
-    ends = not match[2] and (not rest.strip() or bool(re.match(r"\s+[A-Z][a-z]+ [a-z]", rest)))
+    ends = not match[2] and (not rest.strip() or bool(re.match(r"\s+(?!Box )[A-Z][a-z]+ [a-z]", rest)))
     return " ".join(letters) + ("." if ends else "")
 
 
@@ -267,7 +288,7 @@ def _said_as_word(word: str, shouted: bool, match: re.Match[str] | None = None) 
     return len(word) >= 6 and bool(re.search("[AEIOUY]", word)) and not re.search("[^AEIOUY]{5}", word)
 
 
-_IT_NOUN = re.compile(
+_IT_NOUN = LazyPattern(
     r" (?:department|support|team|guy|guys|manager|staff|security|industry|infrastructure|professional|"
     r"professionals|admin|"
     r"system|systems|consultant|company|sector|services|director|specialist|budget|help|skills|job|jobs|person|"
@@ -275,7 +296,7 @@ _IT_NOUN = re.compile(
 )
 
 
-_SAYS = re.compile(r" (?:said|says|told|asked|confirmed|reported)\b")
+_SAYS = LazyPattern(r" (?:said|says|told|asked|confirmed|reported)\b")
 
 
 def _is_initials_here(word: str, match: re.Match[str], shouted: bool) -> bool:
@@ -306,7 +327,7 @@ def _camel(word: str) -> str:
     if _KEPT_WHOLE.fullmatch(stem):
         return stem.capitalize() + tail
     table = load_table("pronunciations.txt.gz")
-    pieces = _CAMEL_PIECE.findall(stem)
+    pieces = _CAMEL_PIECE.compiled.findall(stem)
     if table.find(stem.lower()) is not None and any(
         len(p) > 1 and p.islower() is False and not p.isupper() and table.find(p.lower()) is None for p in pieces
     ):

@@ -6,13 +6,14 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 # Before NFKC, which would turn a square into a 2 and a half into 1/2 glued to its whole number.
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
-_SUPERSCRIPT_RUN = re.compile(r"(?<=[A-Za-z0-9)])[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
-_UNIT_POWER = re.compile(r"(?<![A-Za-z])((?:[kcmµμn]?m|in|ft|yd|mi)|s)([²³])")
-_VULGAR_FRACTION = re.compile(r"(?<=\d)\s?(?=[¼½¾⅐-⅞])")
+_SUPERSCRIPT_RUN = LazyPattern(r"(?<=[A-Za-z0-9)])[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ]+")
+_UNIT_POWER = LazyPattern(r"(?<![A-Za-z])((?:[kcmµμn]?m|in|ft|yd|mi)|s)([²³])", needs="²³")
+_VULGAR_FRACTION = LazyPattern(r"(?<=\d)\s?(?=[¼½¾⅐-⅞])")
 
 _CHARACTERS = {
     **dict.fromkeys("‘’‚‛´`ʼʻ＇′", "'"),
@@ -38,28 +39,31 @@ _GREEK = dict(
         strict=True,
     )
 )
-_GREEK_LETTER = re.compile(r"(?<![\u0370-\u03ff])[\u0391-\u03c9](?![\u0370-\u03ff])")
+_GREEK_LETTER = LazyPattern(r"(?<![\u0370-\u03ff])[\u0391-\u03c9](?![\u0370-\u03ff])")
 _TRANSLATION = str.maketrans(_CHARACTERS | _SIGNS)
 
-_WIDE_SPACE = re.compile(r"[ \t]{2,}")
-_MICRO = re.compile(r"[0-9][ ]?[µμ]")
-_OHMS = re.compile(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]")
-_LINE_END = re.compile(r"[ \t]*(?:\r\n?|\n)\s*")
-_WIDE_COMMA = re.compile(r"(?<=\d)，(?=\d{3})")
-_NUMERAL = re.compile(r"[\u2160-\u216f\u2170-\u217f\u2460-\u2473\u2776-\u2793]")  # Roman and circled
-_EMOTICON = re.compile(r"(?<!\S)(?:[:;][-']?[()DPpOo/\\|3*\]\[]|<3|\^_*\^|[xX]D)(?=\s|$)")
-_HEART = re.compile(r"(?<=\w) ?❤ ?(?=\w)")
-_STAR_RATING = re.compile(r"(?<=\d) ?[★⭐]")
-_OPEN_QUOTE = re.compile(r"(?<!\w)[‘‛]([^‘’‛\n]{1,200}?)’(?!\w)")
-_DASH = re.compile(r"[ \t]*(?:[—―⸺]+|(?<=\s)[–](?=\s)|(?<=[^\W\d])-{2,3}(?=[^\W\d]))[ \t]*")
-_SPACED_HYPHEN = re.compile(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(])")
+_WIDE_SPACE = LazyPattern(r"[ \t]{2,}")
+_MICRO = LazyPattern(r"[0-9][ ]?[µμ]", needs="µμ")
+_OHMS = LazyPattern(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]", needs="ΩΩ")
+_LINE_END = LazyPattern(r"[ \t]*(?:\r\n?|\n)\s*", needs="\n\r")
+_WIDE_COMMA = LazyPattern(r"(?<=\d)，(?=\d{3})", needs="，")
+_NUMERAL = LazyPattern(r"[\u2160-\u216f\u2170-\u217f\u2460-\u2473\u2776-\u2793]")  # Roman and circled
+_EMOTICON = LazyPattern(r"(?<!\S)(?:[:;][-']?[()DPpOo/\\|3*\]\[]|<3|\^_*\^|[xX]D)(?=\s|$)", needs=":;<D^")
+_HEART = LazyPattern(r"(?<=\w) ?[❤♥] ?(?=\w)", needs="♥❤")
+_STAR_RATING = LazyPattern(r"(?<=\d) ?[★⭐]", needs="★⭐")
+_OPEN_QUOTE = LazyPattern(r"(?<!\w)[‘‛]([^‘’‛\n]{1,200}?)’(?!\w)", needs="’")
+_DASH = LazyPattern(r"[ \t]*(?:[—―⸺]+|(?<=\s)[–](?=\s)|(?<=[^\W\d])-{2,3}(?=[^\W\d]))[ \t]*", needs="-–—―⸺")
+_DASH_OF_DATES = LazyPattern(
+    r"(?<=\b[12]\d{3}) ?[–—-] ?(?=\d{1,2}(?:st|nd|rd|th)? [A-Z][a-z]{2}|[A-Z][a-z]{2,8}\.? \d)", needs="12"
+)
+_SPACED_HYPHEN = LazyPattern(r"(?<=[A-Za-z'\")\].!?]{2}) +-{1,3} +(?=[A-Za-z'\"(])", needs="-")
 
 
 def plain_text(text: Spoken) -> Spoken:
     """Typed text without markup and invisible characters, with ASCII punctuation where there is any."""
     text = text.sub(_WIDE_SPACE, " ").each(_visible)
     text = text.sub(_OPEN_QUOTE, r'"\1"')
-    text = text.sub(_DASH, ", ").replace("–", "-")
+    text = text.sub(_DASH_OF_DATES, " to ").sub(_DASH, ", ").replace("–", "-")
     text = text.sub(_SPACED_HYPHEN, ", ")
     text = text.replace("㎡", "m²").replace("㎥", "m³")
     text = text.sub(_UNIT_POWER, lambda m: {"²": "sq", "³": "cu"}[m[2]] + m[1] if m[1] != "s" else m[1] + "^" + "2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sovits_service.text.en.numbers import cardinal, spell_digits
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 _TLDS = (
@@ -19,31 +20,35 @@ _EXTENSIONS = (
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,62})\.){1,8}"
 _TAIL = r"(?::\d{1,5})?(?:[/?#][^\s<>\"'，。！？、；]{0,500})?"
 
-_EMAIL = re.compile(
-    r"(?<![\w.+\-])([A-Za-z0-9][\w.+\-]{0,63})@((?:[A-Za-z0-9][A-Za-z0-9\-]{0,62}\.){1,8}[A-Za-z]{2,24})(?![\w@])"
+_EMAIL = LazyPattern(
+    r"(?<![\w.+\-])([A-Za-z0-9][\w.+\-]{0,63})@((?:[A-Za-z0-9][A-Za-z0-9\-]{0,62}\.){1,8}[A-Za-z]{2,24})(?![\w@])",
+    needs="@",
 )
-_URL = re.compile(r"(?<![\w@])(?:([A-Za-z][A-Za-z0-9+]{1,9})://)([^\s<>\"'，。！？、；]{1,600})")
-_WWW = re.compile(r"(?<![\w@.])(www\.[^\s<>\"'，。！？、；]{1,600})", re.IGNORECASE)
-_DOMAIN = re.compile(rf"(?<![\w@.\-/])({_HOST}(?:{_TLDS}){_TAIL})(?![\w@])(?!\.\w)")
-_IP = re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?(/\d{1,2})?(?![\w]|\.\d)")
-_VERSION = re.compile(r"(?<![\w.])(?:([vV])(?:\.|er\.?)? ?)(\d{1,4}(?:\.\d{1,6}){0,4})(?![\w]|\.\d)")
-_DOTTED_NUMBER = re.compile(
+_URL = LazyPattern(r"(?<![\w@])(?:([A-Za-z][A-Za-z0-9+]{1,9})://)([^\s<>\"'，。！？、；]{1,600})", needs=":")
+_WWW = LazyPattern(r"(?<![\w@.])(www\.[^\s<>\"'，。！？、；]{1,600})", re.IGNORECASE, needs=".")
+_DOMAIN = LazyPattern(rf"(?<![\w@.\-/])({_HOST}(?:{_TLDS}){_TAIL})(?![\w@])(?!\.\w)", needs=".")
+_IP = LazyPattern(r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})(?::(\d{1,5}))?(/\d{1,2})?(?![\w]|\.\d)", needs=".")
+_VERSION = LazyPattern(r"(?<![\w.])(?:([vV])(?:\.|er\.?)? ?)(\d{1,4}(?:\.\d{1,6}){0,4})(?![\w]|\.\d)", needs="Vv")
+_DOTTED_NUMBER = LazyPattern(
     r"(?<![\w.])(?!\d{3}\.\d{3}\.\d{4}(?!\d)|(?:[0-3]?\d\.[01]?\d\.[12]\d{3}|[12]\d{3}\.[01]?\d\.[0-3]?\d)(?!\d|"
-    r"\.\d))(\d{1,6}(?:\.\d{1,6}){2,5})(?!\w|\.\d)"
+    r"\.\d))(\d{1,6}(?:\.\d{1,6}){2,5})(?!\w|\.\d)",
+    needs=".",
 )
-_FILE = re.compile(
-    rf"(?<![\w.])([A-Za-z0-9][\w\-]{{0,80}}(?:\.[\w\-]{{1,40}}){{0,3}})\.({_EXTENSIONS})(?![\w])", re.IGNORECASE
+_FILE = LazyPattern(
+    rf"(?<![\w.])([A-Za-z0-9][\w\-]{{0,80}}(?:\.[\w\-]{{1,40}}){{0,3}})\.({_EXTENSIONS})(?![\w])",
+    re.IGNORECASE,
+    needs=".",
 )
-_DOT_NAME = re.compile(r"(?<![\w.])\.(NET|js|env|gitignore|bashrc|htaccess|dockerignore)\b")
-_HASHTAG = re.compile(r"(?<![\w&#])#([A-Za-z_]\w{0,100})")
-_HANDLE = re.compile(r"(?<![\w@])@([A-Za-z_]\w{0,60})")
-_PATH = re.compile(r"(?<![\w/.])((?:~|[A-Za-z]:)?(?:[/\\][\w.\-]{1,80}){2,12}[/\\]?)(?!\w)")
+_DOT_NAME = LazyPattern(r"(?<![\w.])\.(NET|js|env|gitignore|bashrc|htaccess|dockerignore)\b", needs=".")
+_HASHTAG = LazyPattern(r"(?<![\w&#])#([A-Za-z_]\w{0,100})", needs="#")
+_HANDLE = LazyPattern(r"(?<![\w@])@([A-Za-z_]\w{0,60})", needs="@")
+_PATH = LazyPattern(r"(?<![\w/.])((?:~|[A-Za-z]:)?(?:[/\\][\w.\-]{1,80}){2,12}[/\\]?)(?!\w)", needs="/\\")
 
 _SPOKEN = {
     ".": "dot", "/": "slash", "\\": "backslash", ":": "colon", "@": "at", "-": "dash", "_": "underscore",
     "?": "question mark", "=": "equals", "&": "and", "#": "hash", "%": "percent", "+": "plus", "~": "tilde",
 }  # fmt: skip
-_PIECE = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_")
+_PIECE = LazyPattern(r"[A-Za-z]+|\d+|[^\w\s]|_")
 _AS_WORDS = {
     "www": "W W W", "http": "H T T P", "https": "H T T P S", "js": "J S", "io": "I O", "ai": "A I", "pdf": "P D F",
 }  # fmt: skip
@@ -68,7 +73,7 @@ def read_addresses(text: Spoken) -> Spoken:
 def speak(address: str, hyphen: str = "dash") -> str:
     """Pieces of an address with the names of its signs between them."""
     words = []
-    for piece in _PIECE.findall(address):
+    for piece in _PIECE.compiled.findall(address):
         if piece.isdigit():
             words.append(cardinal(piece) if len(piece) <= 2 and not piece.startswith("0") else spell_digits(piece))
         elif piece == "-":

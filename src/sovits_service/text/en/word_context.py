@@ -133,6 +133,8 @@ def tag_in_context(place: Place) -> str:
         return noun
     if before in MODALS and not (before == "to" and after in ("of", "from")):
         # "The will contract" is rarer than "will contract"; but "due to increase" has a noun.
+        if before == "to" and place.word(-3) == "too":
+            return verb  # too small to house them
         if before == "to" and (place.word(-2) in TO_A_THING or (place.word(-2) in TO_EITHER and tag.startswith("N"))):
             return noun
         return verb
@@ -170,11 +172,31 @@ def _is_object(place: Place) -> bool:
     return place.word(-2) in SUBJECTS | ONE and place.tag_of(-1).startswith("V") and not does_more
 
 
+def _follows_plural(place: Place) -> bool:
+    """`Analysts project slower growth`, `Museums house treasures`: at the start, with no other verb in the clause."""
+    subject, word, after = place.word(-1), place.words[place.i], place.word(1)
+    if not (_is_plural(subject) and 1 <= place.i <= 3) or word.endswith("s"):
+        return False
+    if place.tag_of(-1) not in ("NNS", "NNPS", "NNP", "VBZ") or place.word(-2) in SUBJECTS | ONE:
+        return False
+    takes = (
+        after in DETERMINERS | words_of("all more fewer less against")
+        or place.tag_of(1) == "JJR"
+        or (_is_plural(after) and (place.word(2) in ENDS | AFTER_A_VERB or place.tag_of(2) == "IN"))
+    )
+    rest = place.tags[place.i + 2 :]
+    return takes and not any(tag in ("VBD", "VBP", "VBZ", "MD") for tag in rest)
+
+
+def _is_plural(word: str) -> bool:
+    return len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "'s", "us", "is"))
+
+
 def _follows_its_subject(place: Place) -> bool:
     """`Cameras record everything`, `Brazil exports more coffee`, `Did the store record it`, `had him record it`."""
     before, after = place.tag_of(-1), place.word(1)
     word = place.words[place.i]
-    if place.before(OBJECTS) and place.word(-2) in CAUSATIVES:
+    if (place.before(OBJECTS) and place.word(-2) in CAUSATIVES) or _follows_plural(place):
         return True
     if (
         place.i == 1

@@ -23,12 +23,15 @@ from sovits_service.text.kinds.values import (
     Term,
     Value,
 )
+from sovits_service.text.lazy_pattern import LazyPattern
 
-_COUNTER = re.compile(
+_COUNTER = LazyPattern(
     r"\s?(?:[時分秒日月年人個円歳階回枚本冊杯台匹名点番度%％週ヶか泊倍割巻話章頁キメグセ]|パーセント|ページ)"
 )
-_SCORED = re.compile(r"\s?(?:で[^、。\d]{0,10}(?:勝|負|敗|引き?分|快勝|辛勝|制|破|下し)|の(?:勝利|敗北|引き分け))")
-_HALF_DAY = re.compile(r"(?:午前|午後)\s?$")
+_SCORED = LazyPattern(
+    r"\s?(?:で[^、。\d]{0,10}(?:勝|負|敗|引き?分|快勝|辛勝|制|破|下し)|の(?:勝利|敗北|引き分け))", needs="での"
+)
+_HALF_DAY = LazyPattern(r"(?:午前|午後)\s?$", needs="午")
 _FAHRENHEIT = frozenset(("°F", "℉"))
 _PER = {"h": "時", "s": "秒", "min": "分", "日": "日", "月": "月", "年": "年", "人": "人", "時": "時",
         "分": "分", "秒": "秒", "L": "リットル", "kg": "キログラム",
@@ -67,7 +70,7 @@ def say(value: Value, place: Place) -> str | None:
             return joint.join(groups) if mark != " " else "、".join(map(digit_by_digit, groups))
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
             unit = unit_names("ja").get(value.unit, "")
-            if value.unit == "mmHg":
+            if value.unit == "mmHg" or re.search("血圧[^、。,]{0,6}$", place.before):
                 return f"{top}、{bottom}{unit}"
             return f"{'マイナス' if sign else ''}{whole + 'と' if whole else ''}{bottom}ブンノ{top}{unit}"
         case Power(number=number, exponent=exponent):
@@ -138,7 +141,7 @@ def _amount(value: Amount) -> str:
 
 _OWN = (
     (
-        re.compile(r"(\d{3})-(\d{4})"),
+        LazyPattern(r"(\d{3})-(\d{4})", needs="-"),
         lambda match: (
             f"{digit_by_digit(match[1])}の{digit_by_digit(match[2])}"
             if re.search(r"郵便番号\s?$", match.string[: match.start()])
@@ -146,27 +149,35 @@ _OWN = (
         ),
     ),
     (
-        re.compile(r"(No|Vol)\.\s?(?=\d)", re.IGNORECASE),
+        LazyPattern(r"(No|Vol)\.\s?(?=\d)", re.IGNORECASE, needs="."),
         lambda match: {"no": "ナンバー", "vol": "ボリューム"}[match[1].lower()],
     ),
-    (re.compile(r"[Vv]er\.\s?(?=\d)"), lambda _: "バージョン"),
-    (re.compile(r"([2-9][DGK])(?![A-Za-z\d])"), lambda match: _NAMED_SIZES.get(match[1], match[1])),
+    (LazyPattern(r"[Vv]er\.\s?(?=\d)", needs="."), lambda _: "バージョン"),
+    (LazyPattern(r"([2-9][DGK])(?![A-Za-z\d])", needs="DGK"), lambda match: _NAMED_SIZES.get(match[1], match[1])),
     (
-        re.compile(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])\s?(?=[(（][月火水木金土日祝][)）])"),
+        LazyPattern(r"(?<![\d/])(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])\s?(?=[(（][月火水木金土日祝][)）])", needs="/"),
         lambda match: f"{int(match[1])}月{int(match[2])}日",
     ),
     (
-        re.compile(r"(?<![\dA-Za-z])(B?)(\d{1,2})F(?![A-Za-z\d])"),
+        LazyPattern(r"(?<![\dA-Za-z])(B?)(\d{1,2})F(?![A-Za-z\d])", needs="F"),
         lambda match: f"{'地下' if match[1] else ''}{match[2]}階",
     ),
     (
-        re.compile(r"(?<=[時分])[-~〜～]\s?(?=\d{1,2}時)|(?<=曜日)[-~〜～](?=\d)|(?<=\d)[-~〜～]\s?(?=\d{1,2}時)"),
+        LazyPattern(
+            r"(?<=[時分])[-~〜～]\s?(?=\d{1,2}時)|(?<=曜日)[-~〜～](?=\d)|(?<=\d)[-~〜～]\s?(?=\d{1,2}時)", needs="時曜"
+        ),
         lambda _: "から",
     ),
-    (re.compile(r"(?:(?<=\d[時分秒日月年人個円歳階回枚本度台%])|(?<=パーセント))[~〜～]\s?(?=\d)"), lambda _: "から"),
+    (
+        LazyPattern(r"(?:(?<=\d[時分秒日月年人個円歳階回枚本度台%])|(?<=パーセント))[~〜～]\s?(?=\d)", needs="~〜～"),
+        lambda _: "から",
+    ),
 )
 _TELEPHONES = (
-    re.compile(r"(?<![\d-])(?:\+81[- ]?)?0?\d{1,4}[-(（]\d{1,4}[-)）]\d{3,4}(?![\d-])|(?<![\d.,])0[5789]0\d{8}(?!\d)"),
+    LazyPattern(
+        r"(?<![\d-])(?:\+81[- ]?)?0?\d{1,4}[-(（]\d{1,4}[-)）]\d{3,4}(?![\d-])|(?<![\d.,])0[5789]0\d{8}(?!\d)",
+        needs="(-0（",
+    ),
 )
 
 

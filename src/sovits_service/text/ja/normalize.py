@@ -11,6 +11,7 @@ from sovits_service.text.ja import kinds
 from sovits_service.text.ja.kinds import digit_by_digit
 from sovits_service.text.ja.tables import LATIN_WORDS, LETTERS, WORDS
 from sovits_service.text.kinds.units import alternatives
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 _FOLDED: dict[int, str] = {
@@ -22,40 +23,48 @@ _FOLDED: dict[int, str] = {
     0x2109: "°F",
 }
 # a letter and its voicing mark at a time
-_HALF_KANA = re.compile("[\uff66-\uff9d][\uff9e\uff9f]?|[\uff9e\uff9f]")
+_HALF_KANA = LazyPattern("[\uff66-\uff9d][\uff9e\uff9f]?|[\uff9e\uff9f]")
 
 
-_LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
-_URL = re.compile(r"https?://[!-~]+|www\.[!-~]+", re.ASCII)
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
-_WEEKDAY = re.compile(r"(?<=日)\s?[(（]([月火水木金土日])[)）]")
+_LONG = LazyPattern(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
+_URL = LazyPattern(r"https?://[!-~]+|www\.[!-~]+", re.ASCII, needs=".:")
+_EMAIL = LazyPattern(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII, needs="@")
+_WEEKDAY = LazyPattern(r"(?<=日)\s?[(（]([月火水木金土日])[)）]", needs="日")
 # Counters after which OpenJTalk changes the sound where people do not: サンゲン, イックミ, ヒトパコ.
-_CASES = re.compile(r"(?<=[3三千])件|(?<=000)件")
-_CLASSES = re.compile(r"(?<=[168])組(?![織合みん])")
-_BOX = re.compile(r"(?<!\d)1箱")
-_TENTHS = re.compile(r"(\d[割度]\d)分(?!の)")
-_WEEKDAYS = re.compile(r"(?<![一-鿿])([月火水木金土日])\s?[~〜～-]\s?([月火水木金土日])(?![一-鿿])")
-_FIRST_DAY = re.compile(r"(?<!\d)1日(?=\s?(?:から|[~〜～-])\s?\d{1,2}日(?!間))")
-_SOME_DAYS = re.compile(r"(?<![\d、])([2-7])、([3-8])日(?!間?[目ま]|曜)")
+_CASES = LazyPattern(r"(?<=[3三千])件|(?<=000)件", needs="件")
+_CLASSES = LazyPattern(r"(?<=[168])組(?![織合みん])", needs="組")
+_BOX = LazyPattern(r"(?<!\d)1箱", needs="箱")
+_TENTHS = LazyPattern(r"(\d[割度]\d)分(?!の)", needs="分")
+_WEEKDAYS = LazyPattern(r"(?<![一-鿿])([月火水木金土日])\s?[~〜～-]\s?([月火水木金土日])(?![一-鿿])", needs="~〜～-")
+_FIRST_DAY = LazyPattern(r"(?<!\d)1日(?=\s?(?:から|[~〜～-])\s?\d{1,2}日(?!間))", needs="日")
+_SOME_DAYS = LazyPattern(r"(?<![\d、])([2-7])、([3-8])日(?!間?[目ま]|曜)", needs="、")
 _DAYS_SAID = {"23": "ニサンニチ", "34": "サンヨッカ", "45": "シゴニチ", "56": "ゴロクニチ", "78": "シチハチニチ"}
-_ROOM = re.compile(r"(?<![\d.,-])\d{3,4}(?=号室)")
-_CODE = re.compile(r"((?:番号|コード|暗証番号|パスワード|ＩＤ|ID)(?:は|が|:|：)?\s?)(\d{4,})(?![\d,.-])")
-_MIDNIGHT = re.compile(r"(?<![\d.])0時(?!間)")
-_FROM = re.compile(r"(?<=[一-鿿])[~〜～](?=[一-鿿])")
-_POWER = re.compile(r"(?<=\d)([²³])")
-_SHARP = re.compile(r"(?<![A-Za-z])([A-Z])([#♯]|\+\+)")
-_EACH = re.compile(r"(?<=[円人個回件本])/([個人本枚回件週])")
-_PARTS = re.compile(r"([\d一二三四五六七八九十百千])分の(?=[\d一二三四五六七八九十百])")
-_KANJI_DIGITS = re.compile(r"(?<![一二三四五六七八九十百千])[一二三四五六七八九]*〇[一二三四五六七八九〇]*(?![十百千])")
-_EQUALS = re.compile(r"(?<=[\dA-Za-z一-鿿ァ-ヶー])\s?=\s?(?=[\d¥$A-Za-z])")
-_BEST = re.compile(r"(?<![A-Za-z])No\.\s?1(?![\d.])", re.IGNORECASE)
-_SQUARE = re.compile(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])")
-_PER_UNIT = re.compile(r"(?<=[ァ-ヶーパトル])/([時分秒日月年人])")
-_TIMES = re.compile(r"(?<=[\dァ-ヶー²³])\s?×\s?(?=\d)")
-_PERCENT = re.compile("%")
-_LAUGH = re.compile(r"(?<![A-Za-z])[wW]{2,}(?![A-Za-z.])")
-_LATIN = re.compile(r"[A-Za-zé]+(?:-[A-Za-z]+)*")
-_WORDS = re.compile(alternatives(WORDS))
+_ROOM = LazyPattern(r"(?<![\d.,-])\d{3,4}(?=号室)", needs="号")
+_CODE = LazyPattern(
+    r"((?:番号|コード|暗証番号|パスワード|ＩＤ|ID)(?:は|が|:|：)?\s?(?:[A-Z]{1,3}-?)?)(\d{4,})(?![\d,.-])",
+    needs="Iコパ暗番Ｉ",
+)
+_MIDNIGHT = LazyPattern(r"(?<![\d.])0時(?!間)", needs="時")
+_FROM = LazyPattern(r"(?<=[一-鿿])[~〜～](?=[一-鿿])", needs="~〜～")
+_POWER = LazyPattern(r"(?<=\d)([²³])", needs="²³")
+_SHARP = LazyPattern(r"(?<![A-Za-z])([A-Z])([#♯]|\+\+)", needs="#+♯")
+_EACH = LazyPattern(r"(?<=[円人個回件本])/([個人本枚回件週])", needs="/")
+_PARTS = LazyPattern(r"([\d一二三四五六七八九十百千])分の(?=[\d一二三四五六七八九十百])", needs="分")
+_KANJI_DIGITS = LazyPattern(
+    r"(?<![一二三四五六七八九十百千])[一二三四五六七八九]*〇[一二三四五六七八九〇]*(?![十百千])", needs="〇"
+)
+_EQUALS = LazyPattern(r"(?<=[\dA-Za-z一-鿿ァ-ヶー])\s?=\s?(?=[\d¥$A-Za-z])", needs="=")
+_OPERATION = LazyPattern(r"(?<=[\w)²³])\s?([×÷])\s?(?=[\w(])", needs="×÷")
+_HUNDREDTHS = LazyPattern(r"(?<![\d.])(\d{1,2}秒)(\d\d)(?![\d.])", needs="秒")
+_EXTENSION = LazyPattern(r"(内線(?:番号)?(?:は|:|：)?\s?)(\d{2,})(?![\d,.-])", needs="内")
+_BEST = LazyPattern(r"(?<![A-Za-z])No\.\s?1(?![\d.])", re.IGNORECASE, needs="1")
+_SQUARE = LazyPattern(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])", needs="23")
+_PER_UNIT = LazyPattern(r"(?<=[ァ-ヶーパトル])/([時分秒日月年人])", needs="/")
+_TIMES = LazyPattern(r"(?<=[\dァ-ヶー²³])\s?×\s?(?=\d)", needs="×")
+_PERCENT = LazyPattern("%", needs="%")
+_LAUGH = LazyPattern(r"(?<![A-Za-z])[wW]{2,}(?![A-Za-z.])", needs="Ww")
+_LATIN = LazyPattern(r"[A-Za-zé]+(?:-[A-Za-z]+)*")
+_WORDS = LazyPattern(alternatives(WORDS))
 
 
 def normalize(text: Spoken) -> Spoken:
@@ -115,9 +124,17 @@ def spell(word: str) -> str:
     return "".join(LETTERS.get(letter, "") for letter in word.lower())
 
 
+def _operation(match: re.Match[str]) -> str:
+    """`底辺×高さ÷2`; between names alone, × is no operation."""
+    if match[1] == "÷":
+        return " わる "
+    around = match.string[max(0, match.start() - 12) : match.end() + 12]
+    return " かける " if re.search(r"[÷=\d]|イコール|わる", around) else match[0]
+
+
 _KANJI_VALUES = str.maketrans("〇一二三四五六七八九", "0123456789")
 
-_BEFORE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+_BEFORE: tuple[tuple[LazyPattern, Callable[[re.Match[str]], str]], ...] = (
     (_KANJI_DIGITS, lambda match: match[0].translate(_KANJI_VALUES)),
     (_BEST, lambda match: "ナンバーワン"),
     (_WEEKDAYS, lambda match: f"{match[1]}曜から{match[2]}曜"),
@@ -128,11 +145,14 @@ _BEFORE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_MIDNIGHT, lambda match: "零時"),
     (_FROM, lambda match: "から"),
     (_SQUARE, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
+    (_EXTENSION, lambda match: match[1] + digit_by_digit(match[2])),
+    (_HUNDREDTHS, lambda match: match[1] + digit_by_digit(match[2])),
     (_EQUALS, lambda match: "イコール"),
 )
-_AFTER: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+_AFTER: tuple[tuple[LazyPattern, Callable[[re.Match[str]], str]], ...] = (
     (_WEEKDAY, lambda match: f"{match[1]}曜日"),
     (_TIMES, lambda match: "かける"),
+    (_OPERATION, _operation),
     (_PERCENT, lambda match: "パーセント"),
     (_PARTS, lambda match: f"{match[1]}ブンノ"),  # OpenJTalk says サンプンノ, of minutes
     (_CASES, lambda match: "ケン"),

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import chain
 
-from sovits_service.text.kinds.habits import Habits
+from sovits_service.text.kinds.habits import Habits, OwnRule
 from sovits_service.text.kinds.units import alternatives
 from sovits_service.text.kinds.values import (
     Amount,
@@ -31,7 +31,7 @@ from sovits_service.text.kinds.values import (
     Term,
     Value,
 )
-from sovits_service.text.lazy_pattern import LazyPattern
+from sovits_service.text.lazy_pattern import LazyPattern, may_match
 from sovits_service.text.spoken import Spoken
 
 Say = Callable[[Value, Place], str | None]
@@ -41,11 +41,13 @@ POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
 POWER_DIGITS = str.maketrans(POWERS + "⁻⁺", "0123456789xyn-+")
 _LETTER = r"(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z])"
 _RAISED = rf"(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|[%°])?"
-_OPERAND = rf"(?:[-√∠]?(?:{NUMBER}(?:[abknxyz](?![A-Za-z]))?|{_LETTER}){_RAISED})"
+_OPERAND = rf"(?:[-√∠]?(?:\(-{NUMBER}\)|{NUMBER}(?:(?:[abknxyz]|[abcxy]{{2}})(?![A-Za-z]))?|{_LETTER}){_RAISED})"
 _FORMULA = LazyPattern(
-    rf"(?<![A-Za-z0-9.]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-]|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9]|\.\d)"
+    rf"(?<![A-Za-z0-9.'’]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-](?!L(?![A-Za-z]))|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9Ω]|\.\d)"
 )
+_NEGATIVE = re.compile(rf"\((-{NUMBER})\)")
 _EQUATION_SIGN = re.compile(rf"[+×÷=*<>≤≥≠≈±^√{POWERS}]|(?<=\d)[xX](?=\d)")
+_COMPARED = re.compile(r"(?<![A-Za-z])[A-Za-zα-ω]\s?[<>≤≥≠≈=+×÷^]\s?[A-Za-zα-ω](?![A-Za-z])")
 _PART = LazyPattern(rf"{NUMBER}[%°]?|[A-Za-zα-ωΑ-Ω]|[{POWERS}⁻]+|\^-?\d+|\S")
 
 _HALF = r"(?:\s?([AaPp])(?:\.\s?[Mm](?:\.|\b)|[Mm])(?![A-Za-z]))"
@@ -113,7 +115,11 @@ class Finder:
         sign = rf"((?<![{habits.no_sign_after}])[-+±])?"
         scale = rf"(?:\s?({habits.scales}))?({habits.more})?"
         unit = rf"(?:(?:\s?(?:{habits.apart_units})|(?:{habits.touching_units})){habits.unit_end})"
-        per = rf"(?:(?:\s?/\s?(?:a )?|\sper )({alternatives(habits.per)})(?![A-Za-z\d]))?" if habits.per else "()"
+        per = (
+            rf"(?:(?:\s?/\s?(?:a )?|\sper )({alternatives(habits.per)})(?![A-Za-z\d])(?:\.(?=,| [a-z]))?)?"
+            if habits.per
+            else "()"
+        )
         letter = rf"(?:\s?({habits.money_scales}))?"
         self._money = LazyPattern(
             rf"{sign}(?<![A-Za-z])({currency})\s?([-+±])?({NUMBER}){letter}{scale}(?:\s?({currency})(?![A-Za-z]))?{per}"
@@ -142,10 +148,11 @@ class Finder:
 
     def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
         kinds = self._kinds_in(text)
+        own = [rule for rule in self._habits.own if may_match(rule[0], text)]
         position = 0
         while match := self._anchor.search(text, position):
             start = match.start()
-            if (said := self._said(text, start, kinds)) is not None:
+            if (said := self._said(text, start, own, kinds)) is not None:
                 position, words = said
                 yield start, position, words
             elif digits := _NUMERAL.match(text, start):
@@ -153,8 +160,8 @@ class Finder:
             else:
                 position = match.end() if text[start].isalpha() else start + 1
 
-    def _said(self, text: str, start: int, kinds: Iterable[Kind]) -> tuple[int, str] | None:
-        for pattern, words in self._habits.own:
+    def _said(self, text: str, start: int, own: Iterable[OwnRule], kinds: Iterable[Kind]) -> tuple[int, str] | None:
+        for pattern, words in own:
             match = pattern.match(text, start)
             if match and match.end() > start and (said := words(match)) is not None:
                 return match.end(), said
@@ -171,7 +178,7 @@ class Finder:
         """Only what has a sign that no date, range or fraction has."""
         if not _EQUATION_SIGN.search(match[0], 1):
             return match[0]
-        parts = _PART.compiled.findall(match[0])
+        parts = _PART.compiled.findall(_NEGATIVE.sub(r"\1", match[0]))
         for i, part in enumerate(parts[1:-1], 1):
             if part in "xX*" and parts[i - 1][-1].isdigit() and parts[i + 1][0].isdigit():
                 parts[i] = "×"
@@ -188,8 +195,9 @@ class Finder:
         for pattern in self._habits.telephones:
             if match := pattern.match(text, start):
                 extension = match.groupdict().get("extension") or ""
-                written = match.groups() if pattern.groups else _NUMERAL.findall(match[0])
-                groups = ("".join(_NUMERAL.findall(group or "")) for group in written if group is not extension)
+                last = match.re.groupindex.get("extension", 0) - 1
+                written = match.groups() if match.re.groups else _NUMERAL.findall(match[0])
+                groups = ("".join(_NUMERAL.findall(group or "")) for i, group in enumerate(written) if i != last)
                 yield Telephone(tuple(filter(None, groups)), match[0].startswith("+"), extension), match.end()
 
     def _clocks(self, text: str, start: int) -> Found:
@@ -247,14 +255,14 @@ class Finder:
 
 
 def reader(habits: Callable[[], Habits], say: Say) -> Callable[[Spoken], Spoken]:
-    """What says every kind in the text of one language; its patterns are built at the first text with a digit."""
+    """What says every kind in the text of one language; its patterns are built at the first text that has one."""
 
     @lru_cache(maxsize=1)
     def finder() -> Finder:
         return Finder(habits(), say)
 
     def read(text: Spoken) -> Spoken:
-        return finder().read(text) if any(map(str.isdigit, text.text)) else text
+        return finder().read(text) if any(map(str.isdigit, text.text)) or _COMPARED.search(text.text) else text
 
     return read
 

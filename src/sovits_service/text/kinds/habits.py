@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-OwnRule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
+from sovits_service.text.lazy_pattern import Pattern
+
+OwnRule = tuple[Pattern, Callable[[re.Match[str]], str | None]]
 """What only one language has: where it begins, and how it is said; None where it is something else."""
 
 
@@ -37,7 +39,7 @@ class Habits(NamedTuple):
 
     currencies: Iterable[str]
     scales: str
-    telephones: tuple[re.Pattern[str], ...] = ()
+    telephones: tuple[Pattern, ...] = ()
     between: str = r"\s?[-~～〜–—]\s?"
     no_sign_after: str = r"A-Za-z\d)"
     more: str = r"\+"

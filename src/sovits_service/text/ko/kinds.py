@@ -33,25 +33,34 @@ from sovits_service.text.ko.tables import (
     SIGNS,
     SINO_COUNTERS,
 )
+from sovits_service.text.lazy_pattern import LazyPattern
 
 _COUNTERS = alternatives({*SINO_COUNTERS, *MIXED_COUNTERS, *NATIVE_BELOW})
-_COUNTER = re.compile(rf"(\s?)({_COUNTERS})(?!\d)")
+_COUNTER = LazyPattern(rf"(\s?)({_COUNTERS})(?!\d)")
 _SCALE = "[십백천]?[만억조]|[십백천]"
 _FAHRENHEIT = frozenset(("°F", "℉"))
 _PAIRED = {("24", "7"): "이십사 칠", ("50", "50"): "오십 대 오십"}
-_CODE = re.compile(r"(?:비밀번호|우편번호|인증번호|계좌번호|번호|코드)(?:는|은|가|이|:)?\s?$")
-_CALLED = re.compile(
-    r"\s?(?:(?:에|로)\s?(?:바로 |즉시 |빨리 )?(?:전화|신고|연락|문의|알)|번으로|신고|구급|상황실|안전|대원)"
+_CODE = LazyPattern(
+    r"(?:비밀번호|우편번호|인증번호|계좌번호|번호|코드|끝자리|뒷자리|앞자리|네 자리|내선|사서함)(?:는|은|가|이|:)?\s?$"
 )
-_SCORED = re.compile(r"(?:으)?로\s?(?:이|승|패|졌|지|비|무|앞|역전|뒤)")
-_DATED = re.compile(
+_FLIGHT_BEFORE = LazyPattern(r"(?<![A-Za-z])[A-Z]{2}\s?$")
+_SET_OF_MATCH = LazyPattern(r"(?:를|을)?\s?(?:따|내[주줬]|가져|먼저|\d{1,2}-)|(?:에서|부터|까지|는|도)")
+_BLOOD_PRESSURE = LazyPattern(r"혈압[^,.]{0,6}$", needs="혈")
+_CALLED = LazyPattern(
+    r"\s?(?:(?:에|로)\s?(?:바로 |즉시 |빨리 )?(?:전화|신고|연락|문의|알)|번으로|신고|구급|상황실|안전|대원)",
+    needs="구대로번상신안에",
+)
+_SCORED = LazyPattern(
+    r"\s?(?:역전승|승리|완승|신승|대승|패배|역전패|무승부)|(?:으)?로\s?(?:이|승|패|졌|지|비|무|앞|역전|뒤|따|내[주줬]|꺾|가져|잡|리드|끝)"
+)
+_DATED = LazyPattern(
     r"\s?\([월화수목금토일]\)|\s?(?:부터|까지|자로|일자|기준|~)|에(?![가-힣])"
     r"|\s(?:[월화수목금토일]요일|오전|오후|아침|저녁|밤|[가-힣]{1,5}(?:날|절|기념일|마스))"
 )
-_HOUR = re.compile(r"시(?:[^간즌가-힣]|$|에|부|까|쯤|경|정|반|가|를|의|는|이|로|도|면|와|였|입|였)")
-_KNOWN_COUNTER = re.compile(rf"\s?(?:({_COUNTERS})|([년월일분초층회원]))")
-_PERSONS = re.compile(r"(?:님|어른|어르신|고객|성인|손님들|선생|교수|의사|부모|노인|신사|숙녀)\s?$")
-_NUMBERED_AFTER = re.compile(r"(?:반|학년|호선|채널|문제|보기|선택지|등번호|버스|기호|좌석|사물함)\s?$")
+_HOUR = LazyPattern(r"시(?:[^간즌가-힣]|$|에|부|까|쯤|경|정|반|가|를|의|는|이|로|도|면|와|였|입|였)", needs="시")
+_KNOWN_COUNTER = LazyPattern(rf"\s?(?:({_COUNTERS})|([년월일분초층회원]))")
+_PERSONS = LazyPattern(r"(?:님|어른|어르신|고객|성인|손님들|선생|교수|의사|부모|노인|신사|숙녀)\s?$")
+_NUMBERED_AFTER = LazyPattern(r"(?:반|학년|호선|채널|문제|보기|선택지|등번호|버스|기호|좌석|사물함)\s?$")
 _PER = {"h": "시", "s": "초", "min": "분", "L": "리터", "kg": "킬로그램", "m²": "제곱미터", "m³": "세제곱미터"}
 _SPEEDS = {"h": "시속", "s": "초속", "min": "분속"}
 _MINUS = "마이너스 "
@@ -100,8 +109,10 @@ def say(value: Value, place: Place) -> str | None:
             return ("-" if mark in "- " else ", ").join(map(code if mark in "- " else sino, groups))
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
             unit = unit_names("ko").get(value.unit, "")
-            if value.unit == "mmHg":
-                return f"{number(top)}, {number(bottom)} {unit}"
+            if value.unit == "mmHg" or _BLOOD_PRESSURE.search(place.before):
+                return f"{number(top)}, {number(bottom)} {unit}".rstrip()
+            if not whole and int(top.split(".")[0]) + int(bottom.split(".")[0]) == 100 and top[-1] == "0":
+                return f"{number(top)} 대 {number(bottom)}"
             if re.match(r"\s?분기", place.after) and bottom == "4":
                 return f"{number(top)}사"
             said = _PAIRED.get((top, bottom)) or f"{number(bottom)}분의 {number(top)}"
@@ -228,7 +239,7 @@ def _plain(value: Amount, place: Place) -> str:
     if "." in digits:
         return number(digits)
     if len(digits) >= 3 and not value.number.grouped:
-        if _CODE.search(before):
+        if _CODE.search(before) or (after.startswith("편") and _FLIGHT_BEFORE.search(before)):
             return code(digits)
         if re.fullmatch("11[0-9]|120", digits) and _CALLED.match(after):
             return digit_by_digit(digits)
@@ -247,6 +258,8 @@ def _counted(digits: str, counter: str, before: str, rest: str) -> str:
         return sino(digits) if _names_one(digits, before, rest) else native(digits)
     if counter == "분":
         return native(digits) if _PERSONS.search(before) or rest.startswith("께서") else sino(digits)
+    if counter == "세트" and _SET_OF_MATCH.match(rest):
+        return sino(digits)
     if counter == "대" and rest.lstrip().startswith(GENERATIONS):
         return sino(digits)
     if counter == "대" and len(digits) == 2 and digits[1] == "0" and not rest.startswith(("를", "가 ", "의 차")):
@@ -263,32 +276,45 @@ def _names_one(digits: str, before: str, rest: str) -> bool:
     return rest.lstrip().startswith(NUMBERED) or _NUMBERED_AFTER.search(before) is not None or int(digits) > 20
 
 
+_ENGLISH = ("원", "투", "쓰리", "포", "파이브")
 _OWN = (
     (
-        re.compile(
+        LazyPattern(
             r"(?<!\d)(3[.·]1)(?=\s?(?:절|운동))|(?<!\d)((?:6\.25|4\.19|5\.18|9\.11)"
             r"(?=\s?(?:전쟁|혁명|민주|때|동란|참전|테러|사태))|\d\d?·\d\d?)(?!\d)"
         ),
         lambda match: digit_by_digit(re.sub(r"\D", "", match[0])) if not match[1] else "삼일",
     ),
-    (re.compile("[345]G(?![A-Za-z\\d])"), lambda match: LATIN_WORDS[match[0].lower()]),
+    (LazyPattern("[345]G(?![A-Za-z\\d])", needs="G"), lambda match: LATIN_WORDS[match[0].lower()]),
     (
-        re.compile("(?:mp[34]|a[34]|[23]d|[48]k)(?![A-Za-z\\d])", re.IGNORECASE),
+        LazyPattern("(?:mp[34]|a[34]|[23]d|[48]k)(?![A-Za-z\\d])", re.IGNORECASE, needs="2348"),
         lambda match: LATIN_WORDS[match[0].lower()],
     ),
     (
-        re.compile(r"(?<![\d.])(\d{1,3})\s?대\s?(?=\d{1,3}(?!\d|\s?대))"),  # 3대 2
+        LazyPattern(r"(?<![\d.])(\d{1,3})\s?대\s?(?=\d{1,3}(?!\d|\s?대))", needs="대"),  # 3대 2
         lambda match: f"{sino(match[1])} 대 ",
     ),
-    (re.compile(r"(?<!\d)([1-4])째"), lambda match: f"{('첫', '둘', '셋', '넷')[int(match[1]) - 1]}째"),
-    (re.compile(r"No\.\s?(?=\d)", re.IGNORECASE), lambda _: "넘버 "),
-    (re.compile(r"(?<=[시분일월년원])~\s?(?=\d)"), lambda _: "에서 "),
+    (LazyPattern(r"(?<!\d)([1-4])째", needs="째"), lambda match: f"{('첫', '둘', '셋', '넷')[int(match[1]) - 1]}째"),
+    (
+        LazyPattern(r"(?<![\d.])(\d{1,2})초 (\d\d)(?=[에의로으]|[^\d가-힣]|$)", needs="초"),
+        lambda match: f"{sino(match[1])}초 {digit_by_digit(match[2])}",
+    ),
+    (
+        LazyPattern(
+            r"(?:(?<=시즌)|(?<=골드)|(?<=실버)|(?<=브론즈)|(?<=플래티넘)|(?<=다이아)|(?<=에메랄드)|(?<=파트))\s?([1-5])(?![\d.]|\s?(?:개|번|명|위))",
+            needs="골다브시실에파플",
+        ),
+        lambda match: f" {_ENGLISH[int(match[1]) - 1]}",
+    ),
+    (LazyPattern(r"No\.\s?(?=\d)", re.IGNORECASE, needs="."), lambda _: "넘버 "),
+    (LazyPattern(r"(?<=[시분일월년원])~\s?(?=\d)", needs="~"), lambda _: "에서 "),
 )
 _TELEPHONES = (
-    re.compile(
+    LazyPattern(
         r"(?<![\d-])(?:\+82[- ]?)?0?\d{1,3}[-)]\s?\d{3,4}-\d{4}(?![\d-])"
         r"|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])|(?<![\d-])\d{6}-\d{7}(?!\d)"
-        r"|(?<![\d-])0\d{1,3}-\d{3,4}(?![\d-])|(?<![\d,.])01[016789]\d{7,8}(?!\d)"
+        r"|(?<![\d-])0\d{1,3}-\d{3,4}(?![\d-])|(?<![\d,.])01[016789]\d{7,8}(?!\d)",
+        needs="-01",
     ),
 )
 

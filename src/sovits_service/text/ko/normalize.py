@@ -18,6 +18,7 @@ from sovits_service.text.ko.tables import (
     ROMAN,
     SYMBOL_WORDS,
 )
+from sovits_service.text.lazy_pattern import LazyPattern
 from sovits_service.text.spoken import Spoken
 
 _AREAS = frozenset("㎟㎠㎡㎢㎣㎤㎥㎦")
@@ -34,19 +35,19 @@ _FOLDED: dict[int, str] = {
     0x2109: "°F",
 }
 
-_LONG = re.compile(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
-_URL = re.compile(r"https?://\S+|(?<![A-Za-z0-9@.])www\.[\w\-./?=&%#]+", re.ASCII)
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
-_MARKUP = re.compile(r"[*_`#]{2,}|(?<!\w)[*_`]|[*_`](?!\w)|^\s*#+\s+", re.MULTILINE)
-_WEEKDAYS = re.compile(r"(?<![가-힣])([월화수목금토일])\s?~\s?([월화수목금토일])(?![가-힣])")
-_JOINED = re.compile(r"(?<=[A-Za-z])-(?=[\d가-힣])")
-_AREA = re.compile(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])")
-_UNTIL = re.compile(r"(?<=[시분일월년원])\s?~\s?(?=[가-힣])")
-_PLUS = re.compile(r"(?<=[A-Za-z+])\+")
-_NAMED = re.compile(rf"(?<![\d+])(?:{alternatives(NAMED_FIGURES)})(?!\s?=|[\d.,])")
-_CHAT = re.compile(r"[ㅋㅎㅇㄴㄱㄷㅊㅅㅂ]{2,}|[ㅠㅜ]+")
-_LATIN = re.compile(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*\d*|\d[A-Za-z]\b")
-_LATIN_LETTER = re.compile(r"[A-Za-z]")
+_LONG = LazyPattern(r"\d{21,}")  # beyond any scale: digit by digit, and first, since every rule would search it
+_URL = LazyPattern(r"https?://\S+|(?<![A-Za-z0-9@.])www\.[\w\-./?=&%#]+", re.ASCII, needs=".:")
+_EMAIL = LazyPattern(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII, needs="@")
+_MARKUP = LazyPattern(r"[*_`#]{2,}|(?<!\w)[*_`]|[*_`](?!\w)|^\s*#+\s+", re.MULTILINE, needs="#*_`")
+_WEEKDAYS = LazyPattern(r"(?<![가-힣])([월화수목금토일])\s?~\s?([월화수목금토일])(?![가-힣])", needs="~")
+_JOINED = LazyPattern(r"(?<=[A-Za-z])-(?=[\d가-힣])", needs="-")
+_AREA = LazyPattern(r"(?<=\d)(\s?[kcm]?m)\^?([23])(?![\d.A-Za-z])", needs="23")
+_UNTIL = LazyPattern(r"(?<=[시분일월년원])\s?~\s?(?=[가-힣])", needs="~")
+_PLUS = LazyPattern(r"(?<=[A-Za-z+])\+", needs="+")
+_NAMED = LazyPattern(rf"(?<![\d+])(?:{alternatives(NAMED_FIGURES)})(?!\s?=|[\d.,])", needs="+7CH올일코")
+_CHAT = LazyPattern(r"[ㅋㅎㅇㄴㄱㄷㅊㅅㅂ]{2,}|[ㅠㅜ]+")
+_LATIN = LazyPattern(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*\d*|\d[A-Za-z]\b")
+_LATIN_LETTER = LazyPattern(r"[A-Za-z]")
 
 
 def normalize(text: Spoken) -> Spoken:
@@ -94,7 +95,7 @@ def _fold(char: str) -> str:
 
 
 def _spell_address(address: str) -> str:
-    spoken = _LATIN_LETTER.sub(lambda match: LATIN_LETTERS[match[0].lower()], address.replace("://", " "))
+    spoken = _LATIN_LETTER.compiled.sub(lambda match: LATIN_LETTERS[match[0].lower()], address.replace("://", " "))
     return re.sub(r"\d+", lambda match: digit_by_digit(match[0]), spoken)
 
 
@@ -115,14 +116,14 @@ def _chat(match: re.Match[str]) -> str:
     return "".join({"ㅋ": "크", "ㅎ": "흐"}.get(letter, "") for letter in letters[:3])
 
 
-_BEFORE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+_BEFORE: tuple[tuple[LazyPattern, Callable[[re.Match[str]], str]], ...] = (
     (_CHAT, _chat),
     (_NAMED, lambda match: NAMED_FIGURES[match[0]]),
     (_AREA, lambda match: match[1] + ("²" if match[2] == "2" else "³")),
     (_WEEKDAYS, lambda match: f"{match[1]}요일에서 {match[2]}요일"),
     (_JOINED, lambda match: " "),
 )
-_AFTER: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+_AFTER: tuple[tuple[LazyPattern, Callable[[re.Match[str]], str]], ...] = (
     (_UNTIL, lambda match: "에서 "),
     (_PLUS, lambda match: "플러스"),
     (_LATIN, _latin),

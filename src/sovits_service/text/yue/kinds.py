@@ -29,13 +29,17 @@ _SHARES = {"%": "百分之", "‰": "千分之"}
 _CELSIUS = frozenset(("°C", "℃", "°"))
 _FAHRENHEIT = frozenset(("°F", "℉"))
 _CALLED = re.compile(
-    r"(?:電話|电话|致電|致电|熱線|热线|手機|手机|打去|WhatsApp|號碼|号码|密碼|密码|撥|拨)\D{0,4}$"
+    r"(?:電話|电话|致電|致电|熱線|热线|手機|手机|打去|WhatsApp|號碼|号码|密碼|密码|撥|拨"
+    r"|驗證碼|验证码|編號|编号|車牌|车牌|帳號|账号|戶口|户口|卡號|卡号|學號|学号|訂單|订单|單號|单号|內線|内线|PIN|Pin|尾[4四]個?[字位號号])\D{0,4}$"
     r"|(?:打|報|报|call\s?)$"
 )
 _HALF_DAY = re.compile(r"(?:朝早|朝頭早|上[晝昼午]|下[晝昼午]|晏晝|晏昼|夜晚|晚上|今晚|凌晨)\s?$")
 _PAIRED = re.compile(rf"(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點五))\s?(?:{alternatives(MEASURES)})")
 _SCORE_BEFORE = re.compile(r"(?:以|比分|比數|比数|總分|总分)[^，。！？,!?]{0,4}$")
-_SCORE_AFTER = re.compile(r"\s?(?:贏|赢|輸|输|勝|胜|擊敗|击败|打和|險勝|领先|領先|落後|落后)")
+_SCORE_AFTER = re.compile(r"\s?(?:贏|赢|輸|输|[大小完]?勝|[大小完]?胜|勝|胜|擊敗|击败|打和|險勝|领先|領先|落後|落后)")
+_NAMED = re.compile(r"(?<![A-Za-z])[A-Z]{1,3}[ -]?$")
+_ROOM = re.compile(r"[A-Z]?(?:室|房(?![間间價价租屋]))")
+_BLOOD_PRESSURE = re.compile(r"(?:血壓|血压|上壓|上压)[^，。,]{0,6}$")
 _ROUTE = re.compile(r"(?:巴士|小巴|電車|专线|專線|搭|坐)[^\d,.!?，。]{0,4}$")
 
 
@@ -68,7 +72,7 @@ def say(value: Value, place: Place) -> str | None:
             }.get(mark, lambda: ",".join(map(digit_by_digit, groups)))()
         case Fraction(top=top, bottom=bottom, whole=whole, sign=sign):
             unit = unit_names("yue").get(value.unit, "")
-            if value.unit == "mmHg":
+            if value.unit == "mmHg" or _BLOOD_PRESSURE.search(place.before):
                 return f"{number(top)},{number(bottom)}{unit}"
             lead = ("負" if sign else "") + (f"{cardinal(whole)}又" if whole else "")
             return f"{lead}{number(bottom)}分之{number(top)}{unit}"
@@ -138,12 +142,15 @@ def _amount(value: Amount, place: Place) -> str | None:
         if not number_.fraction and not number_.grouped and 3 <= len(digits) <= 12 and _CALLED.search(before):
             return digit_by_digit(digits)
         after = value.scale + place.after
-        is_route = re.match("[A-Z]?[號号](?:巴士|小巴|電車|车|車|专线|專線|線|线)", after)
+        is_name = _NAMED.search(before) and not _PAIRED.match(after)
+        if not number_.fraction and not number_.grouped and 3 <= len(digits) <= 5 and (is_name or _ROOM.match(after)):
+            return digit_by_digit(digits)
+        is_route = re.match("[A-Z]?[號号]?(?:巴士|小巴|電車|车|車|专线|專線|線|线)", after)
         if len(digits) == 3 and (is_route or (_ROUTE.search(before) and re.match("[A-Z]?[號号]", after))):
             return digit_by_digit(digits)
         if digits == "2" and re.search(r"月\s?$", before) and re.match(r"\s?日", after):
             return "二" + value.scale
-        is_pair = digits == "2" and not re.search(r"[\d.第]$", before) and _PAIRED.match(after)
+        is_pair = digits == "2" and not re.search(r"[A-Za-z\d.第]$", before) and _PAIRED.match(after)
         return ("兩" if is_pair else number(digits)) + value.scale + ("幾" if value.more else "")
     return _measured(value, value.unit, place) + _name(value, value.unit, place)
 
@@ -189,6 +196,7 @@ _OWN = (
         re.compile(r"(?<!\d)(\d{4}|(?<=['’])\d\d)(?=\s?年)|(?<!\d)(\d{4})(?=[-~至](?:\d{4}|\d\d)年)"),
         lambda match: digit_by_digit(match[1] or match[2]),
     ),
+    (re.compile(r"(?<!\d)5(\*{1,2})(?![\d*])"), lambda match: "五" + "星" * len(match[1])),
     (re.compile(r"No\.\s?(?=\d)", re.IGNORECASE), lambda _: "第"),
     (re.compile(r"(?:(?<=\d[一-鿿])|(?<=\d[一-鿿]{2})|(?<=\d))[~～]\s?(?=\d)"), lambda _: "至"),
 )

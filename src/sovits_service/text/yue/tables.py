@@ -18,6 +18,7 @@ MEASURES = _words(
     "個 个 隻 只 條 条 張 张 本 杯 碗 枝 支 件 對 对 雙 双 位 名 人 次 下 日 年 歲 岁 點鐘 點 点 分鐘 "
     "分钟 小時 小时 秒 星期 蚊 塊 块 元 萬 万 億 亿 千 倍 樣 样 種 种 間 间 架 部 台 臺 盒 包 袋 樽 罐 "
     "盤 盘 匙 成 碟 煲 圍 粒 把 套 排 層 层 家 場 场 班 篇 首 封 句 段 份 度 頓 顿 餐 公斤 公里 米 克 升 磅 斤 兩 両 "
+    "球 款 湯匙 茶匙 匙羹 "
     "噸 呎 吋 厘米 毫米 毫升 平方米 仔 公升 門 门 單 单 宗 齣 幅 輪 轮"
 )
 
@@ -39,6 +40,11 @@ FULL_FORMS = dict(
 # Words that ToJyutping cuts or reads otherwise than people do.
 CORRECTIONS = {
     "分之": ("fan6", "zi1"),
+    "讀小二": ("duk6", "siu2", "ji6"),
+    "升小二": ("sing1", "siu2", "ji6"),
+    "二六": ("ji6", "luk6"),
+    "四六": ("sei3", "luk6"),
+    "為異客": ("wai4", "ji6", "haak3"),
     "散場": ("saan3", "coeng4"),
     "輕聲": ("heng1", "seng1"),
     **{f"轉{side}": ("zyun3", sound) for side, sound in (("左", "zo2"), ("右", "jau6"))},

@@ -20,7 +20,17 @@ _LONGEST_COUNT_DIGITS = 8
 _ROOM_DIGITS = 4
 _MODEL_NAME = re.compile(r"[A-Z]{1,5} ?$")
 _CURRENCY_CODE = re.compile(r"(?:RMB|USD|CNY|EUR|JPY|GBP|HKD|TWD|KRW|NT|US|HK)\s?$")
-_PRICED = re.compile(r"[了有达到共价格超过近约卖花付售下仅剩余多少]$|为$|是$")
+_PRICED = re.compile(r"[了有达到共价格超过近约卖花付售下仅剩余多少罚奖赔缴充氪赚亏省欠借还涨跌降扣补贴]$|为$|是$")
+_MONEY_AFTER = re.compile("[万亿]?(?:元|块|[美欧日港]元|英镑)")
+_STATUS_BEFORE = re.compile(r"(?:返回|状态码|错误码?|报错|抛出|响应|HTTP)\s?$")
+_CHANNEL_BEFORE = re.compile(r"(?:频道|直播间|房间|口令|暗号)\s?$")
+_PAIR_BEFORE = re.compile(r"(?:\d-\d{1,2}|比[零一二三四五六七八九十]{1,3})\s?[、,，和]\s?$")
+_PAIR_AFTER = re.compile(
+    r"\s?[、,，和]\s?\d{1,2}-\d{1,2}(?![\d-]|\s?(?:[年月日号点岁元个人万%米千克天分秒页章节层]|小时))"
+)
+_MATCH_WORDS = re.compile(
+    "逆转|横扫|击败|战胜|打败|险胜|完胜|[大小]胜|不敌|决赛|晋级|夺冠|局分|盘分|苦战|[男女][排乒单双]|选手|网球|羽毛球|排球"
+)
 _CHAT = re.compile(r"6{3,}|23{2,}")
 
 
@@ -39,11 +49,13 @@ def say_range(first: Amount, last: Amount, between: str, place: Place) -> str | 
         if between in "-–—" and (
             context.SCORE_BEFORE.search(place.before[-12:]) or context.SCORE_AFTER.match(place.after)
         ):
-            counted = re.match(r"\s?[年月日号点岁元个人万%米千克天小分秒]", place.after)
+            counted = re.match(r"\s?(?:[年月日号点岁元个人万%米千克天分秒]|小时)", place.after)
             if len(low.digits) < 4 > len(high.digits) and not (low.sign or high.sign) and not counted:
                 return f"{read_number(low.digits)}比{read_number(high.digits)}"
         if _is_code(low.digits, place.before):
             return None
+        if between in "-–—" and _is_set_score(place):
+            return f"{read_number(low.digits)}比{read_number(high.digits)}"
         if _is_difference(low, high, place.after):
             return f"{read_number(low.digits)}减{read_number(high.digits)}"
         years = YEAR_LIKE.fullmatch(low.digits) and YEAR_LIKE.fullmatch(high.digits)
@@ -60,6 +72,12 @@ def say_range(first: Amount, last: Amount, between: str, place: Place) -> str | 
     elif unit in _CELSIUS and (low.sign == "-" or first.unit):
         start += "度"  # 零下五度到三度
     return start + joint + _measured(last, unit, place, counted=True) + _ending(last, unit, place)
+
+
+def _is_set_score(place: Place) -> bool:
+    """One of several scores in a row (25-23、19-25) in a text about a match."""
+    listed = _PAIR_BEFORE.search(place.before) or _PAIR_AFTER.match(place.after)
+    return listed is not None and _MATCH_WORDS.search(place.text, max(0, place.start - 60), place.end + 60) is not None
 
 
 def _is_difference(low: Number, high: Number, after: str) -> bool:
@@ -116,7 +134,8 @@ def _plain(value: Amount, place: Place) -> str:
     rest = value.scale.replace("+", "多") + ("多" if value.more else "")
     after = rest + place.after
     if "." in number:
-        return read_number(number) + rest
+        whole, _, decimals = number.partition(".")
+        return read_number(whole if decimals == "00" and _MONEY_AFTER.match(after) else number) + rest
     if number == "2" and not _ends_in_letter(before) and not before.endswith(("第", "初", "周", "星期", "礼拜", "十")):
         pairs = context.PAIRED.match(after, 1 if after[:1] in ("多", "余", "几", "来") else 0)
         if (pairs or after.startswith("点")) and not context.NOT_PAIRED.match(after):
@@ -144,7 +163,9 @@ def _reads_as_code(number: str, before: str, after: str) -> bool:
         return True
     if context.COUNTED.match(after):
         return number.startswith("0")
-    if _CHAT.fullmatch(number) or number in context.NAMED_NUMBERS:
+    if _STATUS_BEFORE.search(before) and len(number) == 3 and number[0] in "12345":
+        return True
+    if _CHANNEL_BEFORE.search(before) or _CHAT.fullmatch(number) or number in context.NAMED_NUMBERS:
         return True
     if number.startswith("0") or _ends_in_letter(before.rstrip("-·,")):
         return True

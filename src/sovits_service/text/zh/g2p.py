@@ -22,6 +22,7 @@ SentenceModel = Callable[[str], list[str | None]]
 
 _CLAUSE_END = re.compile(r"(?<=[!?…,.\-])")
 _MARKS = frozenset(PUNCTUATION)
+_ADVERBS = frozenset("已曾也再又刚才将未先要会能没")
 _FIRST_READING_MARK = 0xF0000
 _READING_MARKS = 0x1000  # room for every syllable with tone
 
@@ -75,6 +76,8 @@ class ChineseG2p:
         for word in words:
             start, last = len(spoken), len(spoken) + len(word.text) - 1
             is_particle = settled[last] not in FULL_READINGS or base[last] != settled[last]
+            if word.text == "过" and clause[start - 1 : start] in _ADVERBS:
+                is_particle = False  # 已过万重山
             syllables = apply_sandhi(word, base[start : last + 1], self._segmenter.subwords, is_particle=is_particle)
             if symbols != "v1":
                 syllables = apply_erhua(word, syllables)

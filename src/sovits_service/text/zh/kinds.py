@@ -204,7 +204,8 @@ def read(text: Spoken) -> Spoken:
     text = text.sub(units, lambda match: "每" + unit_names("zh")[match[1]])
     text = text.sub(bare_areas, lambda match: unit_names("zh")[match[0]])
     text = text.sub(units_in_words, lambda match: unit_names("zh")[match[1]])
-    return _read_kinds(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _powers).sub(signs, _sign)
+    text = _read_kinds(text.replace("%vol", "%").replace("% vol", "%")).sub(_POWER, _powers)
+    return text.sub(units, lambda match: "每" + unit_names("zh")[match[1]]).sub(signs, _sign)
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from sovits_service.text.langid import HAN, LATIN
 from sovits_service.text.spoken import Span, Spoken
 from sovits_service.text.zh import kinds
 from sovits_service.text.zh.dictionary import has_reading
-from sovits_service.text.zh.g2p import is_reading_mark
+from sovits_service.text.zh.g2p import is_reading_mark, reading_mark
 from sovits_service.text.zh.notation import mark_table, notation, simplified_characters
 from sovits_service.text.zh.numbers import read_cardinal
 
@@ -69,7 +69,7 @@ def normalize(text: Spoken) -> Normalized:
     """
     text = _simplified(clean(text))
     text = text.sub(_LINK, _say_link)
-    text = text.sub(_ROMAN, lambda match: read_cardinal(str(_roman_value(match.group().strip()))))
+    text = text.sub(_ROMAN, lambda match: _numeral(_roman_value(match.group().strip())))
     text = text.sub(_HEART, "爱").sub(_ARROW, "到")
     return _say_marks(_say_signs(kinds.read(text)))
 
@@ -112,9 +112,14 @@ def _composed_number(character: str) -> str:
     if value is None:
         return ""
     if value == int(value) and value >= 0:
-        return read_cardinal(str(int(value)))
+        return _numeral(int(value)) if unicodedata.category(character) == "Nl" else read_cardinal(str(int(value)))
     top, _, bottom = unicodedata.normalize("NFKC", character).partition("⁄")
     return f"{read_cardinal(bottom)}分之{read_cardinal(top)}" if top.isdigit() and bottom.isdigit() else ""
+
+
+def _numeral(value: int) -> str:
+    """A number that is a name: its 一 has its first tone, whatever follows."""
+    return "一" + (reading_mark("yi1") or "") if value == 1 else read_cardinal(str(value))
 
 
 def simplify(text: str) -> str:

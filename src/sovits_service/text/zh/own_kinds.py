@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sovits_service.text.zh import notation as context
-from sovits_service.text.zh.numbers import read_cardinal, read_digits
+from sovits_service.text.zh.numbers import read_cardinal, read_digits, read_number
 
 YEAR_LIKE = re.compile(r"(?:19|20)\d\d")
 
@@ -61,6 +61,19 @@ def _aircraft(match: re.Match[str]) -> str:
     return read_cardinal(match[1]) if len(match[1]) < 3 else read_code(match[1])
 
 
+def _thousands(match: re.Match[str]) -> str:
+    """`15k-20k`, `3w-5w`."""
+    low, first, high, last = match.groups()
+    return f"{read_number(low)}{_LETTERS.get(first, first)}到{read_number(high)}{_LETTERS.get(last, last)}"
+
+
+def _rooms(match: re.Match[str]) -> str:
+    """`2室1厅1卫`: two rooms are 两室."""
+    groups = (group or "" for group in match.groups())
+    return "".join("两" if group == "2" else read_cardinal(group) if group.isdigit() else group for group in groups)
+
+
+_LETTERS = {"w": "万", "W": "万"}
 _CALLED = r"1(?:10|19|20|22)"
 OWN = (
     (re.compile(r"(?<=[歼运轰直苏图鹰])-(\d{1,3})(?!\d)"), _aircraft),
@@ -104,6 +117,11 @@ OWN = (
         re.compile(r"(?<![\d.])(\d)(米|块|毛)(\d{1,2})(?![\d.]|[\u4e00-\u9fff]*[厘分公毫])"),
         lambda match: f"{'两' if match[1] == '2' else read_digits(match[1])}{match[2]}{read_digits(match[3])}",
     ),
+    (
+        re.compile(r"(?<![\d.])(\d{1,4}(?:\.\d)?)([kKwW])\s?[-~～–]\s?(\d{1,4}(?:\.\d)?)([kKwW])(?![A-Za-z])"),
+        _thousands,
+    ),
+    (re.compile(r"(?<![\d.])(\d)([室房居])(\d)(厅)(?:(\d)([卫厨]))?"), _rooms),
     (
         re.compile(r"(?<![\d.])(\d{1,3}(?: \d{3}){1,5})(?![\d.]| \d)"),
         lambda match: read_cardinal(match[1].replace(" ", "")),

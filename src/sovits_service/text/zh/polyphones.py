@@ -19,7 +19,24 @@ FULL_READINGS = frozenset(("dei3", "zhao2", "zhuo2", "liao3"))
 _CONTEXT_CHARACTERS = 12
 # A word of the dictionary is surer than any rule, but for these, which are read by what stands around them
 _AMBIGUOUS_WORDS = frozenset(
-    ("长长", "穿着", "一行", "转动", "教会", "看中", "当年", "当日", "当天", "倒是", "都会", "还是", "不得了")
+    (
+        "长长",
+        "穿着",
+        "一行",
+        "转动",
+        "教会",
+        "看中",
+        "当年",
+        "当日",
+        "当天",
+        "倒是",
+        "都会",
+        "还是",
+        "不得了",
+        "落下",
+        "炸锅",
+        "煞是",
+    )
 )
 
 
@@ -75,7 +92,7 @@ def _settle_particle_de(words: Sequence[Word], syllables: list[str]) -> None:
         after = words[i + 1] if i + 1 < len(words) else None
         if word.text[-1] == "地" and _is_adverbial(before, word, after):
             syllables[last] = "de5"
-        elif word.text[0] == "地" and before is not None and _is_cut_off(before.text, word.text):
+        elif word.text[0] == "地" and before is not None and _is_cut_off(before.text, word):
             syllables[start] = "de5"
         elif word.text == "得":
             syllables[last] = _read_lone_de(before, after)
@@ -104,9 +121,10 @@ def _is_adverbial(before: Word | None, word: Word, after: Word | None) -> bool:
     return describes and acts and (before.tag[0] != "n" or after.tag[0] in "vp")
 
 
-def _is_cut_off(before: str, word: str) -> bool:
-    """颤巍巍 | 地站: the segmenter made a word of the particle and the verb."""
-    return len(before) > 2 and before[-1] == before[-2] and not is_word(word)
+def _is_cut_off(before: str, word: Word) -> bool:
+    """颤巍巍 | 地站, 头也不回 | 地走了: the segmenter made a word of the particle and the verb."""
+    is_doubled = len(before) > 2 and before[-1] == before[-2]
+    return (is_doubled or word.tag in ("l", "v")) and not is_word(word.text)
 
 
 def _read_lone_de(before: Word | None, after: Word | None) -> str:

@@ -34,6 +34,8 @@ class SubwordSplitter(Protocol):
 
 
 _PARTICLES = frozenset("吧呢哈啊呐噻嘛吖嗨呐哦哒额滴哩哟喽啰耶喔诶")
+_NOUN_ENDS = frozenset("额滴")  # 金额 and 水滴 end in no particle
+_ADDRESSED = frozenset("母爸妈爷奶哥姐弟妹叔伯舅姑姨婶嫂嬷婆公爹娘姥姊太娃宝丫妞囡猩狒星饽")
 _COUNTED_BEFORE_GE = frozenset("几有两半多各整每做是")
 _PAUSES = frozenset("：，；。？！“”‘’':,;.?!")
 
@@ -51,7 +53,7 @@ def merge_words(words: list[Word], pinyin_of: Callable[[str], list[str]]) -> lis
         words: the segmentation of one clause.
         pinyin_of: the dictionary's syllables of a word, one for each character.
     """
-    words = _merge_bu(words)
+    words = _merge_bu(_part_adverbs(words))
     words = _merge_yi_between(words)
     words = _merge_yi_before(words)
     words = _merge_doubled(words)
@@ -101,6 +103,22 @@ def _toned(syllable: str, tone: str) -> str:
 
 def _all_third(syllables: list[str]) -> bool:
     return all(syllable.endswith("3") for syllable in syllables)
+
+
+def _part_adverbs(words: list[Word]) -> list[Word]:
+    """淅淅沥沥 | 地下 | 着: the particle stands alone before the verb."""
+    parted: list[Word] = []
+    for i, word in enumerate(words):
+        before, after = words[i - 1].text if i else "", words[i + 1].text if i + 1 < len(words) else ""
+        if (
+            word.text in ("地下", "地上")
+            and before[-1:] == before[-2:-1] != ""
+            and after[:1] in ("着", "了", "起", "个")
+        ):
+            parted += [Word("地", "uv"), Word(word.text[1], "v")]
+        else:
+            parted.append(word)
+    return parted
 
 
 def _merge_bu(words: list[Word]) -> list[Word]:
@@ -223,7 +241,8 @@ def _neutralise(word: Word, syllables: list[str], first_length: int, is_particle
     if tag[0] in "nva" and text not in lists.not_neutral:
         for i in range(1, len(text)):
             within = 1 < i < len(text) - 1  # 银行行长
-            if text[i] == text[i - 1] and not within:
+            keeps = text[i] not in _ADDRESSED and (tag in ("n", "a") or len(text) > 3)  # 声声, 高高的, 步步高升
+            if text[i] == text[i - 1] and not within and not keeps:
                 changed[i] = _toned(changed[i], "5")
     ge = text.find("个")
     # parity: a rule for an ending wins over 个, and 个 wins over the word list
@@ -252,7 +271,7 @@ def _has_neutral_end(word: Word) -> bool:
     text, tag = word
     last = text[-1]
     if last in _PARTICLES:
-        return True
+        return last not in _NOUN_ENDS or len(text) == 1
     if text in ("了", "着", "过"):
         return tag in ("ul", "uz", "ug")
     if len(text) < 2:
