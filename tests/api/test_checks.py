@@ -38,6 +38,11 @@ async def test_a_clip_is_checked_and_not_kept(client: httpx.AsyncClient, service
     assert service.references == {}
 
 
+async def test_an_empty_file_is_no_audio(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/check_ref", files={"file": ("empty.wav", b"")})
+    assert (answer.status_code, answer.json()["message"][:34]) == (415, "the file is in no audio format tha")
+
+
 async def test_an_upload_is_checked_by_its_name_with_what_was_said_of_it(
     client: httpx.AsyncClient, service: FastService
 ) -> None:

@@ -118,13 +118,29 @@ async def test_a_text_is_said_while_it_is_written(client: AsyncTcpClient, servic
         (Synthesize("broken as it is").event(), "the model's output is not finite"),
         (Event("synthesize", {"text": 5}), "text should be a valid string"),
         (Event("synthesize", {"text": "hi", "voice": "amy"}), "voice should be an object"),
+        (Synthesize("").event(), "text has nothing to read"),
+        (Synthesize("😀 …").event(), "text has nothing to read"),
+        (Synthesize("a" * 10_001).event(), "at most 10,000 characters"),
     ],
 )
 async def test_a_failure_is_told_and_the_next_text_is_said(client: AsyncTcpClient, event: Event, expected: str) -> None:
     await client.write_event(event)
     assert Error.from_event(await told(client)).text.startswith(expected)
+    assert AudioStop.is_type((await told(client)).type)  # Home Assistant waits for it, and passes over the error
     await client.write_event(Synthesize("abc").event())
     assert len(await heard_until_stop(client)) == 3 * CHARACTER_SAMPLES * 2
+
+
+@pytest.mark.parametrize("voice", [SynthesizeVoice(name="nobody"), None])
+async def test_a_text_that_is_written_for_nothing_ends_too(
+    client: AsyncTcpClient, voice: SynthesizeVoice | None
+) -> None:
+    await client.write_event(SynthesizeStart(voice).event())
+    await client.write_event(SynthesizeChunk("…").event())
+    await client.write_event(SynthesizeStop().event())
+    if voice is not None:
+        assert Error.from_event(await told(client)).text.startswith("there is no voice")
+    assert SynthesizeStopped.is_type((await told(client)).type)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +149,9 @@ async def test_a_failure_is_told_and_the_next_text_is_said(client: AsyncTcpClien
         b"\n", b"{}\n", b"[]\n", b"nonsense\n", b'{"type": "synthesize", "data": 5}\n', b"x" * 200_000,
         b'{"type": "audio-chunk", "payload_length": 99999999999}\n', b'{"type": "x", "data_length": -1}\n',
         b'{"type": "synthesize", "data_length": 2}\n[]', b"[" * 60_000 + b"\n",
+        b'{"type": "x", "data_length": 1e999}\n',
     ],
-    ids=range(10),
+    ids=range(11),
 )  # fmt: skip
 async def test_what_is_no_event_ends_the_connection(port: int, sent: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -37,6 +37,7 @@ _MAX_CONNECTIONS = 64
 _LONGEST_WAIT_S = 1.0
 _LINGER_S = 10.0  # for what is sent already
 _PLACEHOLDER = "text"  # the fields are checked before there is any
+_ENDS = {"synthesize": "audio-stop", "synthesize-start": "synthesize-stopped"}
 _AUDIO_WIDTH, _AUDIO_CHANNELS = 2, 1
 _SOURCE = {"name": "sovits_service", "url": ""}
 
@@ -106,6 +107,7 @@ class _Connection:
         self._client = f"key:{settings.wyoming.as_key}" if settings.api_keys else f"address:{peer}"
         self._speech: LiveSpeech | None = None  # a text that is being written
         self._speaking: asyncio.Task[None] | None = None
+        self._is_answered = False  # whether the text in work has begun to be heard, or its failure been told
 
     async def run(self) -> None:
         try:
@@ -115,7 +117,10 @@ class _Connection:
                 except DeadlineExceededError:
                     raise
                 except SovitsError as error:
-                    await self._send("error", {"text": str(error), "code": type(error).__name__})
+                    await self._send_error(error)
+                    # Home Assistant reads on until the end, whatever it is told before.
+                    if event[0] in _ENDS:
+                        await self._send(_ENDS[event[0]], {})
         finally:
             if self._speaking is not None:
                 self._speaking.cancel()
@@ -131,6 +136,9 @@ class _Connection:
             speech = await self._begin(data, is_streamed=False)
             try:
                 await speech.write(text)
+            except SovitsError as error:
+                self._is_answered = True
+                await self._send_error(error)
             finally:
                 speech.finish()
         elif kind == "synthesize-start":
@@ -164,17 +172,18 @@ class _Connection:
             "streaming_mode": 1,
         }
         understood = await understand(context, fields, self._client)
-        has_begun = False
+        has_begun = self._is_answered = False
 
         async def emit(event: LiveEvent) -> None:
             nonlocal has_begun
             if isinstance(event, SegmentStart) and not has_begun:
-                has_begun = True
+                has_begun = self._is_answered = True
                 await self._send("audio-start", _audio(event.sample_rate_hz) | {"timestamp": 0})
             elif isinstance(event, Sound):
                 await self._send("audio-chunk", _audio(rate_hz[0]), event.data)
             elif isinstance(event, Failure):
-                await self._send("error", {"text": str(event.error), "code": type(event.error).__name__})
+                self._is_answered = True
+                await self._send_error(event.error)
 
         rate_hz = [0]
 
@@ -184,7 +193,9 @@ class _Connection:
 
         async def speak() -> None:
             await speech.run()
-            if has_begun:
+            if not is_streamed and not self._is_answered:
+                await self._send_error(InvalidRequestError("text has nothing to read; send words"))
+            if has_begun or not is_streamed:
                 await self._send("audio-stop", {})
             if is_streamed:
                 await self._send("synthesize-stopped", {})
@@ -226,6 +237,9 @@ class _Connection:
         except (ValueError, TypeError, RecursionError):
             return None
         return str(kind), data
+
+    async def _send_error(self, error: SovitsError) -> None:
+        await self._send("error", {"text": str(error), "code": type(error).__name__})
 
     async def _send(self, kind: str, data: Mapping[str, Any], payload: bytes = b"") -> None:
         head: dict[str, Any] = {"type": kind, "version": _version(), "data": data}

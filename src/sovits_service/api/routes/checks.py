@@ -67,7 +67,7 @@ async def check_reference(request: Request) -> CheckAnswer:
     with context.access.upload_slot(client):
         form = await _receive(request)
         name = form.text(_NAME)
-        data: bytes | None = form.clip or None
+        data: bytes | None = None if name and not form.clip else form.clip
         if data is None and is_inline(name):
             data = await decode_inline(context, name)
         require_ready(service)
