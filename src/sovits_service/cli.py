@@ -7,10 +7,10 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from sovits_service.commands import book, reports, say, serve, weights
 from sovits_service.commands.offline import EXIT_FAILED
+from sovits_service.commands.parsers import Commands
 from sovits_service.errors import InvalidRequestError, SettingsError, SovitsError
 
 _COMMANDS = ("serve", "say", "book", "convert", "read", "voices", "download", "check", "export")
@@ -54,15 +54,9 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `run` of what it gives is the command."""
     parser = argparse.ArgumentParser(prog="sovits-service", description="Speech for GPT-SoVITS voices.")
     parser.add_argument("--version", action="version", version=importlib.metadata.version("sovits-service"))
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    model = argparse.ArgumentParser(add_help=False)
-    model.add_argument("-c", "--config", type=Path, metavar="FILE", help="default: configs/tts_infer.yaml")
-    model.add_argument("--section", default="custom", help="section of that file (default: custom)")
-    service = argparse.ArgumentParser(add_help=False)
-    service.add_argument("--service-config", type=Path, metavar="FILE", help="default: configs/service.yaml")
-
+    commands = Commands(parser)
     for group in (serve, say, book, reports, weights):
-        group.add_commands(commands, model, service)
+        group.add_commands(commands)
     return parser
 
 

@@ -19,6 +19,7 @@ from sovits_service.commands.offline import (
     require_writable,
     running_service,
 )
+from sovits_service.commands.parsers import Commands
 from sovits_service.errors import InvalidRequestError
 from sovits_service.native_memory import bound_native_memory
 
@@ -48,17 +49,9 @@ _OPTIONS = {
 }
 
 
-def add_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    model: argparse.ArgumentParser,
-    service: argparse.ArgumentParser,
-) -> None:
-    """Add `book` to the commands.
-
-    Args:
-        model, service: their common options.
-    """
-    book = commands.add_parser("book", parents=[model, service], help="speak a book, or any long text, into a file")
+def add_commands(commands: Commands) -> None:
+    """Add `book`."""
+    book = commands.add("book", _run, "speak a book, or any long text, into a file")
     book.add_argument("text", type=Path, metavar="FILE", help="txt, md, html, epub, srt, vtt or jsonl")
     book.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="m4b, mp3, opus, wav, or zip with a file a line"
@@ -74,7 +67,6 @@ def add_commands(
     book.add_argument("--cover", type=Path, metavar="FILE", help="PNG or JPEG (default: the book's)")
     book.add_argument("--subtitles", metavar="FORMAT", help="a file of srt, vtt or lrc beside the sound")
     book.add_argument("--jobs", type=int, default=4, help="fragments in work at once (default: 4)")
-    book.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:

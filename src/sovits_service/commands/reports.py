@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from sovits_service.commands.offline import EXIT_FAILED, load_settings, running_service
+from sovits_service.commands.parsers import Commands
 from sovits_service.errors import InvalidRequestError, SovitsError
 
 if TYPE_CHECKING:
@@ -14,17 +15,9 @@ if TYPE_CHECKING:
     from sovits_service.tts_settings import TtsSettings
 
 
-def add_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    model: argparse.ArgumentParser,
-    service: argparse.ArgumentParser,
-) -> None:
-    """Add `read`, `voices` and `check` to the commands.
-
-    Args:
-        model, service: their common options.
-    """
-    read = commands.add_parser("read", parents=[model, service], help="tell how a text is read, without speaking")
+def add_commands(commands: Commands) -> None:
+    """Add `read`, `voices` and `check`."""
+    read = commands.add("read", _read, "tell how a text is read, without speaking")
     read.add_argument("text", help="what would be said")
     read.add_argument("--lang", default="auto", help="language of the text (default: auto)")
     read.add_argument("--emoji", action="store_true", help="say the names of emoji")
@@ -32,15 +25,12 @@ def add_commands(
     form = read.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="what POST /read answers")
     form.add_argument("--ids", action="store_true", help="JSON with phoneme ids, for programs with exported graphs")
-    read.set_defaults(run=_read)
 
-    voices = commands.add_parser("voices", parents=[service], help="list the voice templates")
-    voices.set_defaults(run=_voices)
+    commands.add("voices", _voices, "list the voice templates", has_model=False)
 
-    check = commands.add_parser("check", parents=[model, service], help="tell what would keep it from speaking well")
+    check = commands.add("check", _check, "tell what would keep it from speaking well")
     check.add_argument("--convert", action="store_true", help="write a safetensors copy beside the weights")
     check.add_argument("--voices", action="store_true", help="load the model too, and check what the voices' clips say")
-    check.set_defaults(run=_check)
 
 
 def _read(args: argparse.Namespace) -> int:

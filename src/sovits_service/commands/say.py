@@ -16,6 +16,7 @@ from sovits_service.commands.offline import (
     running_service,
     write_output,
 )
+from sovits_service.commands.parsers import Commands
 from sovits_service.errors import InvalidRequestError
 from sovits_service.native_memory import bound_native_memory
 
@@ -27,17 +28,9 @@ if TYPE_CHECKING:
     from sovits_service.types import TimedText
 
 
-def add_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    model: argparse.ArgumentParser,
-    service: argparse.ArgumentParser,
-) -> None:
-    """Add `say` and `convert` to the commands.
-
-    Args:
-        model, service: their common options.
-    """
-    say = commands.add_parser("say", parents=[model, service], help="speak a text, or a file of texts, into files")
+def add_commands(commands: Commands) -> None:
+    """Add `say` and `convert`."""
+    say = commands.add("say", _say, "speak a text, or a file of texts, into files")
     what = say.add_mutually_exclusive_group(required=True)
     what.add_argument("text", nargs="?", help="what to say")
     what.add_argument("--file", type=Path, metavar="LINES.jsonl", help="a line each: text, lang, voice, id")
@@ -51,15 +44,13 @@ def add_commands(
     say.add_argument("--out-dir", type=Path, metavar="DIR", help="where the files of --file go (default: wavs)")
     say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
-    say.set_defaults(run=_say)
 
-    convert = commands.add_parser("convert", parents=[model, service], help="say a recording in another voice")
+    convert = commands.add("convert", _convert, "say a recording in another voice")
     convert.add_argument("recording", type=Path, metavar="IN", help="an audio file of up to 60 s")
     convert.add_argument("--voice", default="female_calm", help="voice template (default: female_calm)")
     convert.add_argument("--text", default="", help="what the recording says; better with it")
     convert.add_argument("--lang", default="auto", help="language of the text (default: auto)")
     convert.add_argument("-o", "--out", type=Path, default=Path("out.wav"), metavar="FILE", help="default: out.wav")
-    convert.set_defaults(run=_convert)
 
 
 def _say(args: argparse.Namespace) -> int:

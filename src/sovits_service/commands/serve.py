@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sovits_service.commands.offline import load_settings
+from sovits_service.commands.parsers import Commands
 from sovits_service.errors import MissingExtraError
 from sovits_service.native_memory import bound_native_memory
 
@@ -17,23 +18,14 @@ if TYPE_CHECKING:
     from sovits_service.tts_settings import TtsSettings
 
 
-def add_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    model: argparse.ArgumentParser,
-    service: argparse.ArgumentParser,
-) -> None:
-    """Add `serve` to the commands.
-
-    Args:
-        model, service: their common options.
-    """
-    serve = commands.add_parser("serve", parents=[model, service], help="answer HTTP requests")
+def add_commands(commands: Commands) -> None:
+    """Add `serve`."""
+    serve = commands.add("serve", _serve, "answer HTTP requests")
     serve.add_argument("-a", "--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("-p", "--port", type=int, help="port to listen on (default: 9880)")
     serve.add_argument("--insecure", action="store_true", help="without keys on an address that others reach: meant so")
     serve.add_argument("--ray", action="store_true", help="on a Ray cluster, with the replicas of configs/ray.yaml")
     serve.add_argument("--ray-config", type=Path, metavar="FILE", help="default: configs/ray.yaml")
-    serve.set_defaults(run=_serve)
 
 
 def _serve(args: argparse.Namespace) -> int:

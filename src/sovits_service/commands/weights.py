@@ -7,20 +7,15 @@ import sys
 from pathlib import Path
 
 from sovits_service.commands.offline import load_settings, require_voices
+from sovits_service.commands.parsers import Commands
 from sovits_service.errors import SettingsError
 
 
-def add_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    model: argparse.ArgumentParser,
-    service: argparse.ArgumentParser,
-) -> None:
-    """Add `download` and `export` to the commands.
-
-    Args:
-        model, service: their common options.
-    """
-    download = commands.add_parser("download", help="fetch the published weights of a version")
+def add_commands(commands: Commands) -> None:
+    """Add `download` and `export`."""
+    download = commands.add(
+        "download", _download, "fetch the published weights of a version", has_model=False, has_service=False
+    )
     download.add_argument("version", help="v1, v2, v2Pro, v2ProPlus, v3 or v4")
     download.add_argument("--mirror", metavar="URL", help="another server of the hub's protocol")
     download.add_argument("--dir", type=Path, default=Path("pretrained_models"), help="default: pretrained_models")
@@ -28,14 +23,12 @@ def add_commands(
     switch = download.add_mutually_exclusive_group()
     switch.add_argument("--switch", action="store_true", default=None, help="make it the model that is served")
     switch.add_argument("--no-switch", dest="switch", action="store_false", help="do not ask")
-    download.set_defaults(run=_download)
 
-    export = commands.add_parser("export", parents=[model, service], help="write the model as ONNX graphs")
+    export = commands.add("export", _export, "write the model as ONNX graphs")
     export.add_argument("dir", type=Path, metavar="DIR", help="a new or empty folder")
     export.add_argument("--voice", action="append", default=[], help="a voice template to write along; may be repeated")
     export.add_argument("--fused", action="store_true", help="with operators that only ONNX Runtime has: faster there")
     export.add_argument("--overwrite", action="store_true", help="replace an earlier export in DIR")
-    export.set_defaults(run=_export)
 
 
 def _download(args: argparse.Namespace) -> int:
