@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, default_command: str | None = Non
         return EXIT_FAILED
     except KeyboardInterrupt:
         can_resume = args.command in _RESUMED or getattr(args, "file", None) is not None
-        print(f"interrupted{'; the same command goes on where it stopped' if can_resume else ''}", file=sys.stderr)
+        print(f"interrupted{'; run the same command again to continue' if can_resume else ''}", file=sys.stderr)
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,7 +56,7 @@ class Speech:
     warnings: str
 
     def save(self, path: str | Path) -> None:
-        """Writes the file."""
+        """Write the file."""
         Path(path).write_bytes(self.data)
 
 
@@ -160,7 +160,7 @@ class Client:
     def speak(
         self, text: str, *, voice: str = "", language: str = "auto", media_type: str = "wav", **fields: Any
     ) -> Speech:
-        """Says a text.
+        """Say a text.
 
         Args:
             text: what to say.
@@ -178,7 +178,7 @@ class Client:
     def stream(
         self, text: str, *, voice: str = "", language: str = "auto", media_type: str = "wav", **fields: Any
     ) -> Stream:
-        """Says a text, sentence by sentence as it is made; the arguments are those of `speak`."""
+        """Say a text, sentence by sentence as it is made; the arguments are those of `speak`."""
         body = _body(text, voice, language, media_type, {"streaming_mode": 1, **fields})
         return Stream(self._send("POST", "/tts", json=body))
 
@@ -204,7 +204,7 @@ class Client:
             return False
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Client:
@@ -276,7 +276,7 @@ class AsyncClient:
             return False
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> AsyncClient:

@@ -34,7 +34,7 @@ def accept_request_id(offered: str | None) -> str:
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Sends structlog and the standard library's loggers (uvicorn's too) to stderr in one format.
+    """Send structlog and the standard library's loggers (uvicorn's too) to stderr in one format.
 
     Called once by the command line; a library that embeds the service keeps its own logging.
     """
@@ -74,7 +74,7 @@ def configure_logging(level: str, log_format: LogFormat) -> None:
 def describe_exception(
     logger: object, method: str, event: structlog.typing.EventDict
 ) -> Mapping[str, object]:  # structlog's signature of a processor
-    """Replaces `exc_info` by the types and places of an exception; its message may hold a user's text or path."""
+    """Replace `exc_info` by the types and places of an exception; its message may hold a user's text or path."""
     found = event.pop("exc_info", None)
     error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):

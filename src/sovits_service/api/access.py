@@ -59,7 +59,7 @@ class AccessControl:
     async def authorize(
         self, request: HTTPConnection, scope: KeyScope, *, counted: bool = True, key: str | None = None
     ) -> str:
-        """Lets a request through.
+        """Let a request through.
 
         Args:
             scope: what the key must allow.
@@ -81,7 +81,7 @@ class AccessControl:
         return client
 
     async def count(self, client: str) -> None:
-        """Counts a request against the rate limit.
+        """Count a request against the rate limit.
 
         Args:
             client: as `authorize` returned it.

@@ -126,7 +126,7 @@ class BoundedProtocol(H11Protocol):
             self._start_deadline()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is not HTTP, and headers beyond the bound, and closes."""
+        """Answer what is not HTTP, and headers beyond the bound, and close."""
         self._stop_deadline()
         if len(self.conn.trailing_data[0]) > self._bounds.header_bytes:
             self._refuse(
@@ -138,7 +138,7 @@ class BoundedProtocol(H11Protocol):
         super().send_400_response(msg)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hands the connection over; its request has arrived in time."""
+        """Hand the connection over; its request has arrived in time."""
         self._stop_deadline()
         super().handle_websocket_upgrade(event)
 

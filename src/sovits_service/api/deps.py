@@ -98,7 +98,7 @@ async def read_fields(request: Request) -> dict[str, Any]:
 
 
 async def drop_body(request: Request) -> None:
-    """Reads away the body of a GET, so that the next message on the connection is the client's leaving."""
+    """Read away the body of a GET, so that the next message on the connection is the client's leaving."""
     await _read_body(request)
 
 
@@ -113,7 +113,7 @@ async def _read_body(request: Request) -> bytes:
 
 
 def require_ready(service: Service) -> None:
-    """Raises an OverloadedError while the model loads, when the service drains, or when its engine has died."""
+    """Raise an OverloadedError while the model loads, when the service drains, or when its engine has died."""
     if not service.is_ready:
         raise OverloadedError("the service is loading its model or shutting down; try again in a moment", 5.0)
 

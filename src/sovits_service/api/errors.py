@@ -193,7 +193,7 @@ def _allowed_methods(routes: Sequence[BaseRoute], request: Request) -> str:
 
 
 def install_error_handlers(app: FastAPI, routes: Sequence[BaseRoute], metrics: Metrics) -> None:
-    """Makes every error of a route a JSON answer; what is left over is the edge middleware's.
+    """Make every error of a route a JSON answer; what is left over is the edge middleware's.
 
     Args:
         routes: all of them, for the methods that a path has.

@@ -49,7 +49,7 @@ def front_page(request: Request) -> Response:
 
 
 def add_page_files(router: APIRouter) -> None:
-    """Adds the routes of what the page loads."""
+    """Add the routes of what the page loads."""
     for name in _LOADED:
         router.add_api_route(f"/page/{name}", _file_route(name), methods=["GET", "HEAD"], include_in_schema=False)
 

@@ -72,7 +72,7 @@ class Circumstances:
 
 
 def job_fields(raw: Mapping[str, Any]) -> JobFields:
-    """Raises an InvalidRequestError for a field that cannot be used."""
+    """Raise an InvalidRequestError for a field that cannot be used."""
     given = {name: value for name, value in raw.items() if value not in (None, "")}
     if isinstance(given.get("format"), str):
         given["format"] = given["format"].lower()

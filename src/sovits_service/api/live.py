@@ -140,7 +140,7 @@ class LiveSpeech:
         )
 
     async def write(self, text: str) -> None:
-        """Adds text to the turn.
+        """Add text to the turn.
 
         Raises:
             InvalidRequestError: more than may wait, or than a turn may have.
@@ -162,7 +162,7 @@ class LiveSpeech:
         self._changed.set()
 
     def flush(self) -> None:
-        """Ends the turn: all that was written is said, then a TurnEnd comes.
+        """End the turn: all that was written is said, then a TurnEnd comes.
 
         Raises:
             InvalidRequestError: too many turns wait already.
@@ -174,17 +174,17 @@ class LiveSpeech:
         self._begin_text()
 
     def finish(self) -> None:
-        """Ends the session when all is said; `run` returns then."""
+        """End the session when all is said; `run` returns then."""
         self.flush()
         self._ready.append(None)
 
     async def cancel(self) -> None:
-        """Drops what is not said yet; no sound of it is emitted after this returns."""
+        """Drop what is not said yet; no sound of it is emitted after this returns."""
         self._drop()
         await _stop(*filter(None, (self._making, self._emitting)))
 
     async def run(self) -> None:
-        """Speaks until `finish` and the last word. To be cancelled where the client goes away."""
+        """Speak until `finish` and the last word. To be cancelled where the client goes away."""
         tasks = {asyncio.create_task(self._deliver()), asyncio.create_task(self._make())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -332,7 +332,7 @@ def _moved(word: TimedText, characters: int, seconds: float) -> TimedText:
 
 
 async def _settled(task: asyncio.Task[None]) -> None:
-    """Waits for a task that `cancel` may stop; raises what it raised."""
+    """Wait for a task that `cancel` may stop; raises what it raised."""
     try:
         await asyncio.wait({task})
         if not task.cancelled():

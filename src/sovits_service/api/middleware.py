@@ -38,14 +38,14 @@ class RequestTimings:
         return time.perf_counter() - self.started_s
 
     def mark(self, stage: str) -> float:
-        """Notes the time from the request's start as the duration of `stage`; returns it in seconds."""
+        """Note the time from the request's start as the duration of `stage`; returns it in seconds."""
         now_s = time.perf_counter()
         self.stages_ms[stage] = (now_s - self.started_s) * 1000
         self.stages.append(Stage(stage, self.started_s, now_s))
         return now_s - self.started_s
 
     def add(self, stage: str, duration_s: float) -> None:
-        """Notes what has just taken `duration_s`."""
+        """Note what has just taken `duration_s`."""
         now_s = time.perf_counter()
         self.stages.append(Stage(stage, now_s - duration_s, now_s))
         self.stages_ms[stage] = self.stages_ms.get(stage, 0.0) + duration_s * 1000

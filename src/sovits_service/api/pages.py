@@ -32,7 +32,7 @@ class PageRules:
         self._origins = {origin.lower() for origin in settings.cors_origins}
 
     def check_host(self, request: HTTPConnection) -> None:
-        """Refuses a name that is not known, where one could have been pointed at this machine.
+        """Refuse a name that is not known, where one could have been pointed at this machine.
 
         Raises:
             ForbiddenError: without keys, on a loopback address, and wherever `allowed_hosts` is set.
@@ -47,7 +47,7 @@ class PageRules:
             )
 
     def check_page(self, request: HTTPConnection, scope: KeyScope) -> None:
-        """Refuses a request that a web page makes without the right to.
+        """Refuse a request that a web page makes without the right to.
 
         Pages of loopback origins may speak and list voices, those of `cors_origins` and of the service itself add
         references and voices too. With keys set, the key decides.

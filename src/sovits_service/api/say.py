@@ -46,7 +46,7 @@ def query_fields(request: Request, list_field: str) -> dict[str, Any]:
 
 
 async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, accept: str = "") -> Asked:
-    """Checks the fields of a request against its voice, its upload and the settings.
+    """Check the fields of a request against its voice, its upload and the settings.
 
     Args:
         raw: fields by the names of `/tts`, as a query, a form or JSON has them.
@@ -71,7 +71,7 @@ async def understand(context: ApiContext, raw: Mapping[str, Any], client: str, a
 
 
 async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: tuple[str, ...] = ()) -> Response:
-    """Answers a request for speech.
+    """Answer a request for speech.
 
     Args:
         raw: fields by the names of `/tts`, as a query, a form or JSON has them.

@@ -238,7 +238,7 @@ def parse_tts(
     accept: str = "",
     required: Sequence[str] = ("text", "text_lang"),
 ) -> TtsFields:
-    """Checks the fields of a request, as a query or as JSON.
+    """Check the fields of a request, as a query or as JSON.
 
     Args:
         raw: public field names and values; strings are fine for every type; None means not given.
@@ -328,7 +328,7 @@ def checked_language(field: Literal["text_lang", "prompt_lang"], name: str, vers
 
 
 def voice_defaults(defaults: Mapping[str, object], version: ModelVersion) -> dict[str, object]:
-    """Checks the request fields that a voice template sets.
+    """Check the request fields that a voice template sets.
 
     Raises:
         InvalidRequestError: not a field that a template may set, or an unusable value.
@@ -346,7 +346,7 @@ def voice_defaults(defaults: Mapping[str, object], version: ModelVersion) -> dic
 
 
 def check_prompt_length(prompt_text: str, settings: ServiceSettings) -> None:
-    """Raises an InvalidRequestError for a transcript that no clip of ten seconds can have."""
+    """Raise an InvalidRequestError for a transcript that no clip of ten seconds can have."""
     limit = settings.max_prompt_characters
     if len(prompt_text) > limit:
         raise InvalidRequestError(
@@ -356,7 +356,7 @@ def check_prompt_length(prompt_text: str, settings: ServiceSettings) -> None:
 
 
 def check_limits(fields: TtsFields, settings: ServiceSettings) -> None:
-    """Raises an InvalidRequestError for a request that is larger than the settings allow."""
+    """Raise an InvalidRequestError for a request that is larger than the settings allow."""
     check_prompt_length(fields.prompt_text, settings)
     if len(fields.text) > settings.max_text_characters:
         raise InvalidRequestError(
@@ -371,7 +371,7 @@ def check_limits(fields: TtsFields, settings: ServiceSettings) -> None:
 
 
 def to_synthesis_request(fields: TtsFields, settings: ServiceSettings) -> SynthesisRequest:
-    """Renames the public fields to the service's own; what they leave open is as in the settings."""
+    """Rename the public fields to the service's own; what they leave open is as in the settings."""
     return SynthesisRequest(
         text=fields.text,
         text_lang=fields.text_lang,

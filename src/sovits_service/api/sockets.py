@@ -57,12 +57,12 @@ class Socket:
         return parsed
 
     async def send_json(self, content: dict[str, Any]) -> None:
-        """Raises DeadlineExceededError where the client reads nothing any more."""
+        """Raise DeadlineExceededError where the client reads nothing any more."""
         # In ASCII, since what a client named may come back in it, and need not be valid Unicode.
         await self._send({"type": "websocket.send", "text": json.dumps(content)})
 
     async def send_bytes(self, data: bytes) -> None:
-        """Raises DeadlineExceededError where the client reads nothing any more."""
+        """Raise DeadlineExceededError where the client reads nothing any more."""
         await self._send({"type": "websocket.send", "bytes": data})
 
     async def close(self, code: int) -> None:
@@ -80,7 +80,7 @@ class Socket:
 
 
 async def admit(websocket: WebSocket) -> Socket | None:
-    """Accepts a WebSocket, or refuses it with the status and the message that HTTP has: then None.
+    """Accept a WebSocket, or refuse it with the status and message of HTTP; returns None then.
 
     Without a key in its headers, where one is needed, it is accepted: web pages can send none but in a message.
     """

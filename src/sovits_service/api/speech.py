@@ -68,7 +68,7 @@ class Delivery:
 
 
 async def speak(request: Request, tts_request: SynthesisRequest, delivery: Delivery, client: str) -> Response:
-    """Answers a speech request. Its first chunk exists, and is encoded, when this returns. HEAD synthesises nothing.
+    """Answer a speech request. Its first chunk exists, and is encoded, when this returns. HEAD synthesises nothing.
 
     Args:
         request: whose body has been read.
@@ -145,7 +145,7 @@ def _late(tts_request: SynthesisRequest, settings: ServiceSettings) -> str:
 
 
 def _require_links(request: Request, delivery: Delivery) -> None:
-    """Raises an InvalidRequestError where a link could not be given, before anything is made for it."""
+    """Raise an InvalidRequestError where a link could not be given, before anything is made for it."""
     context = context_of(request)
     if context.service.objects is None:
         raise InvalidRequestError("response: url is switched off; set objects.backend in configs/service.yaml")

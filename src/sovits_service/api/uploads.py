@@ -46,7 +46,7 @@ class UploadForm:
 async def receive_clip(
     request: Request, settings: ServiceSettings, field: str, *, max_fields: int = _MAX_FIELDS, or_text: str = ""
 ) -> UploadForm:
-    """Reads a form whose clip is in `field`.
+    """Read a form whose clip is in `field`.
 
     Args:
         or_text: a text field that may stand in place of the file.

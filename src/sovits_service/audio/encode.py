@@ -113,7 +113,7 @@ def codec_of(media_type: str) -> Codec:
 
 
 def encode_whole(samples: FloatArray, sample_rate_hz: int, media_type: str) -> bytes:
-    """Encodes a finished piece of speech as one file with a right header.
+    """Encode a finished piece of speech as one file, with correct sizes in its header.
 
     Args:
         samples: (T,) float32 mono; what is beyond [-1, 1] is clipped.
@@ -321,7 +321,7 @@ class FFmpegEncoder:
 
 
 def _room_for_table(samples: int) -> dict[str, str]:
-    """Leaves room in front of the sound for MP4's table, so that players begin before they have all.
+    """Leave room in front of the sound for MP4's table, so that players begin before they have all.
 
     It takes some four bytes for each frame of 1,024 samples.
     """

@@ -17,7 +17,7 @@ def silence(duration_s: float, sample_rate_hz: int) -> FloatArray:
 
 
 def cross_fade(tail: FloatArray, head: FloatArray) -> FloatArray:
-    """Blends two takes of the same stretch of speech.
+    """Blend two takes of the same stretch of speech.
 
     The gains are raised cosines that add up to one (equal gain): both takes are the same signal, so that
     equal-power gains would make a bump of 3 dB in the middle.
@@ -42,7 +42,7 @@ def cross_fade(tail: FloatArray, head: FloatArray) -> FloatArray:
 async def with_pauses(
     first: AudioChunk, rest: AsyncGenerator[AudioChunk, None], pauses_s: Sequence[float], max_audio_s: float
 ) -> AsyncGenerator[AudioChunk, None]:
-    """Adds silence after fragments.
+    """Add silence after fragments.
 
     Args:
         first: a chunk that was taken out of `rest` before.

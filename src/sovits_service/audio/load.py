@@ -60,7 +60,7 @@ Decode = Callable[[bytes, AudioLimits], ReferenceAudio]
 
 
 def decode_reference(data: bytes | Path, limits: AudioLimits = DEFAULT_LIMITS) -> ReferenceAudio:
-    """Decodes a clip whatever its name says, and stops where a limit is passed.
+    """Decode a clip whatever its name says, and stop at a limit.
 
     Args:
         data: the file's bytes, or where it is.
@@ -90,7 +90,7 @@ def decode_reference(data: bytes | Path, limits: AudioLimits = DEFAULT_LIMITS) -
 def decode_source(
     data: bytes, limits: AudioLimits = DEFAULT_LIMITS, decode: Decode = decode_reference
 ) -> ReferenceAudio:
-    """Decodes a recording that is to be said in another voice, as `decode_reference` does a clip.
+    """Decode a recording that is to be said in another voice, as `decode_reference` does a clip.
 
     Args:
         decode: decodes in this process or in another.
@@ -109,7 +109,7 @@ def decode_source(
 
 
 def trim_reference(reference: ReferenceAudio) -> ReferenceAudio:
-    """Cuts silence off both ends, then cuts what is still too long at the last pause that leaves 3 to 10 s.
+    """Cut silence off both ends, then cut what is still too long at the last pause that leaves 3 to 10 s.
 
     Returns:
         The cut clip, with a `content_hash` of its own; `reference` itself where there is nothing to cut.
@@ -184,7 +184,7 @@ def _decode_bounded(payload: bytes, container_format: str, limits: AudioLimits) 
 
 
 def _check_description(codec: str, extradata: bytes) -> None:
-    """Refuses what would have the decoder itself grow, before it is opened."""
+    """Refuse what would have the decoder itself grow, before it is opened."""
     if codec.endswith("vorbis"):
         check_codebooks(extradata)
     # A frame of silence is a few bytes, however long it claims to be.

@@ -86,7 +86,7 @@ def find_faults(reference: ReferenceAudio) -> list[ReferenceFinding]:
 
 
 def validate_reference(reference: ReferenceAudio) -> tuple[str, ...]:
-    """Checks that a clip can serve as a voice.
+    """Check that a clip can serve as a voice.
 
     Returns:
         Warnings: what will be heard in the voice, and what to do about it.
@@ -103,7 +103,7 @@ def validate_reference(reference: ReferenceAudio) -> tuple[str, ...]:
 
 
 def check_duration(duration_s: float) -> None:
-    """Refuses what is not 3 to 10 s, the lengths that the models were trained for.
+    """Refuse what is not 3 to 10 s, the lengths that the models were trained for.
 
     Raises:
         ReferenceAudioError: with the measured length.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add `read`, `voices` and `check`."""
-    read = commands.add("read", _read, "tell how a text is read, without speaking")
+    read = commands.add("read", _read, "show how a text is read, without speaking")
     read.add_argument("text", help="what would be said")
     read.add_argument("--lang", default="auto", help="language of the text (default: auto)")
     read.add_argument("--emoji", action="store_true", help="say the names of emoji")
@@ -28,7 +28,7 @@ def add_commands(commands: Commands) -> None:
 
     commands.add("voices", _voices, "list the voice templates", has_model=False)
 
-    check = commands.add("check", _check, "tell what would keep it from speaking well")
+    check = commands.add("check", _check, "report configuration problems")
     check.add_argument("--convert", action="store_true", help="write a safetensors copy beside the weights")
     check.add_argument("--voices", action="store_true", help="load the model too, and check what the voices' clips say")
 

@@ -33,7 +33,9 @@ def add_commands(commands: Commands) -> None:
     say = commands.add("say", _say, "speak a text, or a file of texts, into files")
     what = say.add_mutually_exclusive_group(required=True)
     what.add_argument("text", nargs="?", help="what to say")
-    what.add_argument("--file", type=Path, metavar="LINES.jsonl", help="a line each: text, lang, voice, id")
+    what.add_argument(
+        "--file", type=Path, metavar="LINES.jsonl", help="one JSON object per line: text, lang, voice, id"
+    )
     say.add_argument("--voice", default="female_calm", help="voice template (default: female_calm)")
     say.add_argument("--lang", default="auto", help="language of the text (default: auto)")
     say.add_argument("--speed", type=float, help="default: 1, or the voice's own")

@@ -23,7 +23,7 @@ def add_commands(commands: Commands) -> None:
     serve = commands.add("serve", _serve, "answer HTTP requests")
     serve.add_argument("-a", "--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("-p", "--port", type=int, help="port to listen on (default: 9880)")
-    serve.add_argument("--insecure", action="store_true", help="without keys on an address that others reach: meant so")
+    serve.add_argument("--insecure", action="store_true", help="serve without keys on an address that others can reach")
     serve.add_argument("--ray", action="store_true", help="on a Ray cluster, with the replicas of configs/ray.yaml")
     serve.add_argument("--ray-config", type=Path, metavar="FILE", help="default: configs/ray.yaml")
 
@@ -38,7 +38,7 @@ def _serve(args: argparse.Namespace) -> int:
     if not settings.api_keys and not args.insecure and settings.is_public:
         print(
             f"warning: anyone who reaches {host} may use the service; set api_keys to prevent it, "
-            "or pass --insecure to say that it is meant so",
+            "or pass --insecure to accept that",
             file=sys.stderr,
         )
     if args.ray:

@@ -59,5 +59,5 @@ def _export(args: argparse.Namespace) -> int:
     from sovits_service.service.export import export_model
 
     written = export_model(tts, settings, args.dir, voices=args.voice, is_fused=args.fused, overwrite=args.overwrite)
-    print(f"{args.dir}: {len(written)} files; README.md tells what they are")
+    print(f"{args.dir}: {len(written)} files; README.md describes them")
     return 0

@@ -110,7 +110,7 @@ class DecodeStep:
 
     @torch.inference_mode()
     def __call__(self, rows: int, bound: int) -> torch.Tensor:
-        """Returns (rows, 3) int64 as `DecodeState.advance` does; `bound` is above every active row's position."""
+        """Return (rows, 3) int64 as `DecodeState.advance` does; `bound` is above every active row's position."""
         first = slice(0, rows)
         state = self._state
         # A row that is not active looks at nothing but itself, and leaves its mark where the next prefill begins.

@@ -107,7 +107,7 @@ class Jobs:
         return await self._stored.run(lambda store: store.jobs(owner))
 
     async def get(self, job_id: str, owner: str | None) -> Job:
-        """Raises UnknownJobError, also where the job is another owner's."""
+        """Raise UnknownJobError, also where the job is another owner's."""
         self._require_open()
         job = await self._stored.run(lambda store: store.job(job_id))
         if owner is not None and job.owner != owner:

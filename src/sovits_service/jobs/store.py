@@ -165,7 +165,7 @@ class JobStore:
         return [_job(row) for row in self._select(query, [owner, owner])]
 
     def job(self, job_id: str) -> Job:
-        """Raises UnknownJobError."""
+        """Raise UnknownJobError."""
         rows = self._select("SELECT * FROM jobs WHERE id = ?", [job_id])
         if not rows:
             raise unknown_job()

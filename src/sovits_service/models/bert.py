@@ -37,7 +37,7 @@ class BertSizes:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> BertSizes:
-        """Raises CheckpointError for a variant of the model that is not supported."""
+        """Raise CheckpointError for a variant of the model that is not supported."""
         require_config(config, "BERT", _SUPPORTED)
         sizes = cls(**{name: config[name] for name in cls.__dataclass_fields__ if name in config})
         if sizes.num_hidden_layers <= DROPPED_LAYERS:
@@ -106,7 +106,7 @@ class Bert(nn.Module):
         self.encoder = _Encoder(self.sizes)
 
     def forward(self, texts: Sequence[str]) -> list[Tensor]:
-        """Reads texts, all in one batch; for each text (characters, width) in the model's dtype."""
+        """Read texts, all in one batch; for each text (characters, width) in the model's dtype."""
         weight = self.embeddings.word_embeddings.weight
         return self.reader.read(texts, self._hidden, weight.new_zeros(1, weight.shape[1]))
 

@@ -83,7 +83,7 @@ _ALLOWED_CLASSES: list[Any] = [
 
 
 def read_sovits(path: Path) -> Checkpoint:
-    """Reads SoVITS weights of any version, a LoRA file included.
+    """Read SoVITS weights of any version, a LoRA file included.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or not SoVITS weights.
@@ -102,7 +102,7 @@ def read_sovits(path: Path) -> Checkpoint:
 
 
 def read_gpt(path: Path) -> Checkpoint:
-    """Reads GPT weights of any version.
+    """Read GPT weights of any version.
 
     Raises:
         CheckpointError: the file is missing, damaged, unsafe, or not GPT weights.
@@ -113,7 +113,7 @@ def read_gpt(path: Path) -> Checkpoint:
 
 
 def read_tensors(path: Path, what: str, is_wanted: Callable[[str], bool] | None = None) -> dict[str, Tensor]:
-    """Reads a file that is a state dict and nothing else, or one under a single key such as `state_dict`.
+    """Read a file that is a state dict and nothing else, or one under a single key such as `state_dict`.
 
     Args:
         path: of the file.
@@ -220,7 +220,7 @@ def _is_weight(value: object) -> bool:
 
 
 def _plain(value: object, values_left: Iterator[int]) -> Any:
-    """Turns HParams and paths in a config, at any depth, into mappings and strings.
+    """Turn HParams and paths in a config, at any depth, into mappings and strings.
 
     Raises:
         StopIteration: more values than `values_left` has; lists that name each other unfold without end.

@@ -23,7 +23,7 @@ _WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 def load_hubert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Hubert:
-    """Loads a HuBERT folder, with its weight norm in either spelling.
+    """Load a HuBERT folder, with its weight norm in either spelling.
 
     Raises:
         CheckpointError: a file is missing, damaged or unsafe, or a weight is missing, unexpected or of another shape.
@@ -41,7 +41,7 @@ def load_hubert(folder: Path, *, device: torch.device | str = "cpu", dtype: torc
 
 
 def load_bert(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Bert:
-    """Loads a BERT folder; the layers above the third-last hidden state are left out.
+    """Load a BERT folder; the layers above the third-last hidden state are left out.
 
     Raises:
         CheckpointError: as `load_hubert`.
@@ -85,7 +85,7 @@ def _read_config(folder: Path, what: str) -> dict[str, Any]:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """Builds BERT's tokenizer from the vocabulary, which is all that differs between folders, and whether it lowers."""
+    """Build BERT's tokenizer from the vocabulary, which is all that differs between folders, and whether it lowers."""
     try:
         if (folder / "tokenizer.json").is_file():
             content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
 
 
 def merge_lora(base: Checkpoint | None, lora: Checkpoint, dtype: torch.dtype = torch.float32) -> Checkpoint:
-    """Adds each low-rank product to its weight, and takes over what the file has whole.
+    """Add each low-rank product to its weight, and take over what the file has whole.
 
     Alpha equals the rank, so the product is added as it is. The sum is made in float32.
 

@@ -34,7 +34,7 @@ _ROTARY_RATES = "cfm.estimator.rotary_embed.inv_freq"  # in half precision, late
 
 
 def load_gpt(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> TextToSemantic:
-    """Loads a GPT file. Raises CheckpointError as `read_gpt` does, and where a tensor is missing or too many."""
+    """Load a GPT file. Raises CheckpointError as `read_gpt` does, and where a tensor is missing or too many."""
     checkpoint = read_gpt(path)
     try:
         config = GptConfig.from_checkpoint(checkpoint.config, checkpoint.state)
@@ -50,7 +50,7 @@ def build_gpt(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> TextToSemantic:
-    """Builds a GPT from its tensors, and takes these; in bfloat16 some stay in float32, see `stays_float32`."""
+    """Build a GPT from its tensors, which are consumed; in bfloat16 some stay in float32, see `stays_float32`."""
     with without_weights():
         model = TextToSemantic(config)
     float32 = tuple(filter(stays_float32, state)) if dtype == torch.bfloat16 else ()
@@ -58,14 +58,14 @@ def build_gpt(
 
 
 def load_vits(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Vits:
-    """Loads a SoVITS file of v1 to v2ProPlus. Raises CheckpointError as `read_sovits` does, and for a v3 or v4 file."""
+    """Load a SoVITS file of v1 to v2ProPlus. Raises CheckpointError as `read_sovits` does, and for a v3 or v4 file."""
     return build_vits(read_sovits(path), device=device, dtype=dtype)
 
 
 def build_vits(
     checkpoint: Checkpoint, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Vits:
-    """Builds the model of a checkpoint that has been read, and takes its tensors, so that they are not held twice."""
+    """Build the model of a checkpoint that has been read; its tensors are consumed, so that they are not held twice."""
     if checkpoint.version is None:
         raise CheckpointError("the file is not a SoVITS file")
     config = SovitsConfig.from_checkpoint(checkpoint.config, checkpoint.state, checkpoint.version)
@@ -84,7 +84,7 @@ def load_sovits(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Vits | CfmSynthesizer:
-    """Loads a SoVITS file of any version.
+    """Load a SoVITS file of any version.
 
     Args:
         path: of the file.
@@ -103,7 +103,7 @@ def build_sovits(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Vits | CfmSynthesizer:
-    """Builds the model of a checkpoint that has been read, and takes its tensors, so that they are not held twice."""
+    """Build the model of a checkpoint that has been read; its tensors are consumed, so that they are not held twice."""
     version = checkpoint.version
     if version is None or VERSIONS[version].flow_matching is None:
         return build_vits(checkpoint, device=device, dtype=dtype)
@@ -119,7 +119,7 @@ def build_sovits(
 
 
 def load_bigvgan(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> BigVgan:
-    """Loads the vocoder of v3 from its folder, `config.json` and `bigvgan_generator.pt`."""
+    """Load the vocoder of v3 from its folder, `config.json` and `bigvgan_generator.pt`."""
     state = read_tensors(_first_file(folder, _BIGVGAN_NAMES, "v3 vocoder"), "v3 vocoder")
     try:
         config = BigVganConfig.from_json(json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -135,7 +135,7 @@ def build_bigvgan(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> BigVgan:
-    """Builds the vocoder of v3; its low-pass filters are computed, not read."""
+    """Build the vocoder of v3; its low-pass filters are computed, not read."""
     for key in [key for key in state if key.endswith(".filter")]:
         del state[key]
     fold_weight_norm(state, dtype)
@@ -145,14 +145,14 @@ def build_bigvgan(
 
 
 def load_v4_vocoder(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Hifigan:
-    """Loads the vocoder of v4, `vocoder.pth`."""
+    """Load the vocoder of v4, `vocoder.pth`."""
     return build_v4_vocoder(read_tensors(path, "v4 vocoder"), device=device, dtype=dtype)
 
 
 def build_v4_vocoder(
     state: dict[str, Tensor], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Hifigan:
-    """Builds the vocoder of v4, whose file comes without sizes: they are fixed but for the channels."""
+    """Build the vocoder of v4, whose file comes without sizes: they are fixed but for the channels."""
     fold_weight_norm(state, dtype)
     first = state.get("conv_pre.weight")
     if first is None:
@@ -163,7 +163,7 @@ def build_v4_vocoder(
 
 
 def load_super_sampler(path: Path, *, device: torch.device | str = "cpu") -> SuperSampler:
-    """Loads the super-sampling network, `g_24kto48k.zip` with `config.json` beside it; always in float32."""
+    """Load the super-sampling network, `g_24kto48k.zip` with `config.json` beside it; always in float32."""
     state = read_tensors(path, "super-sampling")
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
@@ -183,7 +183,7 @@ def _first_file(folder: Path, names: Iterable[str], what: str) -> Path:
 
 
 def load_speaker(path: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> ERes2NetV2:
-    """Loads the speaker verification file of v2Pro and v2ProPlus."""
+    """Load the speaker verification file of v2Pro and v2ProPlus."""
     state = read_tensors(path, "speaker verification")
     with without_weights():
         model = ERes2NetV2()
@@ -218,7 +218,7 @@ def fill(
     unused: Iterable[str] = (),
     float32: Iterable[str] = (),
 ) -> Module:
-    """Gives a model its weights, strictly, tensor by tensor.
+    """Give a model its weights, strictly, tensor by tensor.
 
     Args:
         model: built on the meta device.

@@ -17,7 +17,7 @@ _MOST_TIMES, _SLACK_BYTES = 2, 2**20
 
 
 def check_archive(file: BinaryIO, what: str) -> None:
-    """Adds up what the members of a zip claim to hold, before one of them is unpacked; no zip is not our business.
+    """Add up what the members of a zip claim to hold, before one of them is unpacked; no zip is not our business.
 
     Raises:
         CheckpointError: far more than the file's own length.
@@ -34,7 +34,7 @@ def check_archive(file: BinaryIO, what: str) -> None:
 
 
 def check_tensors(content: object, file: BinaryIO, what: str) -> None:
-    """Adds up the tensors that were read.
+    """Add up the tensors that were read.
 
     Raises:
         CheckpointError: one is no plain tensor; or they are far more together than the file is long, since they share

@@ -52,7 +52,7 @@ class HubertSizes:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> HubertSizes:
-        """Raises CheckpointError for a variant of the model that is not supported."""
+        """Raise CheckpointError for a variant of the model that is not supported."""
         require_config(config, "HuBERT", _SUPPORTED)
         known: dict[str, Any] = {name: config[name] for name in cls.__dataclass_fields__ if name in config}
         for name in ("conv_dim", "conv_kernel", "conv_stride"):

@@ -100,7 +100,7 @@ class ERes2NetV2(nn.Module):
         self.fuse34 = AttentiveFusion(top)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Embeds a speaker.
+        """Embed a speaker.
 
         Args:
             features: (B, T, 80) Kaldi filter bank of 16 kHz speech.

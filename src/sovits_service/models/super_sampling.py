@@ -31,7 +31,7 @@ class SuperSamplerConfig:
 
     @staticmethod
     def from_checkpoint(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> SuperSamplerConfig:
-        """Reads the published `config.json` and the tensors' shapes. Raises CheckpointError where they lack sizes."""
+        """Read the published `config.json` and the tensors' shapes. Raises CheckpointError where they lack sizes."""
         try:
             return SuperSamplerConfig(
                 fft_samples=int(config["n_fft"]),
@@ -91,7 +91,7 @@ class SuperSampler(nn.Module):
         return (frames + 1) * self.config.hop_samples + self.config.window_samples
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Fills the upper octave.
+        """Fill the upper octave.
 
         Args:
             samples: (B, T) at 48 kHz, resampled from 24 kHz; longer than half the FFT.

@@ -39,7 +39,7 @@ class ClamdScanner:
         self._parts = parts
 
     async def scan(self, data: bytes) -> None:
-        """Lets clamd look at a file.
+        """Let clamd look at a file.
 
         Raises:
             InfectedUploadError: it found something.

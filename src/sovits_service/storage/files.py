@@ -18,7 +18,7 @@ _TEMPORARY = ".tmp"
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Writes a file under a temporary name, to the disk, then renames it; the folder is made where it is missing.
+    """Write a file under a temporary name, sync it to the disk, then rename it; a missing folder is made.
 
     Args:
         mode: permissions of the file, of which the process's mask takes some.
@@ -56,7 +56,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
-    """Deletes temporary files that a killed process left; younger ones may still be written to by another process."""
+    """Delete temporary files that a killed process left; younger ones may still be written to by another process."""
     before = time.time() - older_than_s
     removed = 0
     for leftover in folder.glob(f".*{_TEMPORARY}"):
@@ -79,7 +79,7 @@ def _write_to_disk(path: Path, data: bytes, mode: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename last through a loss of power."""
+    """Make a rename last through a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

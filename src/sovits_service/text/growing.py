@@ -44,7 +44,7 @@ class GrowingText:
         return self._start + len(self._text)
 
     def write(self, text: str) -> list[Piece]:
-        """Adds text; the sentences that are over with it."""
+        """Add text; the sentences that are over with it."""
         self._text += text
         hidden = hide_inner_marks(self._text)
         ends = [match.end() for match in _SURE_END.finditer(hidden)]

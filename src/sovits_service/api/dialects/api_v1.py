@@ -38,7 +38,7 @@ _SUCCESS = {"code": 0, "message": "Success"}
 
 @router.get("/")
 async def speak_by_query(request: Request) -> Response:
-    """Says a text; without one, a browser gets the page to try it on."""
+    """Say a text; without one, a browser gets the page to try it on."""
     if wants_front_page(request):
         return front_page(request)
     client = await context_of(request).access.authorize(request, "synth")
@@ -48,14 +48,14 @@ async def speak_by_query(request: Request) -> Response:
 
 @router.post("/")
 async def speak_by_json(request: Request) -> Response:
-    """Says a text."""
+    """Say a text."""
     client = await context_of(request).access.authorize(request, "synth")
     return await _say(request, await read_fields(request), client)
 
 
 @admin_router.api_route("/change_refer", methods=["GET", "POST"])
 async def change_refer(request: Request) -> Response:
-    """Sets the reference of requests that name none, with its transcript; what is left out stays as it was."""
+    """Set the reference of requests that name none, with its transcript; what is left out stays as it was."""
     context = context_of(request)
     service = context.service
     await context.access.authorize_admin(request)

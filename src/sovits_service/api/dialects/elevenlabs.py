@@ -101,14 +101,14 @@ def speech_fields(raw: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
 @router.post("/v1/text-to-speech/{voice_id}")
 @router.post("/v1/text-to-speech/{voice_id}/stream")
 async def convert(request: Request) -> Response:
-    """Says a text, sentence by sentence as it is made."""
+    """Say a text, sentence by sentence as it is made."""
     return await _convert(request)
 
 
 @router.post("/v1/text-to-speech/{voice_id}/with-timestamps")
 @router.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps")
 async def convert_with_timestamps(request: Request) -> Response:
-    """Says a text, and when each of its characters is said: one JSON object, or one a line as sentences are made."""
+    """Say a text, and when each of its characters is said: one JSON object, or one a line as sentences are made."""
     return await _convert(request, has_times=True)
 
 

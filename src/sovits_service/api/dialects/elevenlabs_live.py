@@ -27,13 +27,13 @@ _PLACEHOLDER = "text"  # the fields are checked before there is any
 
 @router.websocket("/v1/text-to-speech/{voice_id}/stream-input")
 async def stream_input(websocket: WebSocket) -> None:
-    """Says one text while it is written."""
+    """Say one text while it is written."""
     await _serve(websocket, has_contexts=False)
 
 
 @router.websocket("/v1/text-to-speech/{voice_id}/multi-stream-input")
 async def multi_stream_input(websocket: WebSocket) -> None:
-    """Says several texts while they are written."""
+    """Say several texts while they are written."""
     await _serve(websocket, has_contexts=True)
 
 

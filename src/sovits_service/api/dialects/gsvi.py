@@ -68,7 +68,7 @@ def translate(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 @router.post("/infer_single")
 async def infer_single(request: Request) -> Response:
-    """Says a text in a character's voice; answers a link to the file."""
+    """Say a text in a character's voice; the answer is a link to the file."""
     raw = await _authorized_fields(request)
     fields = translate(raw)
     name = fields.get("voice_id")
@@ -81,7 +81,7 @@ async def infer_single(request: Request) -> Response:
 
 @router.post("/infer_classic")
 async def infer_classic(request: Request) -> Response:
-    """Says a text after a clip of the request; answers a link to the file."""
+    """Say a text after a clip of the request; the answer is a link to the file."""
     raw = await _authorized_fields(request)
     for name in ("gpt_model_name", "sovits_model_name"):
         if raw.get(name) not in (None, "", _MODEL):

@@ -62,7 +62,7 @@ class SpeechFields(BaseModel):
     openapi_extra=json_body(SpeechFields.model_json_schema(), _EXAMPLE),
 )
 async def create_speech(request: Request) -> Response:
-    """Says a text in a template's voice, for OpenAI's clients."""
+    """Say a text in a template's voice, for OpenAI's clients."""
     context = context_of(request)
     client = await context.access.authorize(request, "synth")
     raw = await read_fields(request)
@@ -234,7 +234,7 @@ async def list_voices(request: Request) -> dict[str, Any]:
 
 @router.post("/v1/audio/voices", include_in_schema=False)
 async def create_voice(request: Request) -> dict[str, Any]:
-    """Makes a voice template of a clip, for OpenAI's clients; a clip that is too long is cut at silence."""
+    """Make a voice template of a clip, for OpenAI's clients; a clip that is too long is cut at silence."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     with context.access.upload_slot(client):
@@ -264,7 +264,7 @@ async def create_voice(request: Request) -> dict[str, Any]:
 
 @router.delete("/v1/audio/voices/{voice_id}", include_in_schema=False)
 async def delete_voice(request: Request) -> dict[str, Any]:
-    """Removes a voice template."""
+    """Remove a voice template."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     voice_id = request.path_params["voice_id"]

@@ -58,7 +58,7 @@ class WyomingServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Listens. Raises SettingsError where the address or the port cannot be had."""
+        """Listen. Raises SettingsError where the address or the port cannot be had."""
         wyoming = self._settings.wyoming
         try:
             self._server = await asyncio.start_server(self._serve, wyoming.host, wyoming.port, limit=_LINE_BYTES)
@@ -70,7 +70,7 @@ class WyomingServer:
         log.info("listening", protocol="wyoming", host=wyoming.host, port=self.port)
 
     async def stop(self) -> None:
-        """Closes the port and the connections."""
+        """Close the port and the connections."""
         if self._server is not None:
             self._server.close()
         for task in self._connections:

@@ -60,7 +60,7 @@ def _answer(report: ReferenceReport) -> CheckAnswer:
     openapi_extra=CHECK_BODY,
 )
 async def check_reference(request: Request) -> CheckAnswer:
-    """Tells what would spoil the speech with a clip: a file, which is not kept, or an upload."""
+    """Tell what would spoil the speech with a clip: a file, which is not kept, or an upload."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     service = context.service
@@ -86,7 +86,7 @@ async def check_reference(request: Request) -> CheckAnswer:
     openapi_extra={"parameters": [*VOICE_ID["parameters"], _EMOTION]},
 )
 async def check_voice(request: Request) -> CheckAnswer:
-    """Tells what would spoil the speech with a voice."""
+    """Tell what would spoil the speech with a voice."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
     await drop_body(request)

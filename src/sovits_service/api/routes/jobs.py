@@ -69,7 +69,7 @@ _MAX_PAGE = 1000
     openapi_extra=JOB_BODY,
 )
 async def submit(request: Request) -> Response:
-    """Takes a text or a file, to be spoken while nobody waits for speech."""
+    """Take a text or a file, to be spoken while nobody waits for speech."""
     context, client = context_of(request), await context_of(request).access.authorize(request, "synth")
     jobs = _jobs(context)
     require_ready(context.service)
@@ -111,7 +111,7 @@ async def get_job(request: Request) -> Response:
 
 @router.delete("/jobs/{job_id}", status_code=204, responses=failures(404, 501, 503), openapi_extra=JOB_ID)
 async def delete_job(request: Request) -> Response:
-    """Ends a job, and deletes all that there is of it."""
+    """End a job, and delete everything of it."""
     jobs, sees = await _authorize(request)
     await jobs.delete(_id(request), sees)
     return Response(status_code=204)

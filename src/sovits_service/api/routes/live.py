@@ -31,7 +31,7 @@ _USUAL_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
 
 @router.websocket("/ws/tts")
 async def speak_live(websocket: WebSocket) -> None:
-    """Speaks while it is being written to."""
+    """Speak while it is being written to."""
     context = context_of(websocket)
     socket = await admit(websocket)
     if socket is None:
@@ -108,7 +108,7 @@ def _shape(event: LiveEvent) -> dict[str, Any]:
 
 
 async def _converse(context: ApiContext, socket: Socket, speech: LiveSpeech) -> int:
-    """Reads and speaks until one of both is over; the code to close with."""
+    """Read and speak until one of both is over; the code to close with."""
     reading = asyncio.create_task(_read(context.settings.connections.idle_s, socket, speech))
     speaking = asyncio.create_task(speech.run())
     try:

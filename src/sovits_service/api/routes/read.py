@@ -39,7 +39,7 @@ class ReadFields(BaseModel):
     openapi_extra=json_body(ReadFields.model_json_schema(), _EXAMPLE),
 )
 async def read(request: Request) -> Response:
-    """Tells how a text is read: words, phonemes, the characters that each says, and letters that are not read."""
+    """Tell how a text is read: words, phonemes, the characters that each says, and letters that are not read."""
     context = context_of(request)
     await context.access.authorize(request, "synth")
     require_ready(context.service)

@@ -20,7 +20,7 @@ router = APIRouter(tags=["speech"])
 
 @router.get("/tts", response_class=Response, responses=SPEECH_ANSWERS, openapi_extra=tts_parameters())
 async def tts_by_query(request: Request) -> Response:
-    """Says a text; every field comes as a string, in any case."""
+    """Say a text; every field comes as a string, in any case."""
     client = await context_of(request).access.authorize(request, "synth")
     await drop_body(request)
     return await _say(request, query_fields(request, "aux_ref_audio_paths"), client)
@@ -28,7 +28,7 @@ async def tts_by_query(request: Request) -> Response:
 
 @router.post("/tts", response_class=Response, responses=SPEECH_ANSWERS, openapi_extra=tts_body())
 async def tts_by_json(request: Request) -> Response:
-    """Says a text."""
+    """Say a text."""
     client = await context_of(request).access.authorize(request, "synth")
     return await _say(request, await read_fields(request), client)
 

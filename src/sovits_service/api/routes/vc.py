@@ -28,7 +28,7 @@ _CHUNKS: Literal[3] = 3  # the streaming mode of pieces as they are decoded
 
 @router.post("/vc", response_class=Response, responses=CONVERSION_ANSWERS, openapi_extra=CONVERSION_BODY)
 async def convert(request: Request) -> Response:
-    """Says the words of a recording in another voice, as they are said in it."""
+    """Say the words of a recording in another voice, as they are said in it."""
     context = context_of(request)
     client = await context.access.authorize(request, "synth")
     require_ready(context.service)

@@ -175,7 +175,7 @@ def checked_details(details: UploadDetails, settings: ServiceSettings, version: 
 
 @router.post("/upload_ref", responses=failures(400, 413, 415, 503, 504), openapi_extra=UPLOAD_BODY)
 async def upload_ref(request: Request) -> UploadAnswer:
-    """Stores a reference clip under a name made of its content."""
+    """Store a reference clip under a name made of its content."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     outcome = "refused"
@@ -223,7 +223,7 @@ async def get_voice(request: Request) -> dict[str, Any]:
     openapi_extra={**VOICE_ID, **json_body(VoiceFields.model_json_schema(), _EXAMPLE)},
 )
 async def put_voice(request: Request) -> dict[str, Any]:
-    """Writes a voice template; the reference is copied beside it."""
+    """Write a voice template; the reference is copied beside it."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     raw = await read_fields(request)
@@ -241,7 +241,7 @@ async def put_voice(request: Request) -> dict[str, Any]:
     openapi_extra=VOICE_ID,
 )
 async def delete_voice(request: Request) -> Response:
-    """Removes a voice template and its clips."""
+    """Remove a voice template and its clips."""
     context = context_of(request)
     client = await context.access.authorize(request, "upload")
     await context.service.voices.delete(request.path_params["voice_id"], context.access.owner(client))

@@ -68,7 +68,7 @@ class _Rewriter:
             raise damaged()
 
     def walk(self, parent: bytes, start: int, end: int) -> None:
-        """Keeps what FFmpeg is to see within a box; every box gets the length that it really has."""
+        """Keep what FFmpeg is to see within a box; every box gets the length that it really has."""
         position = start
         while position + 8 <= end:
             self._boxes += 1
@@ -101,7 +101,7 @@ class _Rewriter:
         return name, header, box_end
 
     def _count(self, name: bytes, start: int, end: int) -> None:
-        """Adds up what a table claims, which need not be in the file; what is to be in the file must be."""
+        """Add up what a table claims, which need not be in the file; what is to be in the file must be."""
         claimed = self._number(start + 4, 4)
         if name in (b"stsz", b"stz2"):
             self._samples += self._number(start + 8, 4)

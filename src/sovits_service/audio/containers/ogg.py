@@ -97,7 +97,7 @@ class _CommentCounter:
         self._packet.clear()
 
     def add(self, payload: bytes, page: _Page) -> None:
-        """Takes the packets that end in a page; refuses the one comment too many."""
+        """Take the packets that end in a page; refuse the one comment too many."""
         position = page.body
         for segment in page.segments:
             self._packet += payload[position : position + segment]

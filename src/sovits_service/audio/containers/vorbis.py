@@ -17,7 +17,7 @@ _MAX_ENTRIES, _MAX_NUMBERS = 2**18, 2**20
 
 
 def check_codebooks(extradata: bytes) -> None:
-    """Adds up the codebooks of a stream.
+    """Add up the codebooks of a stream.
 
     Args:
         extradata: the three headers, as FFmpeg keeps them.
@@ -61,7 +61,7 @@ def _setup_header(extradata: bytes) -> bytes:
 
 
 def _skip_codebook(bits: _Bits, dimensions: int, entries: int) -> None:
-    """Reads over a codebook's lengths and numbers."""
+    """Read over a codebook's lengths and numbers."""
     if bits.read(1):  # ordered: how many entries have each length
         bits.read(5)
         done = 0

@@ -62,7 +62,7 @@ class MultiHeadAttention(nn.Module):
             nn.init.xavier_uniform_(conv.weight)
 
     def forward(self, x: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
-        """Lets the frames of `x` attend to those of `context`.
+        """Let the frames of `x` attend to those of `context`.
 
         Args:
             x: (B, C, T).

@@ -33,7 +33,7 @@ class BigVganConfig:
 
     @staticmethod
     def from_json(config: Mapping[str, Any]) -> BigVganConfig:
-        """Reads the published config; fields that only training needs are left out."""
+        """Read the published config; fields that only training needs are left out."""
         known: dict[str, Any] = {name: config[name] for name in BigVganConfig.__dataclass_fields__ if name in config}
         for name in ("upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes"):
             if name in known:

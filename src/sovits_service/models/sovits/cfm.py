@@ -27,7 +27,7 @@ class Cfm(nn.Module):
         lengths: Sequence[int] | None = None,
         prompt_lengths: Sequence[int] | None = None,
     ) -> Tensor:
-        """Draws mel spectrograms, one for each item of the batch.
+        """Draw mel spectrograms, one for each item of the batch.
 
         Args:
             features: (B, text_channels, T), those of the prompt at the front.

@@ -33,7 +33,7 @@ class CfmConfig:
 
     @staticmethod
     def from_checkpoint(config: Mapping[str, Any], state: Mapping[str, Tensor], version: ModelVersion) -> CfmConfig:
-        """Reads the sizes of a checkpoint. Raises CheckpointError when a needed field or tensor is missing."""
+        """Read the sizes of a checkpoint. Raises CheckpointError when a needed field or tensor is missing."""
         estimator = "cfm.estimator."
         try:
             proj_in = state[f"{estimator}input_embed.proj.weight"].shape
@@ -159,7 +159,7 @@ class CfmSynthesizer(nn.Module):
         lengths: Sequence[int] | None = None,
         prompt_lengths: Sequence[int] | None = None,
     ) -> Tensor:
-        """Draws the normalised mel of windows; see `Cfm.forward`."""
+        """Draw the normalised mel of windows; see `Cfm.forward`."""
         out: Tensor = self.cfm(features, prompt, noise, n_steps, lengths, prompt_lengths)
         return out
 

@@ -71,7 +71,7 @@ class SovitsConfig:
     def from_checkpoint(
         config: Mapping[str, Any], state: Mapping[str, torch.Tensor], version: ModelVersion
     ) -> SovitsConfig:
-        """Reads the sizes of a checkpoint.
+        """Read the sizes of a checkpoint.
 
         Args:
             config: the checkpoint's `config`, with the sections `model` and `data` as plain mappings.

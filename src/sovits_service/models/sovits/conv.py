@@ -23,7 +23,7 @@ def from_planes(x: Tensor) -> Tensor:
 
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Applies an `nn.Conv1d` or `nn.ConvTranspose1d` to (B, C, 1, T), in the dtype of its weights."""
+    """Apply an `nn.Conv1d` or `nn.ConvTranspose1d` to (B, C, 1, T), in the dtype of its weights."""
     assert isinstance(conv, nn.Conv1d | nn.ConvTranspose1d)
     weight, padding = conv.weight.unsqueeze(2), (0, int(conv.padding[0]))
     x = x.to(weight.dtype)
@@ -33,7 +33,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 def mute_tail(x: Tensor, length: int | None) -> Tensor:
-    """Sets what lies beyond `length` in the last axis to zero, in place; None for nothing.
+    """Set what lies beyond `length` in the last axis to zero, in place; None for nothing.
 
     A convolution sees there what it would see beyond the end: padded, a signal gives the samples that it gives alone.
     """

@@ -145,7 +145,7 @@ class Hifigan(nn.Module):
         yield from self.ups
 
     def use_bfloat16(self) -> None:
-        """Rounds the weights and inputs of nearly all convolutions to bfloat16; sums stay in float32.
+        """Round the weights and inputs of nearly all convolutions to bfloat16; sums stay in float32.
 
         For inference alone, on processors with instructions for it. First and last layer, which cost next to nothing,
         stay as they are: the last would round the samples.
@@ -154,7 +154,7 @@ class Hifigan(nn.Module):
         self.resblocks.to(torch.bfloat16)
 
     def forward(self, x: Tensor, style: Tensor | None = None, length: int | None = None) -> Tensor:
-        """Turns frames into samples.
+        """Turn frames into samples.
 
         Args:
             x: (B, in_channels, T).

@@ -95,7 +95,7 @@ class StyleEncoder(nn.Module):
         self.fc = LinearLayer(hidden_channels, out_channels)
 
     def forward(self, spec: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Averages a reference into a style.
+        """Average a reference into a style.
 
         Args:
             spec: (B, bins, T) linear spectrum; bins above those that the model knows are cut off.

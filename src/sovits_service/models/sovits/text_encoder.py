@@ -90,7 +90,7 @@ class TextEncoder(nn.Module):
         phoneme_lengths: Sequence[int] | Tensor | None = None,
         speed: float | Sequence[float] = 1.0,
     ) -> Prior:
-        """Predicts the latents' distribution.
+        """Predict the latents' distribution.
 
         Args:
             quantized: (B, ssl_channels, T) codebook vectors, 50 frames a second.
@@ -127,7 +127,7 @@ def frames_at_speed(frames: int, speed: float) -> int:
 
 
 def _change_speed(x: Tensor, lengths: Sequence[int], speeds: Sequence[float]) -> tuple[Tensor, tuple[int, ...]]:
-    """Stretches each item on its own, so that padding and company do not change it."""
+    """Stretch each item on its own, so that padding and company do not change it."""
     targets = tuple(map(frames_at_speed, lengths, speeds))
     longest = max(targets)
     items = []

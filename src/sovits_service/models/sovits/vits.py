@@ -69,7 +69,7 @@ class Vits(nn.Module):
                 yield from module.normed_layers()
 
     def remove_weight_norm(self) -> None:
-        """Folds weight norm into plain weights; for inference alone."""
+        """Fold weight norm into plain weights; for inference alone."""
         for layer in list(self._normed_layers()):
             remove_weight_norm(layer)
 
@@ -124,7 +124,7 @@ class Vits(nn.Module):
         phoneme_lengths: Sequence[int] | None = None,
         speed: float | Sequence[float] = 1.0,
     ) -> Prior:
-        """Predicts the distribution of the latents.
+        """Predict the distribution of the latents.
 
         Args:
             semantic_tokens: (B, T_sem) int64 codebook indices, 25 per second, no end token.
@@ -182,7 +182,7 @@ class Vits(nn.Module):
         return prior
 
     def latents(self, prior: Prior, style: Tensor, noise: Tensor, noise_scale: float = 0.5) -> Tensor:
-        """Draws latents from the prior.
+        """Draw latents from the prior.
 
         Args:
             prior: as `encode` returns it.
@@ -200,7 +200,7 @@ class Vits(nn.Module):
         return out[..., :frames] * prior.mask
 
     def vocode(self, latents: Tensor, style: Tensor) -> Tensor:
-        """Makes the waveform.
+        """Make the waveform.
 
         Args:
             latents: (B, inter_channels, T).

@@ -15,19 +15,19 @@ _LEGACY_TO_PARAMETRIZED = {
 
 
 def add_weight_norm(module: nn.Module) -> None:
-    """Splits the module's weight into length and direction; it saves and loads them under the checkpoint's keys."""
+    """Split the module's weight into length and direction; it saves and loads them under the checkpoint's keys."""
     parametrizations.weight_norm(module, "weight")
     module.register_state_dict_post_hook(_use_checkpoint_keys)  # type: ignore[no-untyped-call]
 
 
 def remove_weight_norm(module: nn.Module) -> None:
-    """Folds the two factors of the module's weight into one, in float32."""
+    """Fold the two factors of the module's weight into one, in float32."""
     if parametrize.is_parametrized(module, "weight"):
         parametrize.remove_parametrizations(module, "weight")
 
 
 def fold_weight_norm(state: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
-    """Replaces every pair `weight_g`, `weight_v` (or its parametrised spelling) in place by the weight that they make.
+    """Replace every pair `weight_g`, `weight_v` (or its parametrised spelling) in place by the weight that they make.
 
     Args:
         state: a checkpoint's tensors.

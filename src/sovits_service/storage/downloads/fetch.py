@@ -53,7 +53,7 @@ class _PublicBackend(httpcore.AsyncNetworkBackend):
         return stream
 
     async def aclose(self) -> None:
-        """Closes what is still open: httpcore forgets a connection that is cancelled within the TLS handshake."""
+        """Close what is still open: httpcore forgets a connection that is cancelled within the TLS handshake."""
         with anyio.CancelScope(shield=True):
             for stream in self._opened:
                 await stream.aclose()

@@ -78,7 +78,7 @@ def is_key(name: str) -> bool:
 
 
 def check_key(key: str) -> str:
-    """Refuses keys that mean another place in some file system.
+    """Refuse keys that mean another place in some file system.
 
     Raises:
         ValueError: not letters, digits, `_`, `.` and `-` between single slashes, or more than 512 bytes.
@@ -149,7 +149,7 @@ class LocalObjects:
         return file
 
     def sweep(self, prefix: str, older_than_s: float) -> int:
-        """Deletes the files under `prefix` that were written longer ago, and leftovers; returns how many files.
+        """Delete the files under `prefix` that were written longer ago, and leftovers; returns how many files.
 
         A file that cannot be deleted is logged, and does not keep the others.
         """

@@ -81,7 +81,7 @@ class DiskCache:
         return await self._run(_size) or 0
 
     async def clear(self) -> None:
-        """Forgets every answer."""
+        """Forget every answer."""
         await self._run(_clear)
 
     async def close(self) -> None:
@@ -164,7 +164,7 @@ def _number(file: Path) -> int:
 
 
 def _use_wal(database: sqlite3.Connection) -> None:
-    """Switches the journal. SQLite's own timeout does not cover this lock when two processes want it at once."""
+    """Switch the journal. SQLite's own timeout does not cover this lock when two processes want it at once."""
     deadline = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
         try:
@@ -187,7 +187,7 @@ def _read(database: sqlite3.Connection, key: str) -> bytes | None:
 
 
 def _write(database: sqlite3.Connection, key: str, value: bytes, max_bytes: int) -> int:
-    """Puts a value in; returns how many others had to go."""
+    """Put a value in; returns how many others had to go."""
     database.execute("BEGIN IMMEDIATE")
     _delete(database, key)
     excess = _size(database) + len(value) - max_bytes

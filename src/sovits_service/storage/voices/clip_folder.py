@@ -83,7 +83,7 @@ class ClipFolder:
     def add(
         self, data: bytes, suffix: str = ".wav", *, owner: str = "", details: UploadDetails | None = None
     ) -> StoredClip:
-        """Keeps a clip under the hash of its content; the same content again restarts its lifetime.
+        """Keep a clip under the hash of its content; the same content again restarts its lifetime.
 
         Args:
             data: the file's bytes, already checked.
@@ -117,7 +117,7 @@ class ClipFolder:
         return StoredClip(reference_id, f"{UPLOADS_PREFIX}{file.name}", file, len(data))
 
     def adopt(self, data: bytes, owner: str, details: bytes | None, uploaded_at_s: float) -> None:
-        """Keeps a copy of what another replica took in, with the life that is left to it.
+        """Keep a copy of what another replica took in, with the life that is left to it.
 
         Args:
             details: the other replica's file of what the owner said; None where this owner did not upload it.
@@ -132,7 +132,7 @@ class ClipFolder:
             os.utime(file, (uploaded_at_s, uploaded_at_s))
 
     def shrink(self, max_bytes: int) -> int:
-        """Deletes the oldest uploads until the rest takes no more than `max_bytes`; returns how many went."""
+        """Delete the oldest uploads until the rest takes no more than `max_bytes`; returns how many went."""
         with self._lock:
             said: dict[str, list[Path]] = {}
             for file, reference_id, _ in self._details_files():
@@ -219,7 +219,7 @@ class ClipFolder:
         return used
 
     def sweep(self) -> int:
-        """Deletes expired uploads and what killed processes left; returns how many uploads went."""
+        """Delete expired uploads and what killed processes left; returns how many uploads went."""
         if not self._upload_dir.is_dir():
             return 0
         remove_leftovers(self._upload_dir)

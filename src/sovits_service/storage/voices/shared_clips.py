@@ -50,7 +50,7 @@ class SharedClips(ClipStore):
         self._fetches = SingleFlight[Clip | None]()
 
     async def add(self, data: bytes, *, owner: str = "", details: UploadDetails | None = None) -> StoredClip:
-        """Keeps a wav clip here and for all replicas.
+        """Keep a wav clip here and for all replicas.
 
         Raises:
             StorageError: it is kept here alone; the client should try again.
@@ -106,7 +106,7 @@ class SharedClips(ClipStore):
         )
 
     async def sweep(self) -> int:
-        """Deletes expired uploads here and in the store; returns how many went from the store."""
+        """Delete expired uploads here and in the store; returns how many went from the store."""
         await super().sweep()
         await asyncio.to_thread(self._folder.shrink, self._max_local_bytes)
         alive, _ = await self._listing()

@@ -131,7 +131,7 @@ class VoiceFolder:
         return used
 
     def put(self, voice: Voice, clips: Mapping[str, Clip], editor: str | None = None) -> Voice:
-        """Writes a voice: copies of its clips first, then the template that names them.
+        """Write a voice: copies of its clips first, then the template that names them.
 
         Args:
             voice: as the client sent it, with the owner of a new voice; one that is there keeps its own.
@@ -180,7 +180,7 @@ class VoiceFolder:
         return stored
 
     def delete(self, voice_id: str, editor: str | None = None) -> None:
-        """Deletes the template from the first root, then the clips that were kept for it alone.
+        """Delete the template from the first root, then the clips that were kept for it alone.
 
         The other roots, such as the packaged voices, are only read: what they have of this id is hidden by a template
         that says so in the first root, until `put` writes another or somebody removes that file.
@@ -301,7 +301,7 @@ class VoiceFolder:
         return name
 
     def _remove_unused_clips(self, root: Path, voice_id: str) -> None:
-        """Deletes the clips that `put` made for this voice and that no template in the folder names."""
+        """Delete the clips that `put` made for this voice and that no template in the folder names."""
         own = _made_for(voice_id)
         candidates = {file.name: file for file in _files_in(root) if own.fullmatch(file.name)}
         for file in _template_files(root):
@@ -321,7 +321,7 @@ class VoiceFolder:
         remove_leftovers(root)
 
     def _refuse_twin(self, root: Path, voice_id: str) -> None:
-        """Refuses an id that a file system without case would take for another's, and one voice too many."""
+        """Refuse an id that a file system without case would take for another's, and one voice too many."""
         ids = {file.stem for file in _template_files(root)}
         if voice_id in ids:
             return

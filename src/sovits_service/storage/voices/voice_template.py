@@ -103,7 +103,7 @@ class TemplateError(ValueError):
 
 
 def parse_template(voice_id: str, text: str) -> Voice | None:
-    """Reads a template.
+    """Read a template.
 
     Args:
         voice_id: the file's name without its suffix.

@@ -116,7 +116,7 @@ class Dit(Layers):
         return self.linear(mixed, f"{name}to_out.0")
 
     def _rotate(self, x: str, rotation: tuple[str, str]) -> str:
-        """Turns the first head alone, as the model does."""
+        """Turn the first head alone, as the model does."""
         cos, sin = rotation
         first = self.slice(x, 0, 1, axis=1)
         turned = self.op("MatMul", first, self.graph.weight("quarter turn", self._quarter_turn))
