@@ -109,7 +109,7 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Stops listening, which ends the work of the service too."""
+        """Stop listening, which ends the work of the service too."""
         self._response.close()
 
 
@@ -137,7 +137,7 @@ class AsyncStream:
         await self.close()
 
     async def close(self) -> None:
-        """Stops listening, which ends the work of the service too."""
+        """Stop listening, which ends the work of the service too."""
         await self._response.aclose()
 
 
