@@ -42,7 +42,7 @@ class UnknownJobError(SovitsError):
 
 
 class UnfinishedJobError(SovitsError):
-    """A job's audio is asked for before it is there."""
+    """What is asked of a job does not go with its state: audio that is not there yet, resuming what has not failed."""
 
 
 class NotSupportedError(SovitsError):

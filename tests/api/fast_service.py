@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,7 @@ from sovits_service.types import (
     Voice,
 )
 
+T = TypeVar("T")
 RATE_HZ = 32_000
 _FAILURES = {
     "late": DeadlineExceededError("the request took longer than its deadline; send less text"),
@@ -249,6 +250,13 @@ class FastService:
         seed = 1234 if request.seed is None else request.seed
         warnings = ("the reference is quiet (−40 dB)",) if request.ref_audio == "voices/quiet.wav" else ()
         return Synthesis(RATE_HZ, seed, chunks, request.text.count("😀"), warnings)
+
+    @property
+    def is_awaited(self) -> bool:
+        return False
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
 
     async def _chunks(self, request: SynthesisRequest) -> AsyncGenerator[AudioChunk, None]:
         voice = request.voice_id or request.ref_audio

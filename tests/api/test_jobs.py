@@ -22,11 +22,11 @@ import soundfile
 
 from sovits_service.errors import OverloadedError
 from sovits_service.jobs import jobs as jobs_module
-from sovits_service.jobs import store as store_module
+from sovits_service.jobs import sqlite_store as store_module
 from sovits_service.jobs import worker as worker_module
 from sovits_service.jobs.jobs import Jobs
 from sovits_service.settings import ServiceSettings
-from sovits_service.types import Voice
+from sovits_service.types import SynthesisRequest, Voice
 from tests.api.conftest import serving
 from tests.api.fast_service import CHARACTER_S, CHARACTER_SAMPLES, RATE_HZ, FastService, heard, pitch_hz
 from tests.api.job_files import CHINESE, ENTITIES, HTML, MARKDOWN, PROTECTED, SRT, epub, png
@@ -457,23 +457,66 @@ async def test_bounds_on_jobs_and_their_files(serve: Serve) -> None:
 
 
 async def test_a_job_that_fills_its_room_fails_and_goes_on_once_there_is_more(
-    serve: Serve, service: FastService, tmp_path: Path
+    serve: Serve, service: FastService
 ) -> None:
     text = "\n".join("abcdefghijklmnopqrstuvwxyz" * 7 for _ in range(12))
     async with serve(jobs_settings={"max_bytes": 2**20}) as http:
         job = await finished(http, await submit(http, text))
         assert (job["status"], "jobs.max_bytes" in job["message"]) == ("failed", True)
         assert 0 < job["done"] < 12
-    jobs = Jobs(service, ServiceSettings(jobs={"dir": tmp_path / "jobs"}).jobs)  # type: ignore[arg-type]
-    await jobs.open()
     service.requests.clear()
-    again = await jobs.resume(job["id"])
-    async with contextlib.aclosing(jobs.watch(job["id"], None)) as seen:
-        async for now in seen:
-            again = now or again
-    await jobs.stop()
-    assert (again.state, again.done) == ("done", 12)
-    assert len(service.requests) >= 12 - job["done"]
+    async with serve() as http:
+        answer = await http.post(f"/jobs/{job['id']}/resume")
+        assert (answer.status_code, answer.json()["done"], answer.json()["message"]) == (200, job["done"], "")
+        again = await finished(http, job["id"])
+        assert (again["status"], again["done"]) == ("done", 12)
+        assert len(service.requests) == 12 - job["done"]
+
+
+async def test_a_failed_job_is_resumed_once_its_voice_is_back_also_with_what_could_not_be_spoken(
+    serve: Serve, service: FastService
+) -> None:
+    synthesize = service.synthesize
+
+    async def without_voice(request: SynthesisRequest, *rest: Any, **more: Any) -> Any:
+        if request.text == "def":
+            await service.get_voice("nobody")
+        return await synthesize(request, *rest, **more)
+
+    async with serve(jobs_settings={"at_once": 1}) as http:
+        service.synthesize = without_voice  # type: ignore[method-assign]
+        job = await finished(http, await submit(http, "broken\nabc\ndef\nghi"))
+        assert (job["status"], job["done"], job["failed"]) == ("failed", 1, 1)
+        service.synthesize = synthesize  # type: ignore[method-assign]
+        service.requests.clear()
+        answer = await http.post(f"/jobs/{job['id']}/resume")
+        assert (answer.json()["done"], answer.json()["failed"], answer.json()["finished_at"]) == (1, 0, None)
+        again = await finished(http, job["id"])
+        assert (again["status"], again["done"], again["failed"], again["progress"]) == ("done", 3, 1, 1.0)
+        said = [text for text, _ in itertools.groupby(request.text for request in service.requests)]
+        assert said == ["broken", "def", "ghi"]
+
+
+async def test_only_a_failed_job_of_ones_own_is_resumed(serve: Serve, service: FastService) -> None:
+    service.gate = asyncio.Semaphore(0)
+    async with serve(api_keys=KEYS) as http:
+
+        async def refusal(key: str = "one") -> tuple[int, str]:
+            answer = await http.post(f"/jobs/{job_id}/resume", headers={"X-API-Key": key})
+            return answer.status_code, answer.json()["message"]
+
+        job_id = await submit(http)
+        await service.began.wait()
+        running = "the job has not failed: it goes on by itself; only a failed job can be resumed"
+        assert await refusal() == (409, running)
+        assert (await refusal("two"))[0] == 404
+        assert await refusal("boss") == (409, running)
+        for _ in range(4):
+            service.gate.release()
+        await finished(http, job_id)
+        assert await refusal() == (409, "the job is done; only a failed job can be resumed")
+        assert (await http.delete(f"/jobs/{job_id}")).status_code == 204
+        assert (await refusal())[0] == 404
 
 
 async def test_jobs_take_turns(serve: Serve, service: FastService) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,44 @@ async def test_it_takes_no_place_and_no_slot_from_others(make_worker: Callable[.
     assert len(joined(await collect(speak(engine, worker, [segment(9)], voice(1), options()))))
     assert len(joined(await book))
     engine.stop(0.0)
+
+
+async def test_a_step_of_it_has_one_prefill_at_most(
+    engine: WatchedEngine, make_worker: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = make_worker(engine, slots=4, is_background=True)
+    step, prefill, per_step = behind.step, behind._runner.prefill, [0]
+
+    def counted_step(stages: Any) -> Any:
+        per_step.append(0)
+        return step(stages)
+
+    def counted_prefill(batch: Any) -> None:
+        per_step[-1] += 1
+        prefill(batch)
+
+    monkeypatch.setattr(behind, "step", counted_step)
+    monkeypatch.setattr(behind._runner, "prefill", counted_prefill)
+    await collect(speak_behind(engine, behind))
+    assert (max(per_step), sum(per_step)) == (1, len(BOOK))
+
+
+async def test_its_other_threads_wait_while_somebody_waits_and_no_longer_than_the_engine_runs() -> None:
+    engine = WatchedEngine(max_jobs=2)
+    engine.start()
+    with engine.admit():
+        thread = threading.Thread(target=engine.give_way)
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive()
+    thread.join(60.0)
+    assert not thread.is_alive()
+    with engine.admit():
+        thread = threading.Thread(target=engine.give_way)
+        thread.start()
+        engine.stop(0.0)
+        thread.join(60.0)
+    assert not thread.is_alive()
 
 
 async def test_stopping_does_not_wait_for_it(make_worker: Callable[..., ModelWorker]) -> None:

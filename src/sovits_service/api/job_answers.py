@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from sovits_service.api.job_plan import JobFields
 from sovits_service.api.openapi import Answers, failures, json_body, tts_schema
-from sovits_service.jobs.jobs import Jobs
 from sovits_service.jobs.model import Fragment, Job, JobFormat, JobState
 from sovits_service.jobs.render import CONTENT_TYPES
 from sovits_service.jobs.timeline import Placed
@@ -71,8 +71,8 @@ class FullJobAnswer(JobAnswer):
     fragments: list[FragmentAnswer]
 
 
-def job_answer(jobs: Jobs, job: Job) -> JobAnswer:
-    remaining_s = None if job.is_over else jobs.remaining_s(job)
+def job_answer(job: Job) -> JobAnswer:
+    remaining_s = job.remaining_s(time.time())
     return JobAnswer(
         id=job.id,
         status=job.state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import signal
 import socket
@@ -47,6 +48,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def keep_from_collector() -> None:
+    """Take what is loaded out of what the garbage collector looks through.
+
+    A full collection reads every dictionary and model, and stops all threads meanwhile: 0.2 s, in which nobody hears
+    anything.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn, but for its ends: it listens while the model loads, and goes on answering while it drains.
 
@@ -80,7 +91,7 @@ class DrainingServer(uvicorn.Server):
                 return
         if self._jobs is not None:
             self._jobs.start()
-        self._starting = self._loop.create_task(self._service.start())
+        self._starting = self._loop.create_task(self._start_service())
         self._starting.add_done_callback(self._on_started)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -118,6 +129,10 @@ class DrainingServer(uvicorn.Server):
         await self._service.stop(self._drain_s)
         self.config.timeout_graceful_shutdown = max(_FLUSH_S, math.ceil(deadline - loop.time()))
         self.should_exit = True
+
+    async def _start_service(self) -> None:
+        await self._service.start()
+        keep_from_collector()
 
     def _on_started(self, starting: asyncio.Task[None]) -> None:
         if starting.cancelled():

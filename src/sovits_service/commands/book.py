@@ -9,8 +9,9 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sovits_service.commands.offline import (
     EXIT_FAILED,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sovits_service.tts_settings import TtsSettings
     from sovits_service.types import Synthesis, SynthesisRequest
 
+T = TypeVar("T")
 _KEY = "book.json"  # what the parts are of
 _SHOWN_FAILURES = 10
 # What an option of the command is called in a request.
@@ -150,6 +152,13 @@ class _Foreground:
     ) -> Synthesis:
         return await self._service.synthesize(request, deadline)
 
+    @property
+    def is_awaited(self) -> bool:
+        return False
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
+
 
 async def _make(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings, new: NewJob, parts: Path) -> int:
     from sovits_service.jobs.jobs import Jobs
@@ -159,7 +168,9 @@ async def _make(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSet
         try:
             await jobs.open()
             known = await jobs.all(None)
-            job = await jobs.resume(known[0].id) if known else await jobs.submit(new)
+            job = known[0] if known else await jobs.submit(new)
+            if job.state == "failed":
+                job = await jobs.resume(job.id, None)
             job = await _follow(jobs, job)
             if job.state == "failed":
                 print(f"error: {job.message}; run the same command again to continue", file=sys.stderr)

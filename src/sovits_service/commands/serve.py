@@ -54,6 +54,7 @@ def _serve(args: argparse.Namespace) -> int:
     tracer = open_tracer(settings.traces_endpoint)
     with listen(host, port) as listener:
         from sovits_service.jobs.jobs import Jobs
+        from sovits_service.jobs.open_store import open_store
         from sovits_service.service.build import build_service
 
         restart = False
@@ -64,7 +65,9 @@ def _serve(args: argparse.Namespace) -> int:
             server.begin_drain()
 
         service = build_service(tts, settings)
-        jobs = Jobs(service, settings.jobs) if settings.jobs.enabled else None
+        jobs = None
+        if settings.jobs.enabled:
+            jobs = Jobs(service, settings.jobs, open_store(settings, service.objects))
         server = DrainingServer(create_app(service, settings, on_control, tracer, jobs), service, settings)
         bound_host, bound_port = listener.getsockname()[:2]
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _SEGMENTS_AHEAD = 32  # started and not yet read: bounds the memory of a long text behind a slow reader
 _STREAMED_SEGMENTS_AHEAD = 2
 _SWITCH_INTERVAL_S = 0.0005
+_GIVE_WAY_S = 0.01  # between two looks at whether somebody still waits
 _TURNOVER_WEIGHT = 0.2  # of the latest interval in the mean
 
 
@@ -171,6 +172,16 @@ class Engine:
             if self._active_jobs == 0:
                 self._is_quiet.set()
         self._wake.set()  # the background may go on
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for speech; not when the engine is about to stop."""
+        return not (self._is_draining or self._has_ended) and self._is_awaited()
+
+    def give_way(self) -> None:
+        """Block while somebody waits for speech; for threads of the background, before each short piece of work."""
+        while self.is_awaited:
+            time.sleep(_GIVE_WAY_S)
 
     async def synthesize(
         self,
@@ -322,7 +333,7 @@ class Engine:
             entered = sum(not job.is_background for job in self._jobs)
             is_coming = self._active_jobs > entered
         now_s = time.monotonic()
-        return is_coming or any(worker.is_awaited(now_s) for worker in self._workers)
+        return is_coming or any(worker.is_awaited(now_s) for worker in list(self._workers))
 
     def _guard(self, worker: ModelWorker, work: Callable[[], T]) -> T | None:
         """Work of a worker. What the worker's own guards do not catch fails all its jobs, and no other worker's."""

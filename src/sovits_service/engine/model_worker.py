@@ -252,8 +252,10 @@ class ModelWorker:
 
     def _prefill(self) -> bool:
         """Take prepared segments into free slots; returns whether there were any."""
-        # A pass takes as long as several steps, and those who run already wait for it, however many share it.
-        limit = self._runner.prefill_rows if self._scheduler.running else _PREFILLS_PER_STEP
+        # A pass takes as long as several steps, and those who run already wait for it, however many share it. A step
+        # of the background has one pass, for the sake of a request that comes meanwhile.
+        is_short = self.is_background or self._scheduler.running
+        limit = self._runner.prefill_rows if is_short else _PREFILLS_PER_STEP
         sequences = self._scheduler.admit(limit)
         admitted = []
         for sequence in sequences:

@@ -6,18 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from functools import partial
 from pathlib import Path
 
 import structlog
 
 from sovits_service.errors import InvalidRequestError, OverloadedError, SovitsError, StorageError, UnfinishedJobError
+from sovits_service.jobs.local_store import LocalStore
 from sovits_service.jobs.model import Fragment, Job, JobFormat, NewJob
 from sovits_service.jobs.renderer import Renderer
 from sovits_service.jobs.speaking import Speaker
-from sovits_service.jobs.store import JobStore, unknown_job
+from sovits_service.jobs.store import JobStore, Room, unknown_job
 from sovits_service.jobs.timeline import Placed, cues, place
-from sovits_service.jobs.upkeep import Room, StoreThread, Watchers
+from sovits_service.jobs.watchers import Watchers
 from sovits_service.jobs.worker import Worker
 from sovits_service.service.periodic import PeriodicWork
 from sovits_service.setting_sections import JobSettings
@@ -31,20 +31,21 @@ _BEAT_S = 15.0  # between two looks at a job in which nothing happens
 
 
 class Jobs:
-    """The jobs of one folder. All methods are safe on the event loop.
+    """The jobs of one store. All methods are safe on the event loop.
 
     Args:
         service: what speaks; jobs wait while it is not ready.
         settings: limits, and where things are kept.
+        store: that several processes share; None is this process's own, in `settings.dir`.
     """
 
-    def __init__(self, service: Speaker, settings: JobSettings) -> None:
+    def __init__(self, service: Speaker, settings: JobSettings, store: JobStore | None = None) -> None:
         self.settings = settings
-        self._stored = StoreThread(settings.dir, settings.max_jobs)
-        self._room = Room(settings.max_bytes)
+        self._store = store or LocalStore(settings.dir, settings.max_jobs)
+        self._room = Room(self._store, settings.max_bytes)
         self._watchers = Watchers()
-        self._renderer = Renderer(self._stored, self._room)
-        self._worker = Worker(service, self._stored, self._renderer, self._room, self._watchers, settings.at_once)
+        self._renderer = Renderer(self._store, self._room, lambda: service.is_awaited)
+        self._worker = Worker(service, self._store, self._renderer, self._room, self._watchers, settings.at_once)
         self._running: asyncio.Task[None] | None = None
         self._is_open = self._is_stopping = False
         self._periodic = PeriodicWork()
@@ -61,9 +62,9 @@ class Jobs:
         Raises:
             StorageError: the folder cannot be used, or another process has it.
         """
-        if not await self._stored.run(lambda store: store.open()):
+        if not await self._store.open():
             raise StorageError("another process is at work in the folder of these jobs")
-        await self._begin()
+        self._begin()
         self._running = asyncio.create_task(self._worker.run())
 
     async def stop(self) -> None:
@@ -77,7 +78,7 @@ class Jobs:
             await asyncio.gather(self._running, return_exceptions=True)
         await self._periodic.stop()
         await self._renderer.stop()
-        await self._stored.close()
+        await self._store.close()
 
     async def submit(self, new: NewJob) -> Job:
         """Take a job.
@@ -87,44 +88,46 @@ class Jobs:
             StorageError, OverloadedError: the folder cannot be used, or not now.
         """
         self._require_open()
-        self._room.require()
-        job_id = await self._stored.run(lambda store: store.add(new))
-        job = await self._stored.run(lambda store: store.job(job_id))
-        self._worker.add(job, list(range(job.total)))
+        await self._room.require()
+        job = await self._store.add(new)
+        self._worker.look()
         return job
 
-    async def resume(self, job_id: str) -> Job:
-        """Try a job again that has failed, from the first fragment that nobody has spoken; any other is left alone."""
-        job = await self.get(job_id, None)
-        if job.state == "failed":
-            await self._stored.run(lambda store: store.set_state(job_id, "queued"))
-            self._worker.add(job, await self._stored.run(lambda store: store.waiting(job_id)))
-        return await self.get(job_id, None)
+    async def resume(self, job_id: str, owner: str | None) -> Job:
+        """Try a job again that has failed, from the first fragment that is not spoken.
+
+        Raises:
+            UnfinishedJobError: it has not failed.
+            SovitsError: as `get`.
+        """
+        job = await self.get(job_id, owner)
+        if not await self._store.retry(job_id):
+            state = "is done" if job.state == "done" else "has not failed: it goes on by itself"
+            raise UnfinishedJobError(f"the job {state}; only a failed job can be resumed")
+        self._worker.look()
+        self._watchers.tell(job_id)
+        return await self.get(job_id, owner)
 
     async def all(self, owner: str | None) -> list[Job]:
         """The jobs that `owner` may see, the newest first; None sees all."""
         self._require_open()
-        return await self._stored.run(lambda store: store.jobs(owner))
+        return await self._store.jobs(owner)
 
     async def get(self, job_id: str, owner: str | None) -> Job:
         """Raise UnknownJobError, also where the job is another owner's."""
         self._require_open()
-        job = await self._stored.run(lambda store: store.job(job_id))
+        job = await self._store.job(job_id)
         if owner is not None and job.owner != owner:
             raise unknown_job()
         return job
 
     async def fragments(self, job: Job, first: int = 0, count: int = -1) -> list[Fragment]:
         """Fragments of a job, `count` of them from number `first` on; -1 is all."""
-        return await self._stored.run(lambda store: store.fragments(job.id, first, count))
+        return await self._store.fragments(job.id, first, count)
 
     async def placed(self, job: Job) -> list[Placed]:
         """The spoken fragments with their times in the whole."""
         return place(job, await self.fragments(job))
-
-    def remaining_s(self, job: Job) -> float | None:
-        """How long the rest will take at the rate so far, standing still included; None where that is not known."""
-        return self._worker.remaining_s(job)
 
     async def delete(self, job_id: str, owner: str | None) -> None:
         """End a job and delete all of it. Raises as `get`."""
@@ -161,16 +164,29 @@ class Jobs:
                 yield job
                 if job is None or job.is_over:
                     return
-                with contextlib.suppress(TimeoutError):  # what remains changes without an event
-                    async with asyncio.timeout(_BEAT_S):
-                        await changed.wait()
-                changed.clear()
+                job = await self._next(job, changed)
                 if self._is_stopping:
                     return
-                try:
-                    job = await self.get(job_id, owner)
-                except SovitsError:
-                    job = None
+
+    async def _next(self, job: Job, changed: asyncio.Event) -> Job | None:
+        """The job after a change, or after some time; None where it is deleted."""
+        now: Job | None = job
+        end_s = time.monotonic() + _BEAT_S  # what remains changes without an event
+        while not self._is_stopping and (left_s := end_s - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, self._store.poll_s or _BEAT_S)):
+                    await changed.wait()
+            is_news = changed.is_set()
+            changed.clear()
+            try:
+                now = await self._store.job(job.id)
+            except StorageError:
+                continue  # a shared store is back soon
+            except SovitsError:
+                return None
+            if is_news or now != job:
+                break
+        return now
 
     def _require_open(self) -> None:
         if self._running is not None and self._running.done() and not self._is_stopping:
@@ -183,31 +199,33 @@ class Jobs:
             )
 
     async def _run(self) -> None:
-        while not await self._stored.run(lambda store: store.open()):  # noqa: ASYNC110 - the lock is another process's
+        while not await self._opens():  # noqa: ASYNC110 - the lock is another process's
             await asyncio.sleep(_LOCK_POLL_S)
-        await self._begin()
+        self._begin()
         await self._worker.run()
 
-    async def _begin(self) -> None:
-        """Take over what is stored."""
-        for job in reversed(await self._stored.run(lambda store: store.jobs())):
-            if not job.is_over:
-                self._worker.add(job, await self._stored.run(partial(JobStore.waiting, job_id=job.id)))
-        self._room.used_bytes = await self._stored.run(lambda store: store.used_bytes())
+    async def _opens(self) -> bool:
+        try:
+            return await self._store.open()
+        except StorageError:
+            if self._store.poll_s is None:
+                raise
+            return False  # a shared store that does not answer yet
+
+    def _begin(self) -> None:
         self._is_open = True
         self._periodic.start()
 
     async def _delete(self, job_id: str) -> None:
         await self._worker.remove(job_id)
         await self._renderer.end(job_id)
-        await self._stored.run(lambda store: store.delete(job_id))
-        self._room.used_bytes = await self._stored.run(lambda store: store.used_bytes())
+        await self._store.delete(job_id)
         self._watchers.tell(job_id)
 
     async def _sweep(self) -> None:
-        before_s = time.time() - self.settings.ttl_s
-        for job_id in await self._stored.run(lambda store: store.expired(before_s)):
+        for job_id in await self._store.expired(time.time() - self.settings.ttl_s):
             await self._delete(job_id)
+        await self._store.clean_up()
 
 
 def _require_done(job: Job) -> None:

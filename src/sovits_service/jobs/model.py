@@ -91,6 +91,8 @@ class Job:
         characters, characters_done: of the text; failed fragments count as done.
         message: why it failed.
         misfits: lines that are longer than their slot.
+        started_s, characters_before: when the process that works on it began, and what had been spoken then; 0 while
+            nobody works on it.
     """
 
     id: str
@@ -112,10 +114,19 @@ class Job:
     characters: int
     characters_done: int
     duration_s: float
+    started_s: float = 0.0
+    characters_before: int = 0
 
     @property
     def is_over(self) -> bool:
         return self.state in ("done", "failed")
+
+    def remaining_s(self, now_s: float) -> float | None:
+        """How long the rest will take at the rate so far, standing still included; None where that is not known."""
+        spoken = self.characters_done - self.characters_before
+        if self.is_over or not self.started_s or spoken <= 0:
+            return None
+        return (self.characters - self.characters_done) * max(0.0, now_s - self.started_s) / spoken
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from sovits_service.jobs.model import Job, JobFormat
-from sovits_service.jobs.render import render
+from sovits_service.jobs.render import Pace, render
+from sovits_service.jobs.store import JobStore, Room
 from sovits_service.jobs.timeline import place
-from sovits_service.jobs.upkeep import Room, StoreThread
 from sovits_service.threads import lower_priority, run_in
 
 # Niceness: a third of the share of speech on full cores. With less, the thread would now and then keep the
@@ -28,11 +29,16 @@ class _Rendering:
 
 
 class Renderer:
-    """Makes the file of a job where it is not there yet; one at a time for each job."""
+    """Makes the file of a job where it is not there yet; one at a time for each job.
 
-    def __init__(self, stored: StoreThread, room: Room) -> None:
-        self._stored = stored
+    Args:
+        is_awaited: whether others go first.
+    """
+
+    def __init__(self, store: JobStore, room: Room, is_awaited: Callable[[], bool]) -> None:
+        self._store = store
         self._room = room
+        self._is_awaited = is_awaited
         self._thread = ThreadPoolExecutor(1, "sovits-jobs-audio", partial(lower_priority, _NICENESS))
         self._rendering: dict[str, _Rendering] = {}
 
@@ -47,15 +53,8 @@ class Renderer:
         rendering.waiting += 1
         try:
             async with rendering.lock:
-                folder = self._stored.store.folder(job.id)
-                file = folder / f"audio.{form}"
-                if not await asyncio.to_thread(file.exists):
-                    self._room.require()
-                    placed = place(job, await self._stored.run(lambda store: store.fragments(job.id)))
-                    cover = await self._stored.run(lambda store: store.cover(job.id))
-                    await run_in(self._thread, partial(render, job, form, placed, folder, cover, rendering.stop))
-                    self._room.used_bytes += (await asyncio.to_thread(file.stat)).st_size
-                return file
+                file = await self._store.file(job.id, f"audio.{form}")
+                return file or await self._render(job, form, rendering.stop)
         except asyncio.CancelledError:
             rendering.stop.set()  # the thread does not see that nobody waits any more
             raise
@@ -63,6 +62,15 @@ class Renderer:
             rendering.waiting -= 1
             if not rendering.waiting:
                 self._rendering.pop(job.id, None)
+
+    async def _render(self, job: Job, form: JobFormat, stop: threading.Event) -> Path:
+        await self._room.require()
+        placed = place(job, await self._store.fragments(job.id))
+        cover = await self._store.cover(job.id)
+        pace = Pace(stop, self._is_awaited)
+        async with self._store.gathered(job, placed) as folder:
+            file = await run_in(self._thread, partial(render, job, form, placed, folder, cover, pace))
+            return await self._store.keep(job, file)
 
     async def end(self, job_id: str) -> None:
         """End what is being made of a job."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -26,6 +28,7 @@ from sovits_service.errors import (
 from sovits_service.jobs.model import Fragment
 from sovits_service.types import FloatArray, Synthesis, SynthesisRequest, TimedText
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 7 * 24 * 3600.0  # it stands still while others are served, however long
@@ -42,6 +45,11 @@ class Speaker(Protocol):
     async def synthesize(
         self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
     ) -> Synthesis: ...
+
+    @property
+    def is_awaited(self) -> bool: ...
+
+    async def in_background(self, work: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +75,8 @@ async def speak_fragment(service: Speaker, fragment: Fragment, max_speed_up: flo
     for attempt in range(_TAKES):
         try:
             take, speed_up = await _fitting_take(service, fragment, max_speed_up)
-            audio = await asyncio.to_thread(encode_whole, take.samples, take.sample_rate_hz, "flac")
+            encode = partial(encode_whole, take.samples, take.sample_rate_hz, "flac")
+            audio = await service.in_background(encode)
         except FATAL:
             raise
         except (SynthesisError, DeadlineExceededError) as error:

@@ -1,9 +1,9 @@
-"""Keep some fragments of unfinished jobs in work, job by job in turn, and put finished jobs together."""
+"""Claim unfinished jobs, keep some of their fragments in work, job by job in turn, and put finished ones together."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -11,16 +11,18 @@ from typing import Any
 
 import structlog
 
-from sovits_service.errors import SovitsError, StorageError
+from sovits_service.errors import SovitsError, StorageError, UnknownJobError
 from sovits_service.jobs.model import Job, JobOptions, JobState
 from sovits_service.jobs.render import RenderCancelledError
 from sovits_service.jobs.renderer import Renderer
 from sovits_service.jobs.speaking import Speaker, speak_fragment
-from sovits_service.jobs.upkeep import Room, StoreThread, Watchers
+from sovits_service.jobs.store import ClaimLostError, JobStore, Room
+from sovits_service.jobs.watchers import Watchers
 
 log = structlog.get_logger(__name__)
 
-_STORE_POLL_S = 5.0  # until the next try to write, while the store takes nothing
+_STORE_POLL_S = 5.0  # until the next try, while the store cannot be used
+_LONGEST_PAUSE = 4  # between two looks for jobs, in times of the store's `poll_s`: claims have to be renewed
 _INTERNAL = "internal error; the log says more"
 
 
@@ -31,37 +33,36 @@ class _Work:
     Attributes:
         waiting: numbers of fragments that nobody speaks yet.
         tasks: what is being done for it.
-        started_s, characters: when this process began with it, and what it has spoken since.
     """
 
     job_id: str
     options: JobOptions
     waiting: deque[int]
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    started_s: float = 0.0
-    characters: int = 0
+    has_begun: bool = False
     is_finishing: bool = False
 
 
 class Worker:
-    """The jobs that are not over; `run` works on them until it is cancelled."""
+    """The jobs that this process has claimed; `run` works on them until it is cancelled."""
 
     def __init__(
-        self, service: Speaker, stored: StoreThread, renderer: Renderer, room: Room, watchers: Watchers, at_once: int
+        self, service: Speaker, store: JobStore, renderer: Renderer, room: Room, watchers: Watchers, at_once: int
     ) -> None:
         self._service = service
-        self._stored = stored
+        self._store = store
         self._renderer = renderer
         self._room = room
         self._watchers = watchers
         self._at_once = at_once
         self._work: deque[_Work] = deque()
         self._wake = asyncio.Event()
+        self._look = asyncio.Event()
 
-    def add(self, job: Job, waiting: list[int]) -> None:
-        """Work on a job, of which these fragments are still to be spoken."""
-        self._work.append(_Work(job.id, job.options, deque(waiting)))
-        self._wake.set()
+    def look(self) -> None:
+        """There may be a job to claim. Where others may claim it too, a process that has work leaves it to them."""
+        if self._store.poll_s is None or not self._work:
+            self._look.set()
 
     async def remove(self, job_id: str) -> None:
         """Let go of a job, if there is work on it."""
@@ -69,22 +70,38 @@ class Worker:
         if work is not None:
             await self._let_go(work)
 
-    def remaining_s(self, job: Job) -> float | None:
-        """How long the rest of a job will take at the rate so far; None before anything is known of it."""
-        work = self._find(job.id)
-        if work is None or not work.characters:
-            return None
-        elapsed_s = time.monotonic() - work.started_s
-        return (job.characters - job.characters_done) * elapsed_s / work.characters
-
     async def run(self) -> None:
         servers = [asyncio.create_task(self._serve()) for _ in range(self._at_once)]
+        servers.append(asyncio.create_task(self._claim_jobs()))
         try:
             await asyncio.gather(*servers)
         finally:
             for server in servers:
                 server.cancel()
             await asyncio.gather(*servers, return_exceptions=True)
+
+    async def _claim_jobs(self) -> None:
+        """Take jobs that nobody works on, and let go of those that have been lost."""
+        while True:
+            self._look.clear()
+            try:
+                for job_id in await self._store.renew():
+                    await self.remove(job_id)
+                for claim in await self._store.claim():
+                    self._work.append(_Work(claim.job.id, claim.job.options, deque(claim.waiting)))
+                pause_s = self._pause_s()
+            except StorageError:  # of which the store has told
+                pause_s = _STORE_POLL_S
+            self._wake.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._look.wait()
+
+    def _pause_s(self) -> float | None:
+        """Until the next look for jobs: whoever has fewer looks sooner, and gets the next one."""
+        if self._store.poll_s is None:
+            return None
+        return self._store.poll_s * min(1 + len(self._work), _LONGEST_PAUSE)
 
     def _find(self, job_id: str) -> _Work | None:
         return next((work for work in self._work if work.job_id == job_id), None)
@@ -98,12 +115,12 @@ class Worker:
 
     async def _serve(self) -> None:
         while True:
-            claim = self._claim()
-            if claim is None:
+            next_step = self._next_step()
+            if next_step is None:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            work, step = claim
+            work, step = next_step
             task = asyncio.create_task(step)
             work.tasks.add(task)
             try:
@@ -116,7 +133,7 @@ class Worker:
             if not task.cancelled() and (error := task.exception()) is not None and work in self._work:
                 await self._fail(work, error)
 
-    def _claim(self) -> tuple[_Work, Coroutine[Any, Any, None]] | None:
+    def _next_step(self) -> tuple[_Work, Coroutine[Any, Any, None]] | None:
         """The next thing to do, of each job in turn."""
         for _ in range(len(self._work)):
             work = self._work[0]
@@ -129,23 +146,21 @@ class Worker:
         return None
 
     async def _speak(self, work: _Work, number: int) -> None:
-        if not work.started_s:
-            work.started_s = time.monotonic()
-            await self._stored.run(lambda store: store.set_state(work.job_id, "running"))
+        if not work.has_begun:
+            work.has_begun = True
+            await self._store.set_state(work.job_id, "running")
             self._watchers.tell(work.job_id)
-        self._room.require()
-        [fragment] = await self._stored.run(lambda store: store.fragments(work.job_id, number, 1))
+        await self._room.require()
+        [fragment] = await self._store.fragments(work.job_id, number, 1)
         spoken, audio = await speak_fragment(self._service, fragment, work.options.max_speed_up)
-        self._room.require(len(audio))
-        await self._stored.run(lambda store: store.finish(work.job_id, spoken, audio))
-        self._room.used_bytes += len(audio)
-        work.characters += len(fragment.request.text)
+        await self._room.require(len(audio))
+        await self._store.finish(work.job_id, spoken, audio)
         self._watchers.tell(work.job_id)
 
     async def _finish(self, work: _Work) -> None:
-        await self._stored.run(lambda store: store.set_state(work.job_id, "encoding"))
+        await self._store.set_state(work.job_id, "encoding")
         self._watchers.tell(work.job_id)
-        job = await self._stored.run(lambda store: store.job(work.job_id))
+        job = await self._store.job(work.job_id)
         if not job.done:
             await self._fail(work, await self._reason(job))
             return
@@ -154,11 +169,14 @@ class Worker:
 
     async def _reason(self, job: Job) -> SovitsError:
         """Why nothing could be spoken: what was wrong with the first fragment."""
-        [first] = await self._stored.run(lambda store: store.fragments(job.id, 0, 1))
+        [first] = await self._store.fragments(job.id, 0, 1)
         return SovitsError(first.message)
 
     async def _fail(self, work: _Work, error: BaseException) -> None:
         if isinstance(error, RenderCancelledError):  # deleted, or the next process does it
+            return
+        if self._is_passing(error):
+            await self._abandon(work)
             return
         if not isinstance(error, SovitsError):
             log.error("job_failed", exc_info=error)
@@ -170,8 +188,22 @@ class Worker:
         await self._let_go(work)
         while True:
             try:
-                await self._stored.run(lambda store: store.set_state(work.job_id, state, message))
+                await self._store.set_state(work.job_id, state, message)
                 break
-            except StorageError:  # a full disk, of which the store has told: nothing else can be worked on either
+            except (ClaimLostError, UnknownJobError):
+                self._store.let_go(work.job_id)
+                break
+            except StorageError:  # of which the store has told: it takes nothing, so nothing else can be done either
                 await asyncio.sleep(_STORE_POLL_S)
         self._watchers.tell(work.job_id)
+
+    async def _abandon(self, work: _Work) -> None:
+        """Leave a job to whoever claims it next."""
+        await self._let_go(work)
+        self._store.let_go(work.job_id)
+        self._watchers.tell(work.job_id)
+
+    def _is_passing(self, error: BaseException) -> bool:
+        """Whether nothing is wrong with the job: it is another process's or gone, or the shared store is out."""
+        is_outage = isinstance(error, StorageError) and self._store.poll_s is not None
+        return is_outage or isinstance(error, (ClaimLostError, UnknownJobError))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -28,7 +31,7 @@ from sovits_service.settings import ServiceSettings
 from sovits_service.storage.stores import Stores
 from sovits_service.text.explain import Explanation
 from sovits_service.text.timing import TextClock
-from sovits_service.threads import run_in
+from sovits_service.threads import lower_priority, run_in
 from sovits_service.types import (
     AudioChunk,
     Fingerprint,
@@ -39,7 +42,9 @@ from sovits_service.types import (
     SynthesisRequest,
 )
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
+_BACKGROUND_NICENESS = 5  # with more, a thread would now and then keep the interpreter lock while it is not scheduled
 _RESOLVE_ATTEMPTS = 3
 _UNHEARD_REFERENCE = (
     "the reference is not heard: without prompt_text it gives its timbre alone, whose place timbre_ref_audio_path takes"
@@ -102,6 +107,7 @@ class SpeechService:
         self._texts = texts
         self._library = library
         self._stores = stores
+        self._background = ThreadPoolExecutor(1, "sovits-behind", partial(lower_priority, _BACKGROUND_NICENESS))
         self._is_ready = False
         self._watch = EngineWatch(engine, settings.stuck_s)
         self._periodic = recurring_work(library, stores, self.switches, self._watch, settings.objects.link_ttl_s)
@@ -129,6 +135,7 @@ class SpeechService:
         self._is_ready = False
         await asyncio.to_thread(self._engine.stop, deadline_s)
         await self._periodic.stop()
+        self._background.shutdown(wait=False, cancel_futures=True)
         self._texts.close()
         self._models.close()
         self.voices.close()
@@ -220,6 +227,20 @@ class SpeechService:
             raise OverloadedError("the service is not ready; try again in a moment", retry_after_s=5.0)
         return await self._synthesize(request, deadline or self.deadline(request.timeout_s), is_background)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for speech, so that the background should stand still."""
+        return self._engine.is_awaited
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        """The result of short work that nobody waits for; it begins while nobody waits for speech."""
+
+        def behind() -> T:
+            self._engine.give_way()
+            return work()
+
+        return await run_in(self._background, behind)
+
     def deadline(self, timeout_s: float | None = None, spent_s: float = 0.0) -> Deadline:
         """What a request may wait: what it asks for, at most what the settings allow; see `Deadline`."""
         longest_s = self._settings.timeout_s
@@ -237,7 +258,9 @@ class SpeechService:
         with self._engine.admit():
             await self._prepare(request, deadline)
 
-    async def _prepare(self, request: SynthesisRequest, deadline: Deadline) -> _Prepared:
+    async def _prepare(
+        self, request: SynthesisRequest, deadline: Deadline, *, is_background: bool = False
+    ) -> _Prepared:
         resolved = await deadline.wait(self.resolve(request))
         model = resolved.model
         audio, warnings = await deadline.wait(self._library.decoder.decode(resolved.clips))
@@ -245,7 +268,12 @@ class SpeechService:
             warnings = (*warnings, _UNHEARD_REFERENCE)
         if request.super_sampling and not model.can_super_sample:
             warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
-        prompt, segments = await deadline.wait(self._texts.read(request, model.spec))
+        if is_background:
+            read = partial(self._texts.read_here, request, model.spec, between=self._engine.give_way)
+            reading = self.in_background(read)
+        else:
+            reading = self._texts.read(request, model.spec)
+        prompt, segments = await deadline.wait(reading)
         pauses_s = _pauses_s(segments, request.pause_s)
         if sum(pauses_s) > self._settings.max_pauses_s:
             raise InvalidRequestError(
@@ -257,7 +285,7 @@ class SpeechService:
     async def _speak(
         self, admission: Admission, request: SynthesisRequest, deadline: Deadline, is_background: bool
     ) -> Synthesis:
-        prepared = await self._prepare(request, deadline)
+        prepared = await self._prepare(request, deadline, is_background=is_background)
         worker = prepared.model.worker
         if is_background:
             worker = await run_in(self._models.pool, prepared.model.background_worker)

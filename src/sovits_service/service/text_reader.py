@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -60,7 +61,7 @@ class TextReader:
         Raises:
             InvalidRequestError: one of them is too long, has nothing to read, or its language is not known.
         """
-        return await run_in(self._pool, lambda: self._read(request, spec))
+        return await run_in(self._pool, partial(self.read_here, request, spec))
 
     async def explain(
         self, text: str, language: str, symbols: SymbolSet, split: SplitMethod, *, read_emoji: bool
@@ -86,7 +87,14 @@ class TextReader:
         if len(text) > limit:
             raise InvalidRequestError(f"text has {len(text)} characters; send at most {limit} at a time")
 
-    def _read(self, request: SynthesisRequest, spec: VersionSpec) -> tuple[Segment | None, list[Segment]]:
+    def read_here(
+        self, request: SynthesisRequest, spec: VersionSpec, *, between: Callable[[], None] = lambda: None
+    ) -> tuple[Segment | None, list[Segment]]:
+        """As `read`, in the thread of the caller.
+
+        Args:
+            between: called before each fragment.
+        """
         self._check_text_length(request.text)
         self.check_transcript_length(request.prompt_text)
         symbols = spec.symbols
@@ -96,7 +104,12 @@ class TextReader:
             raise InvalidRequestError(f"prompt_text is required with {spec.version}: say what the reference says")
         else:
             segments = self.frontend.segments(
-                request.text, request.text_lang, symbols, request.split_method, read_emoji=request.read_emoji
+                request.text,
+                request.text_lang,
+                symbols,
+                request.split_method,
+                read_emoji=request.read_emoji,
+                between=between,
             )
         prompt = None
         if request.prompt_text:

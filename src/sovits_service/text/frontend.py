@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -70,12 +70,20 @@ class Frontend:
             self._chinese = None
 
     def segments(
-        self, text: str, language: str, symbols: SymbolSet, split: SplitMethod, *, read_emoji: bool = False
+        self,
+        text: str,
+        language: str,
+        symbols: SymbolSet,
+        split: SplitMethod,
+        *,
+        read_emoji: bool = False,
+        between: Callable[[], None] = lambda: None,
     ) -> list[Segment]:
         """Split a text and read every fragment.
 
         Args:
             read_emoji: say the names of emoji; else they are silent.
+            between: called before each fragment is read.
 
         Raises:
             InvalidRequestError: the language is not known to the symbol set, or there is nothing to read.
@@ -92,6 +100,7 @@ class Frontend:
             for fragment in map(reveal, presegment(protect(part), mode, split)):
                 if not part.text.startswith(fragment.text[:2]):
                     fragment = _apart(fragment)
+                between()
                 segment = self._segment(fragment, mode, symbols, japanese)
                 lost += segment.dropped
                 if _is_spoken(segment, symbols):

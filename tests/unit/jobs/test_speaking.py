@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from sovits_service.jobs.speaking import speak_fragment
 from sovits_service.jobs.timeline import place
 from sovits_service.types import AudioChunk, Synthesis, SynthesisRequest
 
+T = TypeVar("T")
 RATE_HZ = 1000
 
 
@@ -42,6 +43,13 @@ class Voice:
             yield AudioChunk(np.zeros(round(len(request.text) / request.speed * RATE_HZ), np.float32), RATE_HZ)
 
         return Synthesis(RATE_HZ, 7 if request.seed is None else request.seed, chunks(), 0, ())
+
+    @property
+    def is_awaited(self) -> bool:
+        return False
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        return work()
 
 
 def line(text: str, slot: Slot | None = None, number: int = 0, **fields: Any) -> Fragment:

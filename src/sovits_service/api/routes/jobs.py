@@ -78,14 +78,14 @@ async def submit(request: Request) -> Response:
     for spoken in {_what_speaks(plan.request): plan.request for plan in new.fragments}.values():
         await context.service.resolve(spoken)
     job = await jobs.submit(new)
-    return JSONResponse(job_answer(jobs, job).model_dump(), 201, {"Location": f"jobs/{job.id}"})
+    return JSONResponse(job_answer(job).model_dump(), 201, {"Location": f"jobs/{job.id}"})
 
 
 @router.get("/jobs", response_model=JobsAnswer, responses=failures(501, 503))
 async def list_jobs(request: Request) -> Response:
     """The jobs of the key, the newest first."""
     jobs, sees = await _authorize(request)
-    answers = [job_answer(jobs, job) for job in await jobs.all(sees)]
+    answers = [job_answer(job) for job in await jobs.all(sees)]
     return JSONResponse(JobsAnswer(jobs=answers).model_dump())
 
 
@@ -103,7 +103,7 @@ async def get_job(request: Request) -> Response:
     fragments = await jobs.fragments(job, first, count)
     starts = {item.fragment.number: item for item in await jobs.placed(job)} if job.is_over else {}
     answer = FullJobAnswer(
-        **job_answer(jobs, job).model_dump(),
+        **job_answer(job).model_dump(),
         fragments=[fragment_fields(fragment, starts.get(fragment.number)) for fragment in fragments],
     )
     return JSONResponse(answer.model_dump())
@@ -115,6 +115,16 @@ async def delete_job(request: Request) -> Response:
     jobs, sees = await _authorize(request)
     await jobs.delete(_id(request), sees)
     return Response(status_code=204)
+
+
+@router.post(
+    "/jobs/{job_id}/resume", response_model=JobAnswer, responses=failures(404, 409, 501, 503), openapi_extra=JOB_ID
+)
+async def resume_job(request: Request) -> Response:
+    """Goes on with a failed job, from the first fragment that is not spoken."""
+    jobs, sees = await _authorize(request)
+    job = await jobs.resume(_id(request), sees)
+    return JSONResponse(job_answer(job).model_dump())
 
 
 @router.get(
@@ -151,7 +161,7 @@ async def watch_job(request: Request) -> Response:
     """Server-sent events: `progress` with the job at each change, then `done`, `failed` or `deleted`."""
     jobs, sees = await _authorize(request)
     seen = jobs.watch(_id(request), sees)
-    first = _event(jobs, await anext(seen))
+    first = _event(await anext(seen))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         await seen.aclose()
@@ -160,7 +170,7 @@ async def watch_job(request: Request) -> Response:
     async def events() -> AsyncGenerator[tuple[bytes, bool], None]:
         async with contextlib.aclosing(seen):
             async for job in seen:
-                yield _event(jobs, job), job is None or job.is_over
+                yield _event(job), job is None or job.is_over
 
     stall_s = context_of(request).settings.stall_s
     return SpeechStream(
@@ -172,10 +182,10 @@ async def watch_job(request: Request) -> Response:
     )
 
 
-def _event(jobs: Jobs, job: Job | None) -> bytes:
+def _event(job: Job | None) -> bytes:
     if job is None:
         return server_sent_event("deleted", {})
-    return server_sent_event(job.state if job.is_over else "progress", job_answer(jobs, job).model_dump())
+    return server_sent_event(job.state if job.is_over else "progress", job_answer(job).model_dump())
 
 
 async def _authorize(request: Request) -> tuple[Jobs, str | None]:
