@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve import Application
 
+    from sovits_service.jobs.jobs import Jobs
+
 _MARGIN = 64  # of calls beside syntheses, which the engine counts and refuses by itself
 _KEEP_ALIVE_S = 75
 # Read by the processes of a cluster that is begun here; those of another have them in their own environment.
@@ -55,11 +57,25 @@ class SpeechIngress:
         from sovits_service.tracing import open_tracer
 
         await self._service.start()
-        return create_app(self._service, self._settings, tracer=open_tracer(self._settings.traces_endpoint))
+        self._jobs = self._open_jobs()
+        if self._jobs is not None:
+            self._jobs.start()
+        tracer = open_tracer(self._settings.traces_endpoint)
+        return create_app(self._service, self._settings, tracer=tracer, jobs=self._jobs)
+
+    def _open_jobs(self) -> Jobs | None:
+        """Those of all ingresses; None where they share nothing that jobs could be kept in."""
+        from sovits_service.jobs.jobs import Jobs
+        from sovits_service.jobs.open_store import open_shared_store
+
+        store = open_shared_store(self._settings, self._service.objects) if self._settings.jobs.enabled else None
+        return Jobs(self._service, self._settings.jobs, store) if store is not None else None
 
     async def __del__(self) -> None:
         """Called by Serve when its last request has been answered."""
-        service = getattr(self, "_service", None)
+        jobs, service = getattr(self, "_jobs", None), getattr(self, "_service", None)
+        if jobs is not None:
+            await jobs.stop()
         if service is not None:
             await service.stop()
 

@@ -100,7 +100,7 @@ class SharingSettings(ConfigModel):
 
     Attributes:
         redis_url: of the Redis through which they share rate limits, bounds on concurrent syntheses, switches of
-            weights, changes of the lexicon and equal requests; empty: each for itself.
+            weights, changes of the lexicon, equal requests and, with a store of objects, jobs; empty: each for itself.
     """
 
     redis_url: SecretStr = SecretStr("")
@@ -143,7 +143,8 @@ class JobSettings(ConfigModel):
 
     Attributes:
         enabled: whether `/jobs` takes any.
-        dir: of their database, fragments and files; one process at a time has it.
+        dir: of their database, fragments and files; one process at a time has it. Of copies of files where replicas
+            share their jobs, see `SharingSettings`.
         slots: sequences that are decoded together, beside the `max_running` of requests.
         at_once: fragments in work at the same time.
         max_jobs: that one key may have, ended ones included; without keys all together.

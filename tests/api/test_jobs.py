@@ -480,7 +480,7 @@ async def test_a_failed_job_is_resumed_once_its_voice_is_back_also_with_what_cou
 
     async def without_voice(request: SynthesisRequest, *rest: Any, **more: Any) -> Any:
         if request.text == "def":
-            await service.get_voice("nobody")
+            await service.voices.get("nobody")
         return await synthesize(request, *rest, **more)
 
     async with serve(jobs_settings={"at_once": 1}) as http:

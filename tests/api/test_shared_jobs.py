@@ -22,8 +22,8 @@ from sovits_service.jobs.model import FragmentPlan, Job, NewJob
 from sovits_service.jobs.shared_store import SharedStore
 from sovits_service.jobs.store import Claim, ClaimLostError
 from sovits_service.settings import ServiceSettings
-from sovits_service.storage.objects import LocalObjects
-from sovits_service.storage.redis_link import RedisLink
+from sovits_service.storage.objects.objects import LocalObjects
+from sovits_service.storage.replicas.redis_link import RedisLink
 from sovits_service.types import SynthesisRequest, Voice
 from tests.api.conftest import serving
 from tests.api.fast_service import CHARACTER_S, CHARACTER_SAMPLES, RATE_HZ, FastService, heard, pitch_hz
@@ -66,13 +66,13 @@ class Replica:
 
 @contextlib.asynccontextmanager
 async def replica(store: SharedStore, tmp_path: Path, **jobs_settings: Any) -> AsyncIterator[Replica]:
-    service = FastService(voices={"amy": Voice("amy", "amy.wav", "hello there", "en")})
+    service = FastService(templates={"amy": Voice("amy", "amy.wav", "hello there", "en")})
     settings = ServiceSettings(
         jobs={"dir": tmp_path / "unused", "at_once": 1, **jobs_settings},  # type: ignore[arg-type]
         cache={"dir": tmp_path / "cache"},  # type: ignore[arg-type]
         api_keys=KEYS,  # type: ignore[arg-type]
     )
-    jobs = Jobs(service, settings.jobs, store)  # type: ignore[arg-type]
+    jobs = Jobs(service, settings.jobs, store)
     jobs.start()
     try:
         async with (

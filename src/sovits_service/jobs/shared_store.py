@@ -33,8 +33,8 @@ from sovits_service.jobs.shared_scripts import ADD, CLAIM, DELETE, FINISH, KEEP,
 from sovits_service.jobs.store import MISFIT_S, Claim, ClaimLostError, audio_name, too_many_jobs, unknown_job
 from sovits_service.jobs.timeline import Placed
 from sovits_service.storage.files import make_private_folder, write_atomic
-from sovits_service.storage.objects import ObjectStore
-from sovits_service.storage.redis_link import RedisLink
+from sovits_service.storage.objects.objects import ObjectStore
+from sovits_service.storage.replicas.redis_link import RedisLink
 from sovits_service.types import TimedText
 
 _LEASE_S = 15.0  # the jobs of a process that died are others' after so long

@@ -114,12 +114,12 @@ async def _take(service: Speaker, request: SynthesisRequest) -> _Take:
     while True:
         try:
             synthesis = await service.synthesize(request, Deadline(_PATIENCE_S), is_background=True)
-        except OverloadedError as error:  # loading, or no memory at the moment
+            async with contextlib.aclosing(synthesis.chunks) as chunks:
+                told = [chunk async for chunk in chunks]
+        except OverloadedError as error:  # loading, no memory at the moment, or the engine on Ray has died
             await asyncio.sleep(error.retry_after_s)
         else:
             break
-    async with contextlib.aclosing(synthesis.chunks) as chunks:
-        told = [chunk async for chunk in chunks]
     samples = np.concatenate([chunk.samples for chunk in told])
     if not len(samples):
         raise SynthesisError("the model made no audio")

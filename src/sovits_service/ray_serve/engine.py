@@ -7,6 +7,7 @@ import operator
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sovits_service.deadline import Deadline
 from sovits_service.errors import SovitsError, SynthesisError
 from sovits_service.ray_serve.load import ReplicaLoad
 from sovits_service.ray_serve.messages import Affinity, EngineStatus, Spoken
@@ -53,20 +54,23 @@ class SpeechEngine:
         await self._service.start()
 
     async def speak(
-        self, request: SynthesisRequest, affinity: Affinity, left_s: float
+        self, request: SynthesisRequest, affinity: Affinity, left_s: float, *, is_background: bool = False
     ) -> AsyncGenerator[Spoken | AudioChunk | SovitsError, None]:
         """The head, then the chunks; an error is the last item. Ends with its caller.
 
         Args:
             left_s: how long the request may still wait.
+            is_background: nobody waits for it, so that it is no load that others should be routed by.
         """
         place = object()
-        self._load.begin(place, affinity.speech_s)
+        if not is_background:
+            self._load.begin(place, affinity.speech_s)
         try:
-            service = self._service
+            service, left_s = self._service, max(left_s, 0.001)
             resolved = await service.resolve(request)
             found = await service.fingerprint(resolved)
-            synthesis = await service.synthesize(resolved, service.deadline(max(left_s, 0.001)))
+            deadline = Deadline(left_s) if is_background else service.deadline(left_s)
+            synthesis = await service.synthesize(resolved, deadline, is_background=is_background)
             async with contextlib.aclosing(synthesis.chunks) as chunks:
                 is_same = found == await service.fingerprint(resolved)
                 self._load.note_voice(affinity, found.model_hashes[0])
@@ -78,12 +82,14 @@ class SpeechEngine:
                     found if is_same else None,
                 )
                 async for chunk in chunks:
-                    self._load.made(place, len(chunk.samples) / chunk.sample_rate_hz)
+                    if not is_background:
+                        self._load.made(place, len(chunk.samples) / chunk.sample_rate_hz)
                     yield chunk
         except SovitsError as error:
             yield error
         finally:
-            self._load.end(place)
+            if not is_background:
+                self._load.end(place)
 
     async def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """What a method of the service returns, or the SovitsError that it raises."""

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -78,11 +79,15 @@ class Engines:
         return answer
 
     async def speak(
-        self, request: SynthesisRequest, affinity: Affinity, left_s: float
+        self, request: SynthesisRequest, affinity: Affinity, left_s: float, *, is_background: bool = False
     ) -> AsyncGenerator[Spoken | AudioChunk, None]:
         """The head of a synthesis, then its chunks, from the engine that has the most of it warm."""
         speaking = self._handle.options(stream=True)
-        response = _apart(lambda: speaking.speak.remote(request, affinity=affinity, left_s=left_s))
+        if is_background:
+            affinity = replace(affinity, speech_s=0.0)  # it is no queue for others
+        response = _apart(
+            lambda: speaking.speak.remote(request, affinity=affinity, left_s=left_s, is_background=is_background)
+        )
         has_ended = False
         try:
             async for item in response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _STATUS_INTERVAL_S = 1.0
 _KNOWN_WEIGHTS = 4096
 
@@ -235,12 +237,12 @@ class RemoteService:
     async def synthesize(
         self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
     ) -> Synthesis:
-        """As `SpeechService.synthesize`; raises OverloadedError too where the replica dies."""
+        """As `SpeechService.synthesize`; raises OverloadedError where the engine dies, also after the first chunk."""
         if not self.is_ready:
             raise OverloadedError(GONE, retry_after_s=5.0)
         deadline = deadline or self.deadline(request.timeout_s)
         affinity = affinity_of(request, self.voices.weights.get(request.voice_id or "", ""))
-        items = self._engines.speak(_plain(request), affinity, deadline.left_s)
+        items = self._engines.speak(_plain(request), affinity, deadline.left_s, is_background=is_background)
         try:
             head = await deadline.wait(anext(items))
         except BaseException:
@@ -251,6 +253,15 @@ class RemoteService:
             request.spoken.append(head.fingerprint)
         chunks = _chunks(items, deadline)
         return Synthesis(head.sample_rate_hz, head.seed, chunks, head.dropped_characters, head.warnings)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the background should stand still: what is done here takes nothing from the engines."""
+        return False
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        """As `SpeechService.in_background`."""
+        return await asyncio.to_thread(work)
 
     async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
         await self._engines.call("check_for", _plain(request), deadline.left_s)

@@ -202,8 +202,8 @@ def _jobs(context: ApiContext) -> Jobs:
         )
     if context.jobs is None:
         raise NotSupportedError(
-            "there are no jobs where the service runs on Ray: use a service that runs by itself, or the command "
-            "sovits-service book"
+            "on Ray, jobs need sharing.redis_url and objects.backend; without them use a service that runs by itself, "
+            "or the command sovits-service book"
         )
     return context.jobs
 
