@@ -21,6 +21,7 @@ _TURN = LazyPattern(r" (?:turn|angle|rotation|view|lens|video|camera|bend|spin)\
 DIMENSION_OF = LazyPattern(
     r" (?:ceilings?|fence|wall|race|relay|freestyle|butterfly|hurdles|sprint|dash|pool|radius|cable|tape|lens)\b"
 )
+_POWERED = LazyPattern(r" (?:charg|bulb|speaker|adapter|panel|motor|amplifier|power)")
 _MANY = LazyPattern(r" (?:people|users|views|likes|fans|followers|copies|jobs|tons|years|dollars)\b")
 _DECADE_BEFORE = LazyPattern(
     r"(?:'|\b(?:the|his|her|their|my|your|our|its|early|late|mid)[ \-]|\d0s (?:and|or|to|through) )$", re.IGNORECASE
@@ -111,6 +112,7 @@ def _measure(value: Amount, place: Place, per: str = "") -> str | None:
     singular = is_hyphened or amount == "one"
     singular = singular or (unit in ("m", "km", "cm", "mm", "ft") and DIMENSION_OF.match(place.after) is not None)
     singular = singular or bool(_TURN.match(place.after)) if unit.startswith("°") else singular or is_adjective(place)
+    singular = singular or (unit == "W" and _POWERED.match(place.after) is not None)
     is_end = value.unit.endswith(".") and re.match(r"\s*$|\s+[A-Z][a-z]", place.after) is not None
     return f"{SIGNS[value.number.sign]}{amount} {one if singular else many}{per}{'.' if is_end else ''}"
 

@@ -192,7 +192,8 @@ def _wound(place: Place) -> str:
     coiled = words_of("watch clock bandage rope scarf wool yarn string cable wire tape thread hose spring film coil")
     if place.tag.startswith("V") and not place.before(BE | HAVE) and place.after(coiled, 3):
         return "W AW1 N D"
-    return "W AW1 N D" if place.word(-1) == "tightly" else "W UW1 N D"
+    around = place.word(2) in ("around", "round") and not place.before(DETERMINERS | BE)
+    return "W AW1 N D" if place.word(-1) == "tightly" or around else "W UW1 N D"
 
 
 def _dove(place: Place) -> str:

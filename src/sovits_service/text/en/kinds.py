@@ -186,6 +186,9 @@ def _is_many(unit: str, place: Place) -> bool:
     return not (unit.startswith("-") or is_adjective(place) or DIMENSION_OF.match(place.after))
 
 
+_GRADED = LazyPattern(
+    r" (?:on|in|for) (?:the|my|his|her|their|our|a|this|that) (?:quiz|test|exam|midterm|final|paper|assignment|essay)\b"
+)
 _RATED = LazyPattern(
     r"\b(?:solid|easy|strong|rat(?:e[sd]?|ing)(?: of| it| this)?|gave (?:it|this|them)|"
     r"give (?:it|this)|scored?|a) (?:an? )?$"
@@ -196,7 +199,7 @@ def _fraction(value: Fraction, place: Place) -> str | None:
     top, bottom = value.top, value.bottom
     if bottom in ("5", "10", "100") and _RATED.search(place.before):
         return f"{read_number(top)} out of {cardinal(bottom)}"
-    if "." in top or "." in bottom:
+    if _GRADED.match(place.after) or "." in top or "." in bottom:
         return f"{read_number(top)} out of {read_number(bottom)}"
     unit = f" {names_of_unit(value.unit)[1]}" if value.unit else ""
     if value.unit == "mmHg":
@@ -273,6 +276,12 @@ def _loss(match: re.Match[str]) -> str:
     return f"negative {read_number(match[1])} {scale} dollars".replace("  ", " ")
 
 
+def _times(match: re.Match[str]) -> str | None:
+    """`3x faster`, but not the 2x of a text in which x is a variable."""
+    return None if _VARIABLE_X.search(match.string) else f"{read_number(match[1])} times"
+
+
+_VARIABLE_X = LazyPattern(r"(?<![A-Za-z\d])x ?[\^=+]|\b(?:derivative|equation|polynomial|integral)s?\b")
 _OWN = (
     *DATE_RULES,
     (LazyPattern(r"(?<![\w.,/])(\d{1,6})/(\d{1,6})(?:th|rd|nd|st)s?(?!\w)", needs="/"), lambda m: _share(m[1], m[2])),
@@ -288,7 +297,7 @@ _OWN = (
     (LazyPattern(r"(?<![^\s(])>(?=\d)", needs=">"), lambda _: "more than "),
     (LazyPattern(r"(?<![\w&#])#(?=\d)|(?:No|NO|no)\. ?(?=\d)", needs="#."), lambda _: "number "),
     (LazyPattern(r"[Nn]os\. ?(?=\d)", needs="."), lambda _: "numbers "),
-    (LazyPattern(rf"(?<![\w.])({NUMBER})[xX×](?![\w\d])", needs="Xx×"), lambda m: f"{read_number(m[1])} times"),
+    (LazyPattern(rf"(?<![\w.])({NUMBER})[xX×](?![\w\d])", needs="Xx×"), _times),
     (LazyPattern(r"(?<![\w.])(\d{1,3}(?:,\d{3}){1,10}|\d{1,30})(?:st|nd|rd|th|ST|ND|RD|TH)\b"),
      lambda m: ordinal(m[1].replace(",", ""))),
     (LazyPattern(r"(?<![\w.])(\d{1,2})(?:'|ft) ?(\d{1,2})(?:\"|''|in\b)?(?!\w)", needs="'f"),

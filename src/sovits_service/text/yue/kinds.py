@@ -38,7 +38,7 @@ _PAIRED = re.compile(rf"(?!\s?(?:年級|年级|樓|楼|號|号|月份|日前|點
 _SCORE_BEFORE = re.compile(r"(?:以|比分|比數|比数|總分|总分)[^，。！？,!?]{0,4}$")
 _SCORE_AFTER = re.compile(r"\s?(?:贏|赢|輸|输|[大小完]?勝|[大小完]?胜|勝|胜|擊敗|击败|打和|險勝|领先|領先|落後|落后)")
 _NAMED = re.compile(r"(?<![A-Za-z])[A-Z]{1,3}[ -]?$")
-_ROOM = re.compile(r"[A-Z]?(?:室|房(?![間间價价租屋]))")
+_ROOM = re.compile(r"[A-Z]?(?:室|[舖鋪铺](?!位)|房(?![間间價价租屋]))")
 _BLOOD_PRESSURE = re.compile(r"(?:血壓|血压|上壓|上压)[^，。,]{0,6}$")
 _ROUTE = re.compile(r"(?:巴士|小巴|電車|专线|專線|搭|坐)[^\d,.!?，。]{0,4}$")
 

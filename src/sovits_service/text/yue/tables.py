@@ -40,6 +40,7 @@ FULL_FORMS = dict(
 # Words that ToJyutping cuts or reads otherwise than people do.
 CORRECTIONS = {
     "分之": ("fan6", "zi1"),
+    "新地圖": ("san1", "dei6", "tou4"),
     "讀小二": ("duk6", "siu2", "ji6"),
     "升小二": ("sing1", "siu2", "ji6"),
     "二六": ("ji6", "luk6"),

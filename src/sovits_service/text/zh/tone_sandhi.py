@@ -36,7 +36,7 @@ class SubwordSplitter(Protocol):
 _PARTICLES = frozenset("吧呢哈啊呐噻嘛吖嗨呐哦哒额滴哩哟喽啰耶喔诶")
 _NOUN_ENDS = frozenset("额滴")  # 金额 and 水滴 end in no particle
 _ADDRESSED = frozenset("母爸妈爷奶哥姐弟妹叔伯舅姑姨婶嫂嬷婆公爹娘姥姊太娃宝丫妞囡猩狒星饽")
-_COUNTED_BEFORE_GE = frozenset("几有两半多各整每做是")
+_COUNTED_BEFORE_GE = frozenset("几有两半多各整每做是想打找")
 _PAUSES = frozenset("：，；。？！“”‘’':,;.?!")
 
 
