@@ -37,7 +37,7 @@ def _plain(model: CfmSynthesizer, features: Tensor, prompt: Tensor, noise: Tenso
         condition = estimator.condition(features.transpose(1, 2), whole, None)
         time = torch.tensor([step / n_steps])
         modulations = estimator.modulations(time, torch.full_like(time, 1 / n_steps))
-        x = x + estimator(x, condition, modulations, 0) / n_steps
+        x = x + estimator(x, condition, modulations[0]) / n_steps
         x[:, :frames] = 0
     return x.transpose(1, 2)
 

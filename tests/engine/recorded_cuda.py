@@ -2,7 +2,7 @@
 
 A capture runs each operator to learn its outputs, then puts back what was written: on a GPU nothing runs in a capture.
 A replay runs the recorded operators on the recorded tensors, so what was not in the capture (a shape, a number of the
-host) stays as it was, as on a GPU.
+host) stays as it was, as on a GPU. A capture that failed is under way for torch until it is told to forget it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Any] = []
+        self.is_void = False
         self._before: dict[Any, Any] = {}  # storages that were there before the capture, as they were
         self._made: set[Any] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
+            self.is_void = True
             raise RuntimeError("operation not permitted when stream is capturing")
         written = [
             value
@@ -54,12 +56,17 @@ class Graph:
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
         self._recorder: Any = None
+        self._pool: Any = None
 
     def capture_begin(self, *, pool: Any, capture_error_mode: Any) -> None:
-        assert pool is self._cuda.pool
+        assert pool in self._cuda.pools
         assert capture_error_mode == "thread_local", "another thread's allocation would void the capture"
         assert self._cuda.current_stream != "default", "a capture needs a stream of its own"
+        assert not self._cuda.underway, "another capture is under way"
         self._cuda.captures += 1
+        self._cuda.underway.append(pool)
+        self._cuda.captured_on.append(self._cuda.current_stream)
+        self._pool = pool
         if self._cuda.fail_captures:
             raise RuntimeError("CUDA error: operation not permitted")
         self._recorder = Recorder()
@@ -68,6 +75,9 @@ class Graph:
     def capture_end(self) -> None:
         self._recorder.__exit__(None, None, None)
         self._recorder.put_back()
+        if self._recorder.is_void:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self._cuda.underway.remove(self._pool)
 
     def replay(self) -> None:
         assert self._cuda.current_stream != "default"
@@ -80,8 +90,8 @@ class Graph:
 
 
 class Stream:
-    def __init__(self, cuda: Any, device: torch.device) -> None:
-        self.cuda, self.device = cuda, device
+    def __init__(self, cuda: Any, device: torch.device, priority: int) -> None:
+        self.cuda, self.device, self.priority = cuda, device, priority
 
     def synchronize(self) -> None:
         self.cuda.log.append("wait for stream")
@@ -92,10 +102,13 @@ class Event:
         self._cuda = cuda
         self._is_recorded = False
 
-    def record(self, stream: Any) -> None:
-        assert self._cuda.current_stream is stream
+    def record(self, stream: Any = None) -> None:
+        assert stream is None or self._cuda.current_stream is stream
         self._is_recorded = True
-        self._cuda.log.append("copied")
+        self._cuda.log.append("done" if stream is None else "copied")
+
+    def wait(self) -> None:
+        self._cuda.log.append("in turn")
 
     def synchronize(self) -> None:
         assert self._is_recorded
@@ -125,9 +138,12 @@ class RecordedCuda:
     """Stands for `torch.cuda` in a `CudaQueue`.
 
     Attributes:
-        log: what was asked of the device, in order: replay, copied, read, wait for stream.
+        log: what was asked of the device, in order: replay, copied, read, wait for stream; and for a shared graph in
+            turn, replay, done.
         streams: that were made.
         current_stream: of this thread; "default" outside of all blocks.
+        underway: pools of captures that have not ended for torch.
+        captured_on: the stream of each capture.
     """
 
     def __init__(self, *, fail_captures: bool = False) -> None:
@@ -136,14 +152,16 @@ class RecordedCuda:
         self.streams: list[Any] = []
         self.captures = 0
         self._threads = threading.local()
-        self.pool = object()
+        self.pools: list[Any] = []
+        self.underway: list[Any] = []
+        self.captured_on: list[Any] = []
 
     @property
     def current_stream(self) -> Any:
         return getattr(self._threads, "stream", "default")
 
-    def Stream(self, device: torch.device) -> Any:
-        self.streams.append(Stream(self, device))
+    def Stream(self, device: torch.device, priority: int) -> Any:
+        self.streams.append(Stream(self, device, priority))
         return self.streams[-1]
 
     def Event(self) -> Any:
@@ -161,9 +179,19 @@ class RecordedCuda:
             self._threads.stream = before
 
     def graph_pool_handle(self) -> Any:
-        return self.pool
+        self.pools.append(object())
+        return self.pools[-1]
+
+    def forget_capture(self, device: torch.device, pool: Any) -> None:
+        if pool in self.underway:
+            self.underway.remove(pool)
+
+    def synchronize(self, device: torch.device) -> None:
+        assert not self.underway
+        self.log.append("wait for device")
 
     def empty_cache(self) -> None:
+        assert not self.underway, "captures_underway.empty() INTERNAL ASSERT FAILED"
         self.log.append("empty cache")
 
     @staticmethod

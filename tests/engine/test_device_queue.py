@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +24,8 @@ from sovits_service.models.sovits.vits import Vits
 from tests.engine.conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
 from tests.engine.recorded_cuda import Launches, RecordedCuda
 
-CAPACITY = 600  # graphs for 256, 512 and 600
+CAPACITY = 600  # steps are captured for 256, 512 and 600
+PREFILLS = 7  # lengths for which passes are captured
 
 
 def new_sequence(seed: int, slot: int, *, max_new_tokens: Any = 300) -> Any:
@@ -66,15 +69,15 @@ def test_a_host_that_is_a_step_behind_a_replayed_graph_draws_the_same_tokens(gpt
     cuda = RecordedCuda()
     assert spoken(SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))) == plain
     assert max(map(len, plain)) + 44 > 256, "no sequence reached over the first bound"
-    assert cuda.captures == 3
+    assert cuda.captures == 3 + PREFILLS
     assert cuda.log.count("replay") >= 274
 
 
-def test_with_graphs_for_few_rows_too(gpt: TextToSemantic, plain: Any) -> None:
-    """Rows 1, 2 and 4 by three bounds; which graph a step takes follows what runs."""
+def test_with_graphs_for_few_rows_too(gpt: Any, plain: Any) -> None:
+    """Rows 1, 2 and 4 by three bounds, and by the lengths of prefills; which graph is taken follows what runs."""
     cuda = RecordedCuda()
     runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda), is_deterministic=False)
-    assert cuda.captures == 9
+    assert cuda.captures == 9 + 3 * PREFILLS
     assert spoken(runner) == plain
     sequence = new_sequence(1, 0, max_new_tokens=40)
     prefill(runner, sequence)
@@ -97,10 +100,15 @@ def test_a_capture_that_fails_costs_speed_alone(
     cuda = RecordedCuda(fail_captures=True)
     with caplog.at_level(logging.WARNING):
         runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
+    assert [record.message.split(", which")[0] for record in caplog.records] == [
+        "CUDA graphs are off for decoding",
+        "CUDA graphs are off for prefills",
+    ]
     assert "operation not permitted" in caplog.text
     assert cuda.current_stream == "default", "the thread was left on the stream of the capture"
     assert spoken(runner) == plain
-    assert cuda.captures == 1
+    assert cuda.captures == 2
+    runner.queue.free_memory()  # as when the next model is loaded: torch must not take the capture for under way
 
 
 def test_a_step_that_reads_the_device_cannot_be_captured(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,20 +121,21 @@ def test_a_step_that_reads_the_device_cannot_be_captured(caplog: pytest.LogCaptu
         return state * float(state[0].item())
 
     with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
-        queue.capture(step)
+        queue.capture(step, queue.new_pool())
     assert cuda.current_stream == "default"
+    queue.free_memory()
 
 
 def test_all_graphs_are_there_before_a_sequence_runs_and_leave_no_trace(gpt: TextToSemantic) -> None:
     cuda = RecordedCuda()
     runner = SemanticRunner(gpt, 4, CAPACITY, queue=CudaQueue(CPU, cuda))
-    assert cuda.captures == 3
+    assert cuda.captures == 3 + PREFILLS
     state = runner._state
     assert not state.is_active.any()
     assert not state.seen.any()
     assert not state.drawn.any()
     spoken(runner)
-    assert cuda.captures == 3
+    assert cuda.captures == 3 + PREFILLS
 
 
 def test_the_next_step_is_launched_before_the_last_one_is_read(gpt: TextToSemantic) -> None:
@@ -249,7 +258,117 @@ def test_streams_are_made_on_the_configured_device() -> None:
     cuda = RecordedCuda()
     queue = CudaQueue(torch.device("cuda:1"), cuda)
     queue.beside(lambda: None)
-    assert [stream.device for stream in cuda.streams] == [torch.device("cuda:1")] * 2
+    assert {stream.device for stream in cuda.streams} == {torch.device("cuda:1")}
+
+
+def test_no_thread_can_get_a_stream_that_is_captured_on() -> None:
+    """torch's streams of a priority are handed out in turn: the 33rd is the first again."""
+    cuda = RecordedCuda()
+    queue = CudaQueue(CPU, cuda)
+    queue.capture(lambda: torch.zeros(1) + 1, queue.new_pool())
+    queue.capture_shared(lambda x: x + 1, [torch.zeros(1, 1)], queue.new_pool())
+    of_captures, made = cuda.captured_on, len(cuda.streams)
+    for _ in range(3):
+        thread = threading.Thread(target=queue.beside, args=(lambda: None,))
+        thread.start()
+        thread.join()
+    of_threads = cuda.streams[made:]
+    assert len(of_threads) == 3
+    assert len({id(stream) for stream in of_captures}) == 2, "their products would share scratch memory"
+    assert not {stream.priority for stream in of_captures} & {stream.priority for stream in of_threads}
+
+
+def test_a_cache_is_filled_with_zeros_before_anything_is_written(gpt: Any, monkeypatch: Any) -> None:
+    cuda, streams = RecordedCuda(), []
+    new_cache = type(gpt).new_cache
+    noted = lambda self, *sizes: streams.append(cuda.current_stream) or new_cache(self, *sizes)  # noqa: E731
+    monkeypatch.setattr(type(gpt), "new_cache", noted)
+    queue = CudaQueue(CPU, cuda)
+    SemanticRunner(gpt, 2, CAPACITY, queue=queue, use_graphs=False)
+    with queue.launching():
+        assert streams == [cuda.current_stream]
+
+
+@pytest.mark.parametrize("ask", ["free_memory", "wait"])
+def test_what_torch_refuses_during_a_capture_waits_for_its_end(ask: Any) -> None:
+    """Another request that runs out of memory must not be refused more than that, nor void the capture."""
+    cuda = RecordedCuda()
+    queue = CudaQueue(CPU, cuda)
+    is_capturing, may_end, order = threading.Event(), threading.Event(), []
+
+    def step() -> Any:
+        if cuda.underway:
+            is_capturing.set()
+            may_end.wait(10)
+            order.append("captured")
+        return torch.zeros(1)
+
+    def asked() -> None:
+        getattr(queue, ask)()
+        order.append(ask)
+
+    threads = [threading.Thread(target=queue.capture, args=(step, queue.new_pool()))]
+    threads[0].start()
+    assert is_capturing.wait(10)
+    threads.append(threading.Thread(target=asked))
+    threads[1].start()
+    may_end.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["captured", ask]
+
+
+def test_graphs_that_threads_share_take_turns() -> None:
+    """Each call copies its inputs into tensors that all of them use: two threads at once would mix them up."""
+    cuda = RecordedCuda()
+    queue = CudaQueue(CPU, cuda)
+
+    def run(x: Any, y: Any) -> Any:
+        for _ in range(10):
+            x = (x + y) - y
+        return x * 2 + y
+
+    shared = queue.capture_shared(run, [torch.zeros(4, 8), torch.zeros(4, 1)], queue.new_pool())
+    cuda.log.clear()
+    wrong = []
+
+    def work(number: Any) -> None:
+        for turn in range(100):
+            x, y = torch.full((1 + turn % 4, 8), float(number)), torch.full((1 + turn % 4, 1), float(turn))
+            made = queue.beside(lambda: shared(x, y))  # noqa: B023 - called at once
+            if made.shape != x.shape or not torch.equal(made, 2 * x + y):
+                wrong.append((number, turn))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in (1, 100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong
+    # On the device a thread waits until the result of the other's is copied.
+    turns = [entry for entry in cuda.log if entry != "wait for stream"]
+    assert turns == ["in turn", "replay", "done"] * 200
+
+
+def test_a_shared_graph_is_free_again_after_a_call_that_fails() -> None:
+    queue = CudaQueue(CPU, RecordedCuda())
+    shared = queue.capture_shared(lambda x: x + 1, [torch.zeros(2, 3)], queue.new_pool())
+    with pytest.raises(RuntimeError):
+        queue.beside(lambda: shared(torch.zeros(1, 5)))
+    assert torch.equal(queue.beside(lambda: shared(torch.ones(1, 3))), torch.full((1, 3), 2.0))
+
+
+def test_a_result_of_a_shared_graph_stays_what_it_is() -> None:
+    queue = CudaQueue(CPU, RecordedCuda())
+    shared = queue.capture_shared(lambda x: x + 1, [torch.zeros(2, 3)], queue.new_pool())
+    first = queue.beside(lambda: shared(torch.ones(2, 3)))
+    queue.beside(lambda: shared(torch.zeros(2, 3)))
+    assert torch.equal(first, torch.full((2, 3), 2.0))
 
 
 def test_what_works_beside_has_its_result_before_it_hands_it_over() -> None:

@@ -139,6 +139,40 @@ def test_flow_matching_stays_on_the_device_in_half_precision(fake_device: Any) -
     assert len(samples) == 21 * test_cfm.SAMPLES_PER_TOKEN
 
 
+class RunsOnce(device_queue.HostQueue):
+    """Captures nothing, and runs what would be captured."""
+
+    lag, captures = 0, True
+
+    def capture(self, step: Any, pool: Any) -> Any:
+        self.shapes.append(step().shape)
+        return step
+
+    def capture_shared(self, run: Any, inputs: Any, pool: Any) -> Any:
+        made = run(*inputs)
+        assert made.device == CUDA
+        assert made.dtype == torch.float16
+        self.shapes.append(made.shape)
+        return run
+
+    shapes: list[torch.Size]
+
+
+def test_what_is_captured_stays_on_the_device_in_half_precision(fake_device: Any) -> None:
+    queue = RunsOnce(CUDA)
+    queue.shapes = []
+    SemanticRunner(on_device(lambda: TextToSemantic(GPT)), 4, 400, queue=queue)
+    assert set(queue.shapes) == {(4, 3)}
+    VitsWaveDecoder(on_device(lambda: Vits(VITS, weight_norm=False)), VITS.sampling_rate, max_batch=2, queue=queue)
+    assert (2, 1, 160 * VITS.hop_length) in queue.shapes, "the generator"
+    assert (1, VITS.inter_channels, 512) in queue.shapes, "the flow"
+    model, vocoder = on_device(lambda: CfmSynthesizer(CFM)), on_device(lambda: Hifigan(VOCODER))
+    CfmWaveDecoder(model, vocoder, max_batch=2, queue=queue)
+    assert (2, 1, 768 * 480) in queue.shapes, "the vocoder"
+    assert (2, 1000, 100) in queue.shapes, "a step"
+    assert not fake_device, "nothing is read back"
+
+
 @pytest.mark.parametrize("part", ["bert", "bert on the CPU", "style", "weights"])
 def test_the_test_sees_a_tensor_that_is_left_behind(fake_device: Any, part: Any) -> None:
     runner, features, prompts, decoder = half_pipeline()

@@ -11,17 +11,18 @@ from torch import Tensor
 
 from sovits_service.audio.dsp import denormalize_mel
 from sovits_service.audio.join import cross_fade
+from sovits_service.engine.device_queue import DeviceQueue
 from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.engine.upper_octave import UpperOctave
 from sovits_service.engine.wave_decoder import EMPTY, NoiseSource, pad_stack, text_ids, together_or_alone
+from sovits_service.engine.wave_graphs import JOINT_FRAMES, CfmGraphs
 from sovits_service.models.sovits.bigvgan import BigVgan
 from sovits_service.models.sovits.cfm_synthesizer import CfmSynthesizer
 from sovits_service.models.sovits.hifigan import Hifigan
 from sovits_service.models.super_sampling import SuperSampler
 from sovits_service.types import FloatArray, VoicePrompt
 
-JOINT_FRAMES = 12  # of mel, over which two renderings of a joint fade into each other; as in the original
 SMALLEST_WINDOW_FRAMES = 100  # what a long reference leaves for speech at least
 
 
@@ -86,6 +87,7 @@ class CfmWaveDecoder:
 
     Args:
         max_batch: windows in a batch, see `windows_together`.
+        queue: of the model's device, in which steps and vocoder are captured; None runs them as they are.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class CfmWaveDecoder:
         super_sampler: SuperSampler | None = None,
         *,
         max_batch: int = 1,
+        queue: DeviceQueue | None = None,
     ) -> None:
         spec = model.flow_matching
         self.model = model
@@ -106,6 +109,7 @@ class CfmWaveDecoder:
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
         self._max_batch = max_batch
+        self._captured = CfmGraphs(model, vocoder, queue, max_batch)
 
     def open(self, sequence: DecodeSequence, prompt: VoicePrompt) -> CfmStream:
         job = sequence.job
@@ -207,13 +211,15 @@ class CfmWaveDecoder:
         noise = [
             _pad_front(self._noise(window), prompt) for window, prompt in zip(windows, prompt_lengths, strict=True)
         ]
+        length = self._captured.window_frames(len(windows), max(lengths))
         drawn = self.model.sample(
-            pad_stack(features),
+            pad_stack(features, length),
             pad_stack(prompts),
-            pad_stack(noise),
+            pad_stack(noise, length),
             _steps(windows[0].stream),
             lengths,
             prompt_lengths,
+            self._captured.velocity,
         )
         return [
             drawn[index : index + 1, :, prompt:length]
@@ -237,7 +243,7 @@ class CfmWaveDecoder:
         return waves
 
     def _vocode_batch(self, mels: Sequence[Tensor]) -> list[FloatArray]:
-        return list(to_host(self.vocoder(denormalize_mel(torch.cat(tuple(mels))))[:, 0].float()))
+        return list(to_host(self._captured.vocode(denormalize_mel(torch.cat(tuple(mels))))[:, 0].float()))
 
     def _speak(self, window: _Window, mel: Tensor, wave: FloatArray) -> FloatArray:
         """Take over a window's mel, with what the vocoder saw before it, and give the samples that it settles."""

@@ -11,12 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sovits_service.engine.decode_graph import DecodeGraphs, fitting, graph_bounds, graph_rows
 from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS, DecodeState, DecodeStep
 from sovits_service.engine.device_queue import DeviceQueue, open_queue
+from sovits_service.engine.graphs import (
+    StepGraphs,
+    captured_prefill_lengths,
+    fitting,
+    graph_bounds,
+    graph_rows,
+    prefill_lengths,
+)
+from sovits_service.engine.prefill import PrefillStep
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.errors import InvalidRequestError
-from sovits_service.models.gpt import Prefix, TorchSlots
+from sovits_service.models.gpt import BERT_WIDTH, GptConfig, Prefix, TorchSlots
 from sovits_service.models.kv_cache import CachedPrefix
 from sovits_service.models.semantic_model import SemanticModel
 
@@ -65,15 +73,50 @@ class _Launch:
     inputs: Sequence[torch.Tensor] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Passes:
+    """Prefills of several sequences.
+
+    Attributes:
+        sizes, lengths: rows and entries that a pass may have.
+    """
+
+    step: PrefillStep
+    graphs: StepGraphs
+    sizes: Sequence[int]
+    lengths: Sequence[int]
+
+    def length(self, item: Admitted) -> int:
+        """What the prefix is padded to."""
+        return fitting(self.lengths, item.prefix.length)
+
+    def run(self, batch: Sequence[Admitted], queue: DeviceQueue) -> torch.Tensor:
+        """(slots, 3) int64 as `DecodeState.advance` returns it."""
+        rows, length = fitting(self.sizes, len(batch)), max(map(self.length, batch))
+        self.step.load([item.prefix for item in batch], [item.slot for item in batch], rows, queue)
+        return self.graphs(rows, length)
+
+
+def captured_bytes(config: GptConfig, capacity_tokens: int) -> int:
+    """What the graphs of a runner on CUDA take at most beside its slots, all numbers counted as float32.
+
+    They share their memory, so that is what the largest prefill holds at a time: three masks, inputs and outputs of a
+    layer with its queries, keys and values, and its feed-forward part twice; and the features that it reads.
+    """
+    length = captured_prefill_lengths(capacity_tokens)[-1]
+    of_entry = 10 * config.width + 2 * config.feed_forward
+    return 4 * _PREFILL_ROWS * (length * (of_entry + 3 * length) + capacity_tokens * (BERT_WIDTH + 4))
+
+
 class SemanticRunner:
     """Runs one GPT over the sequences in its slots.
 
     Args:
         queue: of the model's device; None opens one.
-        is_deterministic: where steps are captured, each spans all slots, and each prefill as many rows of a few
-            lengths, so that their shapes, and with them each row's result, do not depend on how many sequences run;
-            else steps span the next power of two, and prefills what there is, which costs less.
-        use_graphs: off runs the step as it is where it could be captured, too.
+        is_deterministic: where steps are captured, each spans all slots, and each prefill `prefill_rows`, so that their
+            shapes, and with them each row's result, do not depend on how many sequences run; else both span the next
+            power of two, which costs less.
+        use_graphs: off runs steps and prefills as they are where they could be captured, too.
         prefill_rows: sequences that are prefilled in one pass at most; None takes 4 on CUDA, and 1 on a CPU, where a
             row of a padded pass differs in its last bits from the row alone, and takes longer.
 
@@ -92,23 +135,32 @@ class SemanticRunner:
         use_graphs: bool = True,
         prefill_rows: int | None = None,
     ) -> None:
-        self.slots = model.open_slots(slots, capacity_tokens)
+        self.queue = queue or open_queue(model.device)
+        with self.queue.launching():  # the cache's zeros are written before anything else is
+            self.slots = model.open_slots(slots, capacity_tokens)
+            self._state = DecodeState(slots, model.config.semantic_vocab, self.slots.device)
         self.device = self.slots.device
-        self.queue = queue or open_queue(self.device)
-        self._bounds = graph_bounds(capacity_tokens) if self.queue.captures else []
-        self._row_sizes = graph_rows(slots, is_fixed=is_deterministic) if self.queue.captures else []
+        captures = self.queue.captures
+        self._bounds = graph_bounds(capacity_tokens) if captures else []
+        self._row_sizes = graph_rows(slots, is_fixed=is_deterministic) if captures else []
         self._is_deterministic = is_deterministic
         # A CPU multiplies a single row by other means than several (`models/linear.py`), with other last bits.
         needs_two = is_deterministic and isinstance(self.slots, TorchSlots) and self.device.type == "cpu"
         self._least_rows = min(2, slots) if needs_two else 1
-        self.prefill_rows = prefill_rows or (_PREFILL_ROWS if self.queue.captures else 1)
-        self._batching = self.slots if self.prefill_rows > 1 and isinstance(self.slots, TorchSlots) else None
+        self.prefill_rows = prefill_rows or (_PREFILL_ROWS if captures else 1)
         self._launches: deque[_Launch] = deque()
-        with self.queue.launching():
-            self._state = DecodeState(slots, model.config.semantic_vocab, self.device)
-            step = DecodeStep(self.slots, self._state)
-            shapes = [(rows, bound) for rows in self._row_sizes for bound in self._bounds] if use_graphs else []
-            self._decode = DecodeGraphs(step, self.queue, shapes)
+        pool = self.queue.new_pool()
+        step = DecodeStep(self.slots, self._state)
+        shapes = [(rows, bound) for rows in self._row_sizes for bound in self._bounds] if use_graphs else []
+        self._decode = StepGraphs(step, self.queue, shapes, what="decoding", pool=pool)
+        self._passes: _Passes | None = None
+        if self.prefill_rows > 1 and isinstance(self.slots, TorchSlots):
+            prefill = PrefillStep(self.slots, self._state, self.prefill_rows)
+            sizes = graph_rows(self.prefill_rows, is_fixed=is_deterministic)
+            lengths = captured_prefill_lengths(capacity_tokens) if captures and use_graphs else []
+            shapes = [(rows, length) for rows in sizes for length in lengths]
+            graphs = StepGraphs(prefill, self.queue, shapes, what="prefills", pool=pool)
+            self._passes = _Passes(prefill, graphs, sizes, prefill_lengths(capacity_tokens))
 
     @property
     def capacity_tokens(self) -> int:
@@ -141,11 +193,12 @@ class SemanticRunner:
 
     def batches(self, admitted: Sequence[Admitted]) -> list[list[Admitted]]:
         """What of them is prefilled in one pass."""
+        if self._passes is None:
+            return [[item] for item in admitted]
         batches: dict[int, list[Admitted]] = {}
-        for index, item in enumerate(admitted):
+        for item in admitted:
             # A pass of fixed shape is of one length: what else is in it makes no difference to a sequence.
-            key = index if self._batching is None else self._padded(item) if self._is_deterministic else 0
-            batches.setdefault(key, []).append(item)
+            batches.setdefault(self._passes.length(item) if self._is_deterministic else 0, []).append(item)
         return [
             batch[start : start + self.prefill_rows]
             for batch in batches.values()
@@ -157,8 +210,8 @@ class SemanticRunner:
         """Run the prefixes of sequences that `batches` put together; the first tokens come with the next steps'."""
         inputs = [tensor for item in batch for tensor in item.prefix]
         with self.queue.launching():
-            if self._batching is not None and (len(batch) > 1 or self._is_deterministic):
-                rows, drawn = [item.slot for item in batch], self._prefill_padded(self._batching, batch)
+            if self._passes is not None:
+                rows, drawn = [item.slot for item in batch], self._passes.run(batch, self.queue)
             else:
                 (item,) = batch
                 logits = self.slots.prefill(*item.prefix, item.slot)
@@ -174,19 +227,6 @@ class SemanticRunner:
         assert sequence.slot is not None
         with self.queue.launching():
             return self.slots.cache.read_prefix(sequence.slot, sequence.prefix_length, layers)
-
-    def _prefill_padded(self, slots: TorchSlots, batch: Sequence[Admitted]) -> torch.Tensor:
-        """One pass, then a draw that spans all slots, as that of a step: its shapes are the same for any batch."""
-        rows = self.prefill_rows if self._is_deterministic else len(batch)
-        length = max(self._padded(item) for item in batch)
-        where = self.queue.upload(np.array([item.slot for item in batch], dtype=np.int64))
-        logits = slots.prefill_batch([item.prefix for item in batch], where, rows, length)
-        spread = logits.new_zeros(slots.count, logits.shape[1]).index_copy_(0, where, logits[: len(batch)])
-        is_new = torch.zeros(slots.count, dtype=torch.bool, device=self.device).index_fill_(0, where, True)
-        return self._state.advance(spread, slice(0, slots.count), only=is_new)
-
-    def _padded(self, item: Admitted) -> int:
-        return min(_BOUND_STEP * -(-item.prefix.length // _BOUND_STEP), self.capacity_tokens)
 
     @torch.inference_mode()
     def step(self, sequences: Sequence[DecodeSequence], rows: int) -> Drawn:

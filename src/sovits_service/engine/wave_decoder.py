@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 
 from sovits_service.audio.join import cross_fade
+from sovits_service.engine.device_queue import DeviceQueue
 from sovits_service.engine.host import to_host
 from sovits_service.engine.sequence import DecodeSequence
 from sovits_service.engine.streaming import quietest_frame
+from sovits_service.engine.wave_graphs import VitsGraphs
 from sovits_service.models.sovits.vits import Vits
 from sovits_service.types import FloatArray, Segment, VoicePrompt
 
@@ -133,15 +135,25 @@ class VitsWaveDecoder:
         window_frames: that the generator takes at a time, context included. Longer windows have less context between
             them, but take more memory, which is kept for the next.
         max_batch: windows in a batch, see `windows_together`.
+        queue: of the model's device, in which the generator and the flow are captured; None runs them as they are.
     """
 
-    def __init__(self, model: Vits, sample_rate_hz: int, *, window_frames: int = 160, max_batch: int = 1) -> None:
+    def __init__(
+        self,
+        model: Vits,
+        sample_rate_hz: int,
+        *,
+        window_frames: int = 160,
+        max_batch: int = 1,
+        queue: DeviceQueue | None = None,
+    ) -> None:
         self.model = model
         self._rate_hz = sample_rate_hz
         self._window_frames = window_frames
         weight = model.ssl_proj.weight
         self._device, self._dtype = weight.device, weight.dtype
         self._max_batch = max_batch
+        self._captured = VitsGraphs(model, queue, max_batch, window_frames)
 
     def open(self, sequence: DecodeSequence, prompt: VoicePrompt) -> VitsStream:
         return VitsStream(
@@ -237,7 +249,7 @@ class VitsWaveDecoder:
             speed=[stream.sequence.job.options.speed for stream in streams],
         )
         noise_batch = pad_stack([item[None] for item in noise]).to(self._device, self._dtype)
-        latents = self.model.latents(prior, style, noise_batch, NOISE_SCALE)
+        latents = self.model.latents(prior, style, noise_batch, NOISE_SCALE, self._captured.unflow)
         return [latents[row : row + 1, :, :n] for row, n in enumerate(frames)]
 
     def _vocode(self, streams: Sequence[VitsStream], windows: Sequence[_Window]) -> list[FloatArray]:
@@ -252,9 +264,12 @@ class VitsWaveDecoder:
                 stream, window = streams[index], windows[index]
                 assert stream.latents is not None
                 inputs.append((stream.latents, stream.style, window.start, window.stop))
-            for index, wave in zip(indices, together_or_alone(self.model.vocode_windows, inputs), strict=True):
+            for index, wave in zip(indices, together_or_alone(self._generate, inputs), strict=True):
                 waves[index] = to_host(wave[0, 0].float()).copy()
         return waves
+
+    def _generate(self, windows: list[tuple[torch.Tensor, torch.Tensor, int, int]]) -> list[torch.Tensor]:
+        return self.model.vocode_windows(windows, self._captured.generate)
 
 
 def together_or_alone(run: Callable[[list[Item]], list[Made]], items: list[Item]) -> list[Made]:
@@ -277,7 +292,7 @@ def windows_together(device: torch.device, *, is_deterministic: bool) -> int:
     return 8 if device.type == "cuda" and not is_deterministic else 1
 
 
-def pad_stack(items: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(1, ..., T) each to (B, ..., longest), zeros at the right."""
-    longest = max(item.shape[-1] for item in items)
+def pad_stack(items: Sequence[torch.Tensor], length: int = 0) -> torch.Tensor:
+    """(1, ..., T) each to (B, ..., longest), or to a length that is longer; zeros at the right."""
+    longest = max(length, *(item.shape[-1] for item in items))
     return torch.cat([torch.nn.functional.pad(item, (0, longest - item.shape[-1])) for item in items])

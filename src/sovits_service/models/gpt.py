@@ -84,6 +84,62 @@ class Prefix(NamedTuple):
         return self.phoneme_ids.shape[0] + self.prompt_tokens.shape[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PrefixBatch:
+    """Prefixes side by side, padded at the right; what is in the padding makes no difference.
+
+    Attributes:
+        phoneme_ids: (B, T) int64, those of the text in front.
+        bert: (B, T, 1024) features of the text.
+        tokens: (B, T) int64, those of the prompt in their places behind the text.
+        numbers: (4, B) int64, the rows that follow.
+    """
+
+    phoneme_ids: torch.Tensor
+    bert: torch.Tensor
+    tokens: torch.Tensor
+    numbers: torch.Tensor
+
+    @classmethod
+    def empty(cls, rows: int, length: int, device: torch.device, dtype: torch.dtype) -> PrefixBatch:
+        """Room for so many rows: of one entry each, for slot 0."""
+        numbers = torch.tensor([0, 1, 0, 0]).repeat(rows, 1).T.contiguous().to(device)
+        ids, tokens = torch.zeros((2, rows, length), dtype=torch.int64, device=device)
+        return cls(ids, torch.zeros((rows, length, BERT_WIDTH), dtype=dtype, device=device), tokens, numbers)
+
+    @property
+    def text_lengths(self) -> torch.Tensor:
+        """(B,) phonemes."""
+        return self.numbers[0]
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """(B,) phonemes and tokens, at least 1."""
+        return self.numbers[1]
+
+    @property
+    def slots(self) -> torch.Tensor:
+        """(B,) where each prefix goes."""
+        return self.numbers[2]
+
+    @property
+    def sources(self) -> torch.Tensor:
+        """(B,) the row that counts: its own, or in a row without a prefix that of another with the same slot."""
+        return self.numbers[3]
+
+    def corner(self, rows: int, length: int) -> PrefixBatch:
+        """A view of the first rows and entries."""
+        place = (slice(rows), slice(length))
+        return PrefixBatch(self.phoneme_ids[place], self.bert[place], self.tokens[place], self.numbers[:, :rows])
+
+    def fill(self, row: int, prefix: Prefix) -> None:
+        """Write a prefix into a row, but for its numbers."""
+        text_length = prefix.phoneme_ids.shape[0]
+        self.phoneme_ids[row, :text_length] = prefix.phoneme_ids
+        self.bert[row, :text_length] = prefix.bert
+        self.tokens[row, text_length : prefix.length] = prefix.prompt_tokens
+
+
 def stays_float32(name: str) -> bool:
     """Whether a parameter is float32 where the products are in bfloat16.
 
@@ -219,6 +275,10 @@ class TextToSemantic(nn.Module):
         return sum(parameter.nbytes for parameter in self.parameters())
 
     @property
+    def device(self) -> torch.device:
+        return self.bert_proj.weight.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of its products, keys and values."""
         return self.bert_proj.weight.dtype
@@ -235,7 +295,7 @@ class TextToSemantic(nn.Module):
             heads=config.heads,
             capacity_tokens=capacity_tokens,
             head_dim=config.width // config.heads,
-            device=self.bert_proj.weight.device,
+            device=self.device,
             dtype=self.dtype,
         )
 
@@ -289,7 +349,7 @@ class TextToSemantic(nn.Module):
         tokens: torch.Tensor,
         heads: Sequence[Head],
     ) -> Iterator[FloatArray]:
-        device, dtype = self.bert_proj.weight.device, self.dtype
+        device, dtype = self.device, self.dtype
         text = self.embed_text(phoneme_ids[None].to(device), bert[None].to(device, dtype))
         x = torch.cat([text, self.embed_semantic(tokens[None].to(device))], dim=1)
         mask = prefix_mask(phoneme_ids.shape[0], tokens.shape[0], device)
@@ -343,34 +403,32 @@ class TextToSemantic(nn.Module):
         logits: torch.Tensor = self.ar_predict_layer(x[0, -1])
         return logits
 
-    def prefill_batch(
-        self, prefixes: Sequence[Prefix], cache: KvCache, slots: torch.Tensor, rows: int, length: int
-    ) -> torch.Tensor:
-        """`prefill` for several sequences in one pass, padded at the right; nothing waits for the device.
+    def prefill_batch(self, batch: PrefixBatch, cache: KvCache) -> torch.Tensor:
+        """`prefill` for several sequences in one pass. Nothing depends on the host but shapes, so it can be captured.
 
         A sequence's result depends on the shape of the batch in its last bits, and on nothing else of the batch.
-
-        Args:
-            slots: (B,) int64, where each prefix goes. Entries behind it, up to `length`, hold nothing of meaning.
-            rows: of the batch, at least B.
-            length: entries of a row, at least those of the longest prefix.
+        Entries of a slot behind its prefix, up to T, hold nothing of meaning afterwards.
 
         Returns:
-            (rows, semantic_vocab) logits of each first token; rows beyond B hold nothing of meaning.
+            (B, semantic_vocab) logits of each first token.
         """
-        x = self.ar_text_position.alpha.new_zeros(rows, length, self.config.width)
-        mask = torch.ones(length, length, dtype=torch.bool, device=x.device).tril().repeat(rows, 1, 1, 1)
-        for row, (phoneme_ids, bert, prompt_tokens) in enumerate(prefixes):
-            text_length, end = phoneme_ids.shape[0], prefixes[row].length
-            x[row, :text_length] = self.embed_text(phoneme_ids[None], bert[None])[0]
-            x[row, text_length:end] = self.embed_semantic(prompt_tokens[None])[0]
-            mask[row, :, :text_length, :text_length].fill_(True)
+        length = batch.phoneme_ids.shape[1]
+        places = torch.arange(length, device=batch.numbers.device)
+        is_text, is_prefix = places < batch.text_lengths[:, None], places < batch.lengths[:, None]
+        text = self.ar_text_position(
+            self.ar_text_embedding(batch.phoneme_ids) + self.bert_proj(batch.bert), places.clamp(max=MAX_POSITIONS - 1)
+        )
+        positions = (places - batch.text_lengths[:, None]).clamp(0, MAX_POSITIONS - 1)
+        semantic = self.ar_audio_position(self.ar_audio_embedding(batch.tokens), positions)
+        x = torch.where(is_text[..., None], text, semantic).masked_fill(~is_prefix[..., None], 0.0)
+        mask = (places <= places[:, None]) | (is_text[:, :, None] & is_text[:, None, :])
         for index, layer in enumerate(self.h):
-            x, keys, values = layer(x, mask)
-            cache.write_prefixes(index, slots, keys[: len(prefixes)], values[: len(prefixes)])
-        ends = [prefix.length for prefix in prefixes] + [1] * (rows - len(prefixes))
-        logits: torch.Tensor = self.ar_predict_layer(torch.stack([x[row, end - 1] for row, end in enumerate(ends)]))
-        return logits
+            x, keys, values = layer(x, mask[:, None])
+            keys, values = keys.index_select(0, batch.sources), values.index_select(0, batch.sources)
+            cache.write_prefixes(index, batch.slots, keys, values)
+        last = x.gather(1, (batch.lengths - 1)[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
+        logits: torch.Tensor = self.ar_predict_layer(last)
+        return logits.index_select(0, batch.sources)
 
     def decode_step(
         self,
@@ -416,9 +474,9 @@ class TorchSlots:
     ) -> torch.Tensor:
         return self._model.prefill(phoneme_ids, bert, prompt_tokens, self.cache, slot)
 
-    def prefill_batch(self, prefixes: Sequence[Prefix], slots: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+    def prefill_batch(self, batch: PrefixBatch) -> torch.Tensor:
         """See `TextToSemantic.prefill_batch`."""
-        return self._model.prefill_batch(prefixes, self.cache, slots, rows, length)
+        return self._model.prefill_batch(batch, self.cache)
 
     def decode_step(
         self, tokens: torch.Tensor, token_positions: torch.Tensor, cache_positions: torch.Tensor, bound: int

@@ -88,6 +88,9 @@ class SemanticModel(Protocol):
     def precision(self) -> Precision: ...
 
     @property
+    def device(self) -> torch.device: ...
+
+    @property
     def weights_bytes(self) -> int:
         """What the weights take in memory."""
         ...

@@ -15,9 +15,10 @@ import torch
 
 from sovits_service.audio.dsp import kaldi_mel_filters, mel_filters
 from sovits_service.audio.load import decode_reference
-from sovits_service.engine.cfm_decoder import JOINT_FRAMES, SMALLEST_WINDOW_FRAMES
+from sovits_service.engine.cfm_decoder import SMALLEST_WINDOW_FRAMES
 from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS
 from sovits_service.engine.prompt_encoder import SPEAKER_RATE_HZ, PromptEncoder
+from sovits_service.engine.wave_graphs import JOINT_FRAMES
 from sovits_service.errors import CheckpointError, InvalidRequestError, StorageError
 from sovits_service.models.checkpoint_encoders import load_bert, load_hubert
 from sovits_service.models.checkpoint_models import load_gpt, load_speaker

@@ -25,7 +25,7 @@ from sovits_service.engine.judge import Judge
 from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.reference_checker import ReferenceChecker
-from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.semantic_runner import SemanticRunner, captured_bytes
 from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder, WaveDecoder, windows_together
 from sovits_service.errors import CheckpointError, InvalidRequestError
@@ -94,6 +94,7 @@ class ModelStore:
         self._device, self._dtype = choose_device(tts.device, is_half=tts.is_half and settings.precision != "float32")
         if self._device.type == "cuda":
             set_up_cuda()
+        self._queue = open_queue(self._device)
         threads = choose_threads(settings.threads)
         if threads is not None:
             torch.set_num_threads(threads.beside)
@@ -220,6 +221,7 @@ class ModelStore:
             weights_hash = "-".join([*digests, gpt.backend, gpt.precision, *["bfloat16"] * self._uses_bfloat16])
             aligner = self._aligner(gpt, vits, "-".join(digests))
             worker, background_worker, checker = self._open_workers(gpt, vits, aligner)
+            self._queue.wait()  # until the weights are there: those who use them work on other streams
             cache_bytes = worker.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
             model = Model(gpt, vits, worker, background_worker, checker, weights_hash, cache_bytes)
             log.info(
@@ -243,8 +245,7 @@ class ModelStore:
 
     def _unload(self, needed_bytes: int = 0, *, models: int = 0, keep: Sequence[Model | None]) -> None:
         self._loaded.make_room(needed_bytes, models=models, keep=keep)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._queue.free_memory()
 
     def _load_gpt(self, file: WeightsFile) -> SemanticModel:
         gpt = self._gpts.get(file)
@@ -287,13 +288,15 @@ class ModelStore:
         decoder: WaveDecoder[Any]
         max_batch = windows_together(self._device, is_deterministic=settings.deterministic)
         if isinstance(vits, Vits):
-            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=max_batch)
+            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=max_batch, queue=self._queue)
         else:
             vocoder, super_sampler = self._vocoder(vits.config.version), self._super_sampler(vits)
-            decoder = CfmWaveDecoder(vits, vocoder, super_sampler, max_batch=max_batch)
+            decoder = CfmWaveDecoder(vits, vocoder, super_sampler, max_batch=max_batch, queue=self._queue)
 
         def open_worker(slots: int, *, is_background: bool) -> ModelWorker:
-            runner = SemanticRunner(gpt, slots, settings.max_seq_tokens, is_deterministic=settings.deterministic)
+            runner = SemanticRunner(
+                gpt, slots, settings.max_seq_tokens, queue=self._queue, is_deterministic=settings.deterministic
+            )
             features = TextFeatures(bert, self._device, self._loader.text_dtype)
             return ModelWorker(
                 runner,
@@ -307,17 +310,21 @@ class ModelStore:
 
         background = functools.cache(lambda: open_worker(settings.jobs.slots, is_background=True))
         features, marks = TextFeatures(bert, self._device, self._loader.text_dtype), pause_ids(vits.config.spec.symbols)
-        checker = ReferenceChecker(prompts, features, aligner, open_queue(self._device), marks)
+        checker = ReferenceChecker(prompts, features, aligner, self._queue, marks)
         return open_worker(self._slots(gpt), is_background=False), background, checker
 
     def _slots(self, gpt: SemanticModel) -> int:
-        """How many slots the KV cache gets. The weights are loaded: what is free is free for it and for requests."""
+        """How many slots the KV cache gets.
+
+        Weights are loaded and waves captured: what is free is for it, for what decoding captures, and for requests.
+        """
         settings = self._settings
         if settings.kv_cache == "fixed" or self._device.type != "cuda":
             return settings.max_running
-        torch.cuda.empty_cache()
+        self._queue.free_memory()
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        slots = min(_MAX_AUTO_SLOTS, (free_bytes - settings.kv_reserve_bytes) // self._slot_bytes(gpt))
+        room_bytes = free_bytes - settings.kv_reserve_bytes - captured_bytes(gpt.config, settings.max_seq_tokens)
+        slots = min(_MAX_AUTO_SLOTS, room_bytes // self._slot_bytes(gpt))
         log.info("kv_cache", slots=max(1, slots), free_bytes=free_bytes)
         return max(1, slots)
 

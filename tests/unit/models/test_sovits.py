@@ -77,6 +77,18 @@ def test_a_window_that_is_padded_keeps_its_samples(resblock: str, frames: int) -
 
 
 @pytest.mark.parametrize("resblock", ["1", "2"])
+def test_windows_of_several_lengths_keep_their_samples_in_one_padded_batch(resblock: str) -> None:
+    model, lengths = tiny.vits(resblock=resblock), (40, 7, 25)
+    latents = torch.randn(3, 16, 40, generator=torch.Generator().manual_seed(3))
+    frames = latents * (torch.arange(40) < torch.tensor(lengths)[:, None, None])
+    together = model.dec(frames, _styles(3), torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone = model.dec(latents[row : row + 1, :, :length], _styles(3)[row : row + 1])
+        made = together[row : row + 1, :, : length * model.hop_samples]
+        torch.testing.assert_close(made, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("resblock", ["1", "2"])
 def test_a_generator_in_bfloat16_is_close_whole_and_in_windows(resblock: str) -> None:
     model = tiny.vits(resblock=resblock)
     latents = torch.randn(1, 16, 50, generator=torch.Generator().manual_seed(3))

@@ -71,6 +71,7 @@ class OnnxGpt:
     """
 
     backend: Literal["onnx"] = "onnx"
+    device = _CPU
 
     def __init__(
         self, folder: Path, precision: GraphPrecision, threads: int, prefill_threads: int | None = None

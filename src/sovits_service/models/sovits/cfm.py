@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sovits_service.models.sovits.attention import sequence_mask
-from sovits_service.models.sovits.dit import Dit, DitConfig
+from sovits_service.models.sovits.dit import Condition, Dit, DitConfig, Modulations
+
+Velocity = Callable[[Tensor, Condition, Modulations], Tensor]
 
 
 class Cfm(nn.Module):
@@ -26,6 +28,7 @@ class Cfm(nn.Module):
         n_steps: int,
         lengths: Sequence[int] | None = None,
         prompt_lengths: Sequence[int] | None = None,
+        velocity: Velocity | None = None,
     ) -> Tensor:
         """Draw mel spectrograms, one for each item of the batch.
 
@@ -36,6 +39,7 @@ class Cfm(nn.Module):
             n_steps: 4 to 32; more is finer and slower.
             lengths: frames of each item, prompt included, where the batch is padded.
             prompt_lengths: frames of each prompt where they differ.
+            velocity: runs the estimator in its place.
 
         Returns:
             (B, n_mels, T) float32 normalised mel, zero in the prompt.
@@ -58,6 +62,6 @@ class Cfm(nn.Module):
         # The sum of small steps is kept in float32 whatever the weights' dtype.
         x = noise.transpose(1, 2).float().masked_fill(is_prompt, 0.0)
         for step in range(n_steps):
-            velocity = self.estimator(x.to(dtype), condition, modulations, step)
-            x = (x + velocity.float() / n_steps).masked_fill(is_prompt, 0.0)
+            moved = (velocity or self.estimator)(x.to(dtype), condition, modulations[step])
+            x = (x + moved.float() / n_steps).masked_fill(is_prompt, 0.0)
         return x.transpose(1, 2)

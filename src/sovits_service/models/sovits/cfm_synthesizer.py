@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sovits_service.errors import CheckpointError
 from sovits_service.models.sovits.attention import sequence_mask
-from sovits_service.models.sovits.cfm import Cfm
+from sovits_service.models.sovits.cfm import Cfm, Velocity
 from sovits_service.models.sovits.config import SovitsConfig
 from sovits_service.models.sovits.dit import DitConfig
 from sovits_service.models.sovits.flow import WaveNet
@@ -158,9 +158,10 @@ class CfmSynthesizer(nn.Module):
         n_steps: int,
         lengths: Sequence[int] | None = None,
         prompt_lengths: Sequence[int] | None = None,
+        velocity: Velocity | None = None,
     ) -> Tensor:
         """Draw the normalised mel of windows; see `Cfm.forward`."""
-        out: Tensor = self.cfm(features, prompt, noise, n_steps, lengths, prompt_lengths)
+        out: Tensor = self.cfm(features, prompt, noise, n_steps, lengths, prompt_lengths, velocity)
         return out
 
     def extract_codes(self, ssl_features: Tensor) -> Tensor:

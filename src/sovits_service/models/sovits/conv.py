@@ -32,11 +32,13 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
     return F.conv2d(x, weight, conv.bias, (1, conv.stride[0]), padding, (1, conv.dilation[0]), conv.groups)
 
 
-def mute_tail(x: Tensor, length: int | None) -> Tensor:
-    """Set what lies beyond `length` in the last axis to zero, in place; None for nothing.
+def mute_tail(x: Tensor, tail: int | Tensor | None) -> Tensor:
+    """Set what is in the tail of the last axis to zero, in place: beyond a length, or where a mask says; None nowhere.
 
     A convolution sees there what it would see beyond the end: padded, a signal gives the samples that it gives alone.
     """
-    if length is not None:
-        x[..., length:] = 0.0
+    if isinstance(tail, Tensor):
+        return x.masked_fill_(tail, 0.0)
+    if tail is not None:
+        x[..., tail:] = 0.0
     return x

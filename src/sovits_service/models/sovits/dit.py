@@ -7,7 +7,6 @@ steps together. Padding in a batch is kept from the frames beside it, so a windo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,15 +44,18 @@ class DitConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Modulations:
-    """Scales, shifts and gates of every layer for every step.
+    """Scales, shifts and gates of every layer, for one step or for all of them.
 
     Attributes:
-        blocks: for each layer (steps, 6 * channels).
-        out: (steps, 2 * channels).
+        blocks: (layers, 6 * channels), with the steps in front where they are for all of them.
+        out: (2 * channels,), likewise.
     """
 
-    blocks: Sequence[Tensor]
+    blocks: Tensor
     out: Tensor
+
+    def __getitem__(self, step: int) -> Modulations:
+        return Modulations(self.blocks[step], self.out[step])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -304,7 +306,7 @@ class Dit(nn.Module):
     def modulations(self, times: Tensor, step_sizes: Tensor) -> Modulations:
         """Everything that depends on the step alone; times and step_sizes (S,) float32 in 0..1."""
         step = F.silu(self.time_embed(times) + self.d_embed(step_sizes))
-        blocks = [_linear_of(block)(step) for block in self.transformer_blocks]
+        blocks = torch.stack([_linear_of(block)(step) for block in self.transformer_blocks], dim=1)
         return Modulations(blocks, self.norm_out.linear(step))
 
     def condition(self, features: Tensor, prompt: Tensor, mask: Tensor | None) -> Condition:
@@ -318,12 +320,12 @@ class Dit(nn.Module):
         text = self.text_embed(features, mask)
         return Condition(self.input_embed.project_condition(prompt, text), self.rotary_embed(features.shape[1]), mask)
 
-    def forward(self, x: Tensor, condition: Condition, modulations: Modulations, step: int) -> Tensor:
-        """(B, T, n_mels) in the model's dtype -> (B, T, n_mels) velocity."""
+    def forward(self, x: Tensor, condition: Condition, modulations: Modulations) -> Tensor:
+        """(B, T, n_mels) in the model's dtype, and those of one step -> (B, T, n_mels) velocity."""
         x = self.input_embed(x, condition)
         for block, modulation in zip(self.transformer_blocks, modulations.blocks, strict=True):
-            x = block(x, modulation[step], condition)
-        scale, shift = modulations.out[step].chunk(2)
+            x = block(x, modulation, condition)
+        scale, shift = modulations.out.chunk(2)
         out: Tensor = self.proj_out(_normed(x) * (1 + scale) + shift)
         return out
 

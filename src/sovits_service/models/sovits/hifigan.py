@@ -61,8 +61,8 @@ def _add(branch: Tensor, x: Tensor) -> Tensor:
     return branch.add_(x) if branch.dtype == x.dtype else branch + x
 
 
-def _activate(x: Tensor, length: int | None) -> Tensor:
-    return mute_tail(F.leaky_relu(x, _SLOPE), length)
+def _activate(x: Tensor, tail: int | Tensor | None) -> Tensor:
+    return mute_tail(F.leaky_relu(x, _SLOPE), tail)
 
 
 class ResBlock1(nn.Module):
@@ -77,10 +77,10 @@ class ResBlock1(nn.Module):
     def normed_layers(self) -> Iterator[nn.Module]:
         return chain(self.convs1, self.convs2)
 
-    def forward(self, x: Tensor, length: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, tail: int | Tensor | None = None) -> Tensor:
         for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
-            hidden = convolve(conv1, _activate(x, length))
-            x = _add(convolve(conv2, _activate(hidden, length)), x)
+            hidden = convolve(conv1, _activate(x, tail))
+            x = _add(convolve(conv2, _activate(hidden, tail)), x)
         return x
 
 
@@ -96,9 +96,9 @@ class ResBlock2(nn.Module):
     def normed_layers(self) -> Iterator[nn.Module]:
         return iter(self.convs)
 
-    def forward(self, x: Tensor, length: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, tail: int | Tensor | None = None) -> Tensor:
         for conv in self.convs:
-            x = _add(convolve(conv, _activate(x, length)), x)
+            x = _add(convolve(conv, _activate(x, tail)), x)
         return x
 
 
@@ -153,14 +153,14 @@ class Hifigan(nn.Module):
         self.ups.to(torch.bfloat16)
         self.resblocks.to(torch.bfloat16)
 
-    def forward(self, x: Tensor, style: Tensor | None = None, length: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor | None = None, length: int | Tensor | None = None) -> Tensor:
         """Turn frames into samples.
 
         Args:
             x: (B, in_channels, T).
             style: (B or 1, gin_channels, 1), where the network takes one.
-            length: frames that count, for inference alone: those after them are zero and change nothing before. None
-                for all.
+            length: frames that count, for inference alone: those after them are zero and change nothing before. One
+                number, (B,) int64, or None for all.
 
         Returns:
             (B, 1, T * hop_samples) in [-1, 1].
@@ -169,16 +169,26 @@ class Hifigan(nn.Module):
         if style is not None:
             x += self.cond(style)
         x = to_planes(x)
+        tail = _tail(length, 1, x)
+        factor = 1
         for stage, up in enumerate(self.ups):
-            x = convolve(up, _activate(x, length)).to(x.dtype)
-            length = None if length is None else length * self.rates[stage]
+            x = convolve(up, _activate(x, tail)).to(x.dtype)
+            factor *= self.rates[stage]
+            tail = _tail(length, factor, x)
             blocks = self.resblocks[stage * self.n_kernels : (stage + 1) * self.n_kernels]
-            total = blocks[0](x, length)
+            total = blocks[0](x, tail)
             for block in blocks[1:]:
-                total += block(x, length)
+                total += block(x, tail)
             x = total.div_(self.n_kernels)
         # parity: the last activation has PyTorch's default slope of 0.01, not 0.1.
-        return torch.tanh(self.conv_post(mute_tail(F.leaky_relu(from_planes(x)), length)))
+        return torch.tanh(self.conv_post(from_planes(mute_tail(F.leaky_relu(x), tail))))
+
+
+def _tail(length: int | Tensor | None, factor: int, x: Tensor) -> int | Tensor | None:
+    """What of (B, C, 1, T) lies beyond so many frames of `factor` samples."""
+    if isinstance(length, Tensor):
+        return torch.arange(x.shape[-1], device=x.device) >= (factor * length).view(-1, 1, 1, 1)
+    return None if length is None else factor * length
 
 
 def _context(block: nn.Module) -> int:

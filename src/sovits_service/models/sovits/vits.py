@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -181,7 +181,14 @@ class Vits(nn.Module):
         prior: Prior = self.enc_p(quantized, phoneme_ids, condition, frame_lengths, phoneme_lengths, speed)
         return prior
 
-    def latents(self, prior: Prior, style: Tensor, noise: Tensor, noise_scale: float = 0.5) -> Tensor:
+    def latents(
+        self,
+        prior: Prior,
+        style: Tensor,
+        noise: Tensor,
+        noise_scale: float = 0.5,
+        unflow: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Draw latents from the prior.
 
         Args:
@@ -189,15 +196,20 @@ class Vits(nn.Module):
             style: (B or 1, gin_channels, 1).
             noise: (B, inter_channels, T) standard normal.
             noise_scale: 0 for the mean alone.
+            unflow: runs `self.unflow` in its place.
 
         Returns:
             (B, inter_channels, T), zero where an item is padding.
         """
         z = prior.mean + noise * torch.exp(prior.log_std) * noise_scale
+        return (unflow or self.unflow)(z, prior.mask, style) * prior.mask
+
+    def unflow(self, z: Tensor, mask: Tensor, style: Tensor) -> Tensor:
+        """The way from the prior to the latents: (B, inter_channels, T), (B, 1, T) and (B or 1, gin_channels, 1)."""
         frames = z.shape[-1]
         padding = (0, -frames % _STEP_FRAMES if z.device.type == "cpu" else 0)
-        out: Tensor = self.flow(F.pad(z, padding), F.pad(prior.mask, padding), style, reverse=True)
-        return out[..., :frames] * prior.mask
+        out: Tensor = self.flow(F.pad(z, padding), F.pad(mask, padding), style, reverse=True)
+        return out[..., :frames]
 
     def vocode(self, latents: Tensor, style: Tensor) -> Tensor:
         """Make the waveform.
@@ -217,23 +229,34 @@ class Vits(nn.Module):
         (window,) = self.vocode_windows([(latents, style, start, end)])
         return window
 
-    def vocode_windows(self, windows: Sequence[tuple[Tensor, Tensor, int, int]]) -> list[Tensor]:
+    def vocode_windows(
+        self,
+        windows: Sequence[tuple[Tensor, Tensor, int, int]],
+        generate: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> list[Tensor]:
         """`vocode_window` for several, which are equally long with their context, in one pass.
 
         Args:
             windows: latents, style, start and end of each.
+            generate: runs `self.generate` in its place.
         """
         spans = [self.with_context(start, end, latents.shape[-1]) for latents, _, start, end in windows]
         frames = torch.cat([window[0][..., first:last] for window, (first, last) in zip(windows, spans, strict=True)])
-        length = frames.shape[-1]
-        if frames.device.type == "cpu":
-            frames = F.pad(frames, (0, _window_frames(length) - length))
         styles = [style.expand(latents.shape[0], -1, -1) for latents, style, _, _ in windows]
-        waves = self.dec(frames, torch.cat(styles), length).split([style.shape[0] for style in styles])
+        made = (generate or self.generate)(frames, torch.cat(styles))
+        waves = torch.split(made, [style.shape[0] for style in styles])
         return [
             wave[..., (start - first) * self.hop_samples : (end - first) * self.hop_samples]
             for wave, (_, _, start, end), (first, _) in zip(waves, windows, spans, strict=True)
         ]
+
+    def generate(self, frames: Tensor, style: Tensor) -> Tensor:
+        """`vocode`, with what follows the samples of the frames where a device likes other lengths better."""
+        length = frames.shape[-1]
+        if frames.device.type == "cpu":
+            frames = F.pad(frames, (0, _window_frames(length) - length))
+        wave: Tensor = self.dec(frames, style, length)
+        return wave
 
     def with_context(self, start: int, end: int, frames: int) -> tuple[int, int]:
         """The first and last frame that a window of the latents is decoded with, of so many."""
