@@ -12,24 +12,30 @@ import functools
 import itertools
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
+import torch
 
-from sovits_service.engine.aligner import ENCODER, Aligner
+from sovits_service.engine.aligner import ENCODER, Aligner, Utterance
 from sovits_service.engine.alignment import Alignment
 from sovits_service.engine.guard import Take
 from sovits_service.engine.sequence import DecodeSequence
+from sovits_service.models.gpt import BERT_WIDTH
 from sovits_service.models.sovits.text_attention import text_attention
 from sovits_service.service.build import build_service
 from sovits_service.service.loaded_models import Model
+from sovits_service.service.service import SpeechService
 from sovits_service.settings import load_service_settings
+from sovits_service.text.frontend import Frontend
 from sovits_service.text.symbols import pause_ids, symbol_ids
 from sovits_service.text.timing import parts
 from sovits_service.tts_settings import load_tts_settings
-from sovits_service.types import Segment, SynthesisRequest
+from sovits_service.types import ReferenceAudio, Segment, SynthesisRequest
 
 ROOT = Path(__file__).parents[1]
 CODES = ROOT / "pretrained_models/demo/codes.json"
@@ -179,21 +185,78 @@ async def measure(count: int, *, by_encoder: bool) -> None:
             errors.setdefault(sentence["lang"], []).extend(word_errors_ms(sentence["text"], sequence, alignment, codes))
     spent_s = time.process_time() - begun_s
     await service.stop(0.0)
+    print_errors(errors)
+    print(f"{len(sentences)} sentences, {unsure} fragments not sure; alignment takes ", end="")
+    print(f"{100 * heard.aligning_s / spent_s:.1f} % of the processor's time")
+
+
+def print_errors(errors: Mapping[str, Sequence[float]]) -> None:
     print(f"| language | borders | median | within {60} ms | within {120} ms |\n|---|---|---|---|---|")
     for language, values in {**errors, "all": [value for part in errors.values() for value in part]}.items():
         found = np.array(values)
         near, far = (100 * np.mean(found <= limit) for limit in (60, 120))
         print(f"| {language} | {len(found)} | {np.median(found):.0f} ms | {near:.1f} % | {far:.1f} % |")
-    print(f"{len(sentences)} sentences, {unsure} fragments not sure; alignment takes ", end="")
-    print(f"{100 * heard.aligning_s / spent_s:.1f} % of the processor's time")
+
+
+async def measure_recorded(folder: Path, count: int, *, by_encoder: bool) -> None:
+    """Speech that the voice's source synthesizer made, after the voice's clip, against the durations that it gave."""
+    service = build_service(load_tts_settings(section="demo"), load_service_settings())
+    await service.start()
+    model, frontend = service._models.current, Frontend()
+    if by_encoder:
+        use_encoder(model)
+    lines = (folder / "utterances.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["speaker"] in VOICES][:count]
+    prompts = {name: await prompt_of(service, name, frontend) for name in VOICES}
+    errors: dict[str, list[float]] = {}
+    aligned = 0
+    for row in rows:
+        segment = frontend.transcript(row["text"], row["language"] if row["language"] in ("zh", "en") else "auto", "v2")
+        begins_s = [0.0, *itertools.accumulate(row["seconds"])]
+        names, phones = zip(*[(n, s) for n, s in zip(row["phones"], begins_s, strict=False) if n != "SIL"], strict=True)
+        prompt, prompt_tokens, clip = prompts[row["speaker"]]
+        features = torch.zeros(len(prompt.phoneme_ids) + len(segment.phoneme_ids), BERT_WIDTH)
+        tokens = model.checker._prompts.tokens(read_clip(folder / "wav" / f"{row['id']}.wav"))
+        aligner = model.worker.judge.aligner
+        assert aligner is not None
+        alignment = aligner.align(Utterance(segment, features, prompt, prompt_tokens, tokens, clip))
+        if alignment is None or phoneme_names(segment) != list(names):
+            continue
+        aligned += 1
+        for part in parts(row["text"], segment, "word"):
+            # Beginnings alone: the source counts a pause as part of the vowel before it.
+            error_s = abs(alignment.starts[part.first] * TOKEN_MS / 1000 - phones[part.first])
+            errors.setdefault(row["language"], []).append(1000 * error_s)
+    await service.stop(0.0)
+    print_errors(errors)
+    print(f"{aligned} of {len(rows)} recordings are aligned, and have the source's phonemes")
+
+
+async def prompt_of(
+    service: SpeechService, name: str, frontend: Frontend
+) -> tuple[Segment, torch.Tensor, ReferenceAudio]:
+    """What the clip of a voice says, its tokens, and the clip."""
+    voice = await service.get_voice(name)
+    clip = read_clip(ROOT / "voices" / voice.ref_audio)
+    tokens = torch.tensor(service._models.current.checker._prompts.tokens(clip), dtype=torch.int64)
+    return frontend.transcript(voice.prompt_text, voice.prompt_lang, "v2"), tokens, clip
+
+
+def read_clip(path: Path) -> ReferenceAudio:
+    samples, rate_hz = soundfile.read(path, dtype="float32")
+    return ReferenceAudio(samples, rate_hz, path.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sentences", type=int, default=80, help="how many of the judge's sentences")
     parser.add_argument("--encoder", action="store_true", help="align by the SoVITS encoder in place of the GPT")
+    parser.add_argument("--recorded", type=Path, metavar="DIR", help="recordings of the recipe's stage data instead")
     args = parser.parse_args()
-    asyncio.run(measure(args.sentences, by_encoder=args.encoder))
+    if args.recorded:
+        asyncio.run(measure_recorded(args.recorded, args.sentences, by_encoder=args.encoder))
+    else:
+        asyncio.run(measure(args.sentences, by_encoder=args.encoder))
 
 
 if __name__ == "__main__":
