@@ -16,11 +16,11 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
@@ -34,16 +34,17 @@ from sovits_service.settings import load_service_settings
 from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
 
-_WORD = 2  # phones in a row, of which fewer are a slip
+_WORD_PHONES, _WORD_TOKENS = 2, 4
+Item, Key = TypeVar("Item"), TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the tokens of a take say: phones in runs of two and more.
+    """What the tokens of a take say, in phones.
 
     Attributes:
-        missing: phones of the text that are not said.
-        extra: phones that are said beside it.
+        missing: phones of the text that are not said, two and more in a row.
+        extra: phones that are said beside it, two and more in a row that last for 160 ms and more: less is a slip.
     """
 
     missing: int = 0
@@ -51,20 +52,31 @@ class Said:
 
     @classmethod
     def of(cls, phonemes: Sequence[str], tokens: Sequence[int], codes: Mapping[str, Any]) -> Said:
-        phones = phones_of(list(tokens), codes["phones"], codes["parts"])
-        # A phone that begins anew, since its thirds are out of order, is one phone all the same.
-        phones = [phone for i, phone in enumerate(phones) if not i or phone[0] != phones[i - 1][0]]
+        phones = [
+            (*max(run, key=lambda phone: phone[2] - phone[1])[:1], run[0][1], run[-1][2])
+            for run in _alike(phones_of(list(tokens), codes["phones"], codes["parts"]))
+        ]
         pairs = [(i, j) for i, j in edits(list(phonemes), phones) if i is None or phonemes[i] not in MARKS]
-        return cls(_in_runs(j is None for _, j in pairs), _in_runs(i is None for i, _ in pairs))
+        missing = [len(run) for is_missing, run in _runs(pairs, lambda pair: pair[1] is None) if is_missing]
+        extra = [
+            len(run)
+            for is_extra, run in _runs(pairs, lambda pair: pair[0] is None)
+            if is_extra and sum(phones[j][2] - phones[j][1] for _, j in run if j is not None) >= _WORD_TOKENS
+        ]
+        return cls(*(sum(length for length in lengths if length >= _WORD_PHONES) for lengths in (missing, extra)))
 
     @property
     def is_faulty(self) -> bool:
         return self.missing + self.extra > 0
 
 
-def _in_runs(flags: Iterable[bool]) -> int:
-    lengths = [len(list(run)) for flag, run in itertools.groupby(flags) if flag]
-    return sum(length for length in lengths if length >= _WORD)
+def _alike(phones: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
+    """A phone that begins anew, or changes its tone, is one phone all the same."""
+    return (run for _, run in _runs(phones, lambda phone: phone[0].rstrip("012345")))
+
+
+def _runs(items: Iterable[Item], key: Callable[[Item], Key]) -> Iterator[tuple[Key, list[Item]]]:
+    return ((value, list(run)) for value, run in itertools.groupby(items, key))
 
 
 class Speaker:
