@@ -95,10 +95,8 @@ class OnnxGpt:
     ) -> Iterator[FloatArray]:
         layers = sorted({head.layer for head in heads})
         inputs = prefill_inputs(phoneme_ids, bert, tokens)  # the spoken tokens in place of a prompt's
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
         wanted = [f"{part}_{i}" for i in layers for part in ("queries", "keys")]
-        found = [torch.from_numpy(array) for array in self.prefiller.run(wanted, inputs, options)]
+        found = [torch.from_numpy(array) for array in self.prefiller.run(wanted, inputs)]
         text_length = len(phoneme_ids)
         for layer, queries, keys in zip(layers, found[::2], found[1::2], strict=True):
             of_tokens = self._heads(queries[text_length:])
