@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -115,6 +115,18 @@ def plants(worker: ModelWorker) -> Iterator[tuple[str, str, Callable[[DecodeSequ
 
         yield f"{count} tokens of the reference in front", "leak", leaked
     yield "a loop at the end", "loop", lambda _, take: [*take.tokens, *(take.tokens[-LOOP_PERIOD:] * 5)]
+    yield (
+        "a loop with every eighth token another",
+        "repeated",
+        lambda _, take: [*take.tokens, *uneven_loop(take.tokens)],
+    )
+    yield "30 tokens of the beginning at the end", "repeated", lambda _, take: [*take.tokens, *take.tokens[:30]]
+
+
+def uneven_loop(tokens: Sequence[int]) -> list[int]:
+    circle = list(tokens[-LOOP_PERIOD:]) * 5
+    circle[::8] = [token + 1 for token in circle[::8]]
+    return circle
 
 
 def with_noise(samples: np.ndarray, rng: np.random.Generator, rate_hz: int) -> np.ndarray:

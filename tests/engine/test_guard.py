@@ -14,7 +14,7 @@ import torch
 
 from sovits_service.deadline import Deadline
 from sovits_service.engine.aligner import Aligner
-from sovits_service.engine.guard import Guard, Take, loop_start, wave_faults, wrong_length
+from sovits_service.engine.guard import Guard, Take, loop_start, recurrence_start, wave_faults, wrong_length
 from sovits_service.engine.sequence import JobOptions
 from sovits_service.text.frontend import Frontend
 from sovits_service.text.symbols import pause_ids
@@ -109,6 +109,38 @@ def test_a_loop_ends_with_its_first_round(period: int) -> None:
     assert loop_start(before + circle * enough + [1]) is None
     assert loop_start(before + circle * 2) is None
     assert loop_start(before) is None
+
+
+def circle_with_variations(period: int, rounds: int) -> list[int]:
+    """Every tenth token is another one."""
+    rng = np.random.default_rng(period)
+    round_ = list(range(600, 600 + period))
+    return [token if rng.random() > 0.1 else int(rng.integers(0, 500)) for token in round_ * rounds]
+
+
+@pytest.mark.parametrize("period", [6, 12, 25])
+def test_a_circle_with_variations_ends_where_the_speech_is_too_long_for_its_text(period: int) -> None:
+    spoken = WHOLE[0]
+    said, guard = utterance(spoken, Frontend()), Guard(pause_ids("v2"))
+    pace = guard.pace(said.prompt, len(said.prompt_tokens))
+    assert pace is not None
+    phonemes = int(np.count_nonzero(~np.isin(said.segment.phoneme_ids, list(pause_ids("v2")))))
+    tokens = spoken["tokens"] + circle_with_variations(period, 400 // period)
+    assert loop_start(tokens) is None
+    ends = [end for end in range(len(tokens)) if guard.loop_start(said.segment, tokens[:end], pace) is not None]
+    assert 2 * phonemes * pace < ends[0] < 3 * phonemes * pace + 50, "a text may go in a circle for a while"
+    start = guard.loop_start(said.segment, tokens[: ends[0]], pace)
+    assert start is not None
+    assert phonemes * pace - 1 <= start <= max(phonemes * pace, len(spoken["tokens"]) + 2 * period) + 1
+    assert guard.loop_start(said.segment, tokens, None) is None, "nothing tells how long the text is"
+
+
+def test_speech_that_is_too_long_but_goes_on_is_not_ended() -> None:
+    spoken = WHOLE[0]
+    said, guard = utterance(spoken, Frontend()), Guard(pause_ids("v2"))
+    different = [token for other in WHOLE for token in other["tokens"]]
+    assert guard.loop_start(said.segment, different, 1.0) is None
+    assert recurrence_start(different) is None
 
 
 def speech() -> FloatArray:

@@ -17,6 +17,8 @@ _STRAY_TOKENS, _STRAY_PHONEMES = 4, 2  # a single one is mostly the same sound a
 _LEAKED_TOKENS, _LEAK = 4, 0.3  # attention to the reference's words, as a share of that to the text
 _LOOP_TOKENS = 25  # one second
 _LONGEST_PERIOD = 50
+_RECURRING = 0.6  # of tokens are those of a round before, in speech that goes in a circle with variations
+_UNSAID_COST, _ASTRAY_COST = 0.25, 0.02  # of a phoneme without a token, of a token that attends elsewhere
 _SLOWER, _FASTER = 2.5, 0.35  # than the voice's own clip, from which speech is too long or too short
 _SPARE_TOKENS = 38  # 1.5 s, which pauses in a short fragment may take
 _FRAME_S = 0.02
@@ -84,9 +86,20 @@ class Guard:
         found |= wrong_length(len(tokens), int(spoken.sum()), pace)
         if alignment is not None and alignment.confidence >= _SURE:
             found |= misreadings(alignment, spoken)
-        doubt = 1.0 - alignment.confidence if alignment is not None else 0.0
+        doubt = open_questions(alignment, spoken) if alignment is not None else 0.0
         faults = tuple(sorted(found, key=lambda kind: -found[kind]))
         return Take(tuple(tokens), alignment, faults, sum(found.values()) + doubt)
+
+    def loop_start(self, segment: Segment, tokens: Sequence[int], pace: float | None) -> int | None:
+        """Where unfinished speech should have ended that goes in a circle; None where it may go on.
+
+        A circle with variations may be in the text ("ha ha ha"): it is ended where the speech is too long for its text.
+        """
+        start, phonemes = loop_start(tokens), int(self._spoken(segment).sum())
+        if start is None and "too_long" in wrong_length(len(tokens), phonemes, pace):
+            start, usual = recurrence_start(tokens), round(phonemes * (pace or 0.0))
+            return None if start is None else max(start, usual)
+        return start
 
     def _spoken(self, segment: Segment) -> npt.NDArray[np.bool_]:
         """(P,) which phonemes are no marks."""
@@ -110,6 +123,13 @@ def misreadings(alignment: Alignment, spoken: npt.NDArray[np.bool_]) -> dict[Fau
     return found
 
 
+def open_questions(alignment: Alignment, spoken: npt.NDArray[np.bool_]) -> float:
+    """A cost of what is no fault, but is more often there in faulty takes: phonemes unsaid, tokens astray."""
+    unsaid = np.count_nonzero((alignment.starts == alignment.ends)[spoken])
+    astray = np.count_nonzero(alignment.attention.argmax(axis=1) != alignment.path)
+    return 1.0 - alignment.confidence + _UNSAID_COST * unsaid + _ASTRAY_COST * astray
+
+
 def wrong_length(tokens: int, phonemes: int, pace: float | None) -> dict[FaultKind, float]:
     """Speech that is far slower or faster than the voice's own clip."""
     if pace is None or not phonemes:
@@ -129,6 +149,20 @@ def loop_start(tokens: Sequence[int]) -> int | None:
             while start and tokens[start - 1] == tokens[start - 1 + period]:
                 start -= 1
             return start + period
+    return None
+
+
+def recurrence_start(tokens: Sequence[int]) -> int | None:
+    """Where the second round begins of a circle with variations that lasts until the end; None where there is none."""
+    said = np.array(tokens)
+    for period in range(1, _LONGEST_PERIOD + 1):
+        length = max(_LOOP_TOKENS, 2 * period)
+        if len(said) < length + period:
+            break
+        gain = (said[period:] == said[:-period]) - _RECURRING
+        if gain[-length:].sum() >= 0:
+            rounds = int(np.argmax(np.cumsum(gain[::-1]))) + 1  # as far back as more recurs than not
+            return len(said) - rounds
     return None
 
 

@@ -10,7 +10,7 @@ from sovits_service.engine.counters import Counters
 from sovits_service.engine.guard import Guard, Take, best_take
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
-from sovits_service.engine.sequence import DecodeSequence
+from sovits_service.engine.sequence import DecodeSequence, Job
 from sovits_service.types import FaultKind
 
 _WAVE_FAULT_COST = 4.0
@@ -61,8 +61,16 @@ class Judge:
         alignment = self.aligner.align(utterance) if self.aligner else None
         if not job.options.is_judged:
             return Take(tuple(sequence.tokens), alignment, (), 0.0)
-        pace = self.guard.pace(job.prompt_segment, len(prompt_tokens))
+        pace = self._pace(job)
         return self.guard.judge(sequence.segment, sequence.tokens, alignment, pace, has_looped=sequence.has_looped)
+
+    def loop_start(self, sequence: DecodeSequence) -> int | None:
+        """Where unfinished speech should have ended that goes in a circle; None where it may go on."""
+        return self.guard.loop_start(sequence.segment, sequence.tokens, self._pace(sequence.job))
+
+    def _pace(self, job: Job) -> float | None:
+        assert job.voice_prompt is not None
+        return self.guard.pace(job.prompt_segment, len(job.voice_prompt.prompt_tokens))
 
     def settle(self, sequence: DecodeSequence, take: Take) -> bool:
         """Add a finished take, and keep the best of all unless another is wanted; returns whether it is."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sovits_service.engine.counters import Counters
-from sovits_service.engine.guard import Take, loop_start
+from sovits_service.engine.guard import Take
 from sovits_service.engine.judge import Judge
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.scheduler import Scheduler
@@ -296,12 +296,12 @@ class ModelWorker:
         return bool(running)
 
     def _end_loops(self) -> None:
-        """End sequences whose tokens repeat in a circle, at the second round, or behind what is fed already."""
+        """End sequences whose tokens go in a circle, where they should have ended, or behind what is fed already."""
         for sequence in self._scheduler.running:
             is_due = sequence.job.options.is_judged and len(sequence.tokens) % _LOOP_CHECK_TOKENS == 0
             if not is_due or sequence.is_finished or sequence.slot is None:
                 continue
-            again = loop_start(sequence.tokens)
+            again = self.judge.loop_start(sequence)
             if again is not None:
                 sequence.has_looped = sequence.is_finished = True
                 del sequence.tokens[max(again, self._speech[sequence].fed_tokens) :]
