@@ -124,6 +124,7 @@ def plants(worker: ModelWorker) -> Iterator[tuple[str, str, Callable[[DecodeSequ
 
 
 def uneven_loop(tokens: Sequence[int]) -> list[int]:
+    """Every eighth token is another one."""
     circle = list(tokens[-LOOP_PERIOD:]) * 5
     circle[::8] = [token + 1 for token in circle[::8]]
     return circle
