@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from sovits_service.storage.results.disk_cache import DiskCache
 from sovits_service.storage.results.redis_cache import RedisCache
 from sovits_service.types import ReferenceAudio, SamplingParams, SynthesisRequest, TimedText
 from tests.unit.storage.conftest import RedisServer
+from tests.unit.storage.killed import kill_at_work
 
 REQUEST = SynthesisRequest(text="你好。", text_lang="zh", ref_audio="a", prompt_text="嗨", prompt_lang="zh", seed=7)
 AUDIO = CachedAudio(b"\0\1RIFF" * 1000, "wav", 32000, 1.5, 7, 2, ("noise: much",))
@@ -308,12 +308,7 @@ asyncio.run(main())
 
 def test_kill_9_in_the_middle_of_writes_leaves_whole_answers_only(tmp_path: Path) -> None:
     for round_ in range(6):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        for _ in range(4 + round_ * 3):
-            process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_at_work(WRITER, tmp_path, 4 + round_ * 3)
         asyncio.run(_check_every_answer_is_whole(tmp_path))
         with sqlite3.connect(tmp_path / "answers-v2.0.sqlite3") as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from sovits_service.errors import ForbiddenError, InvalidRequestError, StorageEr
 from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices.clip_folder import ClipFolder
 from sovits_service.storage.voices.upload_details import UploadDetails
+from tests.unit.storage.killed import kill_at_work
 
 CLIP = b"RIFF clip"
 
@@ -344,12 +342,7 @@ for i in range(100_000):
 
 def test_kill_9_leaves_no_torn_upload(tmp_path: Path) -> None:
     for round_ in range(5):
-        process = subprocess.Popen([sys.executable, "-c", UPLOADER, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        for _ in range(3 + round_):
-            process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_at_work(UPLOADER, tmp_path, 3 + round_)
     files = list(tmp_path.glob("[0-9a-f]*.wav"))
     assert len(files) >= 7
     for file in files:

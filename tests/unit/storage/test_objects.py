@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +19,7 @@ from sovits_service.errors import ForbiddenError, SettingsError, StorageError
 from sovits_service.storage.objects.objects import LocalObjects, ObjectStore, check_key
 from sovits_service.storage.objects.s3_objects import S3Objects
 from tests.unit.storage.conftest import free_port
+from tests.unit.storage.killed import kill_at_work
 
 DATA = bytes(range(256)) * 300
 
@@ -286,12 +284,7 @@ asyncio.run(main())
 
 def test_kill_9_leaves_whole_files_only(tmp_path: Path) -> None:
     for round_ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        for _ in range(10 + round_):
-            process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_at_work(WRITER, tmp_path, 10 + round_)
     files = list((tmp_path / "audio").glob("[0-9]*.bin"))
     assert len(files) >= 10
     for file in files:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from sovits_service.storage.files import write_atomic
 from sovits_service.storage.voices.clip import Clip
 from sovits_service.storage.voices.voice_folder import VoiceFolder
 from sovits_service.types import Emotion, Voice
+from tests.unit.storage.killed import kill_at_work
 
 TEMPLATE = """
 description: a calm voice
@@ -383,12 +381,7 @@ for i in range(100_000):
 
 def test_kill_9_leaves_every_voice_whole(root: Path) -> None:
     for round_ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(root)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        for _ in range(8 + round_):
-            process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill_at_work(WRITER, root, 8 + round_)
         store = VoiceFolder([root])
         assert store.problems() == {}
         assert len(store.list()) == 8
