@@ -112,6 +112,163 @@ class SpeechService:
         self._watch = EngineWatch(engine, settings.stuck_s)
         self._periodic = recurring_work(library, stores, self.switches, self._watch, settings.objects.link_ttl_s)
 
+    async def synthesize(
+        self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
+    ) -> Synthesis:
+        """Speak a request; returns when its first chunk exists.
+
+        Args:
+            deadline: of a request that has waited before, or whose callers wait for themselves; None takes a new one of
+                the request's `timeout_s`.
+            is_background: nobody waits for it: it is worked on while nobody waits for anything else.
+
+        Raises:
+            InvalidRequestError: the reference, the text or a combination of fields cannot be used.
+            UnknownVoiceError: no such voice.
+            OverloadedError: the queue is full, or the service is not ready.
+            DeadlineExceededError, SynthesisError: the engine did not finish, or failed.
+        """
+        if not self._is_ready:
+            raise OverloadedError("the service is not ready; try again in a moment", retry_after_s=5.0)
+        return await self._synthesize(request, deadline or self.deadline(request.timeout_s), is_background)
+
+    async def _synthesize(
+        self, request: SynthesisRequest, deadline: Deadline, is_background: bool = False
+    ) -> Synthesis:
+        """A place in the engine first, then what may take long; the place is given back when any of it fails."""
+        with self._engine.admit(is_background=is_background) as admission:
+            return await self._speak(admission, request, deadline, is_background)
+
+    async def _speak(
+        self, admission: Admission, request: SynthesisRequest, deadline: Deadline, is_background: bool
+    ) -> Synthesis:
+        prepared = await self._prepare(request, deadline, is_background=is_background)
+        worker = prepared.model.worker
+        if is_background:
+            worker = await run_in(self._models.pool, prepared.model.background_worker)
+        segments = prepared.segments
+        pauses_s = _pauses_s(segments, request.pause_s)
+        seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
+        speech = self._engine.synthesize(
+            admission,
+            worker,
+            segments,
+            prepared.prompt,
+            prepared.voice.references,
+            _job_options(request, seed),
+            deadline,
+            timbre=prepared.voice.timbre,
+            source=request.source,
+        )
+        first = await anext(speech)
+        chunks = with_pauses(first, speech, pauses_s, self._settings.max_audio_s)
+        if request.timestamps != "none":
+            clock = TextClock(request.text, segments, pauses_s, request.timestamps, prepared.model.spec.symbols)
+            chunks = _timed(chunks, clock)
+        if request.source is not None:
+            chunks = cut_after(chunks, request.source.duration_s)
+        return Synthesis(
+            sample_rate_hz=first.sample_rate_hz,
+            seed=seed,
+            chunks=chunks,
+            dropped_characters=sum(segment.dropped_characters for segment in segments),
+            warnings=prepared.warnings,
+        )
+
+    async def _prepare(
+        self, request: SynthesisRequest, deadline: Deadline, *, is_background: bool = False
+    ) -> _Prepared:
+        resolved = await deadline.wait(self.resolve(request))
+        model = resolved.model
+        audio, warnings = await deadline.wait(self._library.decoder.decode(resolved.clips))
+        if audio.timbre is not None and not request.prompt_text and request.source is None:
+            warnings = (*warnings, _UNHEARD_REFERENCE)
+        if request.super_sampling and not model.can_super_sample:
+            warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
+        if is_background:
+            read = partial(self._texts.read_here, request, model.spec, between=self._engine.give_way)
+            reading = self.in_background(read)
+        else:
+            reading = self._texts.read(request, model.spec)
+        prompt, segments = await deadline.wait(reading)
+        pauses_s = _pauses_s(segments, request.pause_s)
+        if sum(pauses_s) > self._settings.max_pauses_s:
+            raise InvalidRequestError(
+                f"the pauses are {sum(pauses_s):,.0f} s together; at most {self._settings.max_pauses_s:,.0f} s are "
+                "accepted: shorten [pause:...] or fragment_interval, or send the text in parts"
+            )
+        return _Prepared(model, audio, warnings, prompt, segments)
+
+    async def resolve(self, request: SynthesisRequest) -> ResolvedRequest:
+        """Settle what a request is spoken with. It may be resolved already: then it is returned as it is.
+
+        Raises:
+            InvalidRequestError: there is no such reference.
+            ForbiddenError: another owner's upload.
+            UnknownVoiceError: no such voice.
+        """
+        if isinstance(request, ResolvedRequest):
+            return request
+        for attempt in range(_RESOLVE_ATTEMPTS):
+            voice = await self.voices.get(request.voice_id) if request.voice_id is not None else None
+            model = await self._models.of(voice)
+            try:
+                clips = await self._library.read_clips(request, voice)
+            except UnknownVoiceError:  # rewritten between the two steps
+                if attempt == _RESOLVE_ATTEMPTS - 1:
+                    raise
+            else:
+                break
+        values = {field.name: getattr(request, field.name) for field in fields(request)}
+        return ResolvedRequest(**values, model=model, clips=clips)
+
+    async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
+        """What shapes the speech of a request beside its own fields, for the cache of finished answers.
+
+        Raises:
+            As `resolve`.
+        """
+        resolved = await self.resolve(request)
+        clips = resolved.clips
+        return Fingerprint(
+            tuple(clip.content_hash for clip in clips.references),
+            (resolved.model.weights_hash, self._models.configuration_hash, self._texts.lexicon_hash),
+            clips.timbre.content_hash if clips.timbre is not None else "",
+        )
+
+    async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
+        """Judge a request as `synthesize` does before anything is spoken; raises what that would."""
+        with self._engine.admit():
+            await self._prepare(request, deadline)
+
+    async def explain(self, text: str, language: str, split: SplitMethod, *, read_emoji: bool = False) -> Explanation:
+        """What would be said of a text with the current model.
+
+        Raises:
+            InvalidRequestError: the text is too long, has nothing to read, or its language is not known.
+        """
+        symbols = self._models.current.spec.symbols
+        return await self._texts.explain(text, language, symbols, split, read_emoji=read_emoji)
+
+    def deadline(self, timeout_s: float | None = None, spent_s: float = 0.0) -> Deadline:
+        """What a request may wait: what it asks for, at most what the settings allow; see `Deadline`."""
+        longest_s = self._settings.timeout_s
+        return Deadline(min(timeout_s or longest_s, longest_s), spent_s)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for speech, so that the background should stand still."""
+        return self._engine.is_awaited
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        """The result of short work that nobody waits for; it begins while nobody waits for speech."""
+
+        def behind() -> T:
+            self._engine.give_way()
+            return work()
+
+        return await run_in(self._background, behind)
+
     async def start(self) -> None:
         """Load the configured model, start the engine and speak once, so that the first request finds all warm.
 
@@ -129,6 +286,27 @@ class SpeechService:
         await self._warm_up()
         self._periodic.start()
         self._is_ready = True
+
+    async def _warm_up(self) -> None:
+        """Speak once with the first voice that can; with none, the first request is merely slower."""
+        for voice in await self.voices.all():
+            request = SynthesisRequest(
+                text=_WARM_UP_TEXT,
+                text_lang="zh",
+                voice_id=voice.voice_id,
+                prompt_text=voice.prompt_text,
+                prompt_lang=voice.prompt_lang,
+                seed=0,
+                timestamps="word",  # which finds the heads that read along, where they are not known
+            )
+            try:
+                async for _ in (await self._synthesize(request, self.deadline())).chunks:
+                    pass
+            except SovitsError as error:
+                log.warning("warm_up_failed", voice=voice.voice_id, reason=type(error).__name__)
+            else:
+                return
+        log.info("no_voice_to_warm_up_with")
 
     async def stop(self, deadline_s: float) -> None:
         """Refuse new requests, let those that run finish within the deadline, end the rest."""
@@ -170,197 +348,23 @@ class SpeechService:
         """Failed runs of periodic work since the start, by its name."""
         return self._periodic.failures
 
-    async def resolve(self, request: SynthesisRequest) -> ResolvedRequest:
-        """Settle what a request is spoken with. It may be resolved already: then it is returned as it is.
 
-        Raises:
-            InvalidRequestError: there is no such reference.
-            ForbiddenError: another owner's upload.
-            UnknownVoiceError: no such voice.
-        """
-        if isinstance(request, ResolvedRequest):
-            return request
-        for attempt in range(_RESOLVE_ATTEMPTS):
-            voice = await self.voices.get(request.voice_id) if request.voice_id is not None else None
-            model = await self._models.of(voice)
-            try:
-                clips = await self._library.read_clips(request, voice)
-            except UnknownVoiceError:  # rewritten between the two steps
-                if attempt == _RESOLVE_ATTEMPTS - 1:
-                    raise
-            else:
-                break
-        values = {field.name: getattr(request, field.name) for field in fields(request)}
-        return ResolvedRequest(**values, model=model, clips=clips)
-
-    async def fingerprint(self, request: SynthesisRequest) -> Fingerprint:
-        """What shapes the speech of a request beside its own fields, for the cache of finished answers.
-
-        Raises:
-            As `resolve`.
-        """
-        resolved = await self.resolve(request)
-        clips = resolved.clips
-        return Fingerprint(
-            tuple(clip.content_hash for clip in clips.references),
-            (resolved.model.weights_hash, self._models.configuration_hash, self._texts.lexicon_hash),
-            clips.timbre.content_hash if clips.timbre is not None else "",
-        )
-
-    async def synthesize(
-        self, request: SynthesisRequest, deadline: Deadline | None = None, *, is_background: bool = False
-    ) -> Synthesis:
-        """Speak a request; returns when its first chunk exists.
-
-        Args:
-            deadline: of a request that has waited before, or whose callers wait for themselves; None takes a new one of
-                the request's `timeout_s`.
-            is_background: nobody waits for it: it is worked on while nobody waits for anything else.
-
-        Raises:
-            InvalidRequestError: the reference, the text or a combination of fields cannot be used.
-            UnknownVoiceError: no such voice.
-            OverloadedError: the queue is full, or the service is not ready.
-            DeadlineExceededError, SynthesisError: the engine did not finish, or failed.
-        """
-        if not self._is_ready:
-            raise OverloadedError("the service is not ready; try again in a moment", retry_after_s=5.0)
-        return await self._synthesize(request, deadline or self.deadline(request.timeout_s), is_background)
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether somebody waits for speech, so that the background should stand still."""
-        return self._engine.is_awaited
-
-    async def in_background(self, work: Callable[[], T]) -> T:
-        """The result of short work that nobody waits for; it begins while nobody waits for speech."""
-
-        def behind() -> T:
-            self._engine.give_way()
-            return work()
-
-        return await run_in(self._background, behind)
-
-    def deadline(self, timeout_s: float | None = None, spent_s: float = 0.0) -> Deadline:
-        """What a request may wait: what it asks for, at most what the settings allow; see `Deadline`."""
-        longest_s = self._settings.timeout_s
-        return Deadline(min(timeout_s or longest_s, longest_s), spent_s)
-
-    async def _synthesize(
-        self, request: SynthesisRequest, deadline: Deadline, is_background: bool = False
-    ) -> Synthesis:
-        """A place in the engine first, then what may take long; the place is given back when any of it fails."""
-        with self._engine.admit(is_background=is_background) as admission:
-            return await self._speak(admission, request, deadline, is_background)
-
-    async def check(self, request: SynthesisRequest, deadline: Deadline) -> None:
-        """Judge a request as `synthesize` does before anything is spoken; raises what that would."""
-        with self._engine.admit():
-            await self._prepare(request, deadline)
-
-    async def _prepare(
-        self, request: SynthesisRequest, deadline: Deadline, *, is_background: bool = False
-    ) -> _Prepared:
-        resolved = await deadline.wait(self.resolve(request))
-        model = resolved.model
-        audio, warnings = await deadline.wait(self._library.decoder.decode(resolved.clips))
-        if audio.timbre is not None and not request.prompt_text and request.source is None:
-            warnings = (*warnings, _UNHEARD_REFERENCE)
-        if request.super_sampling and not model.can_super_sample:
-            warnings = (*warnings, "super_sampling is left out: it is for v3, and needs the AP-BWE file")
-        if is_background:
-            read = partial(self._texts.read_here, request, model.spec, between=self._engine.give_way)
-            reading = self.in_background(read)
-        else:
-            reading = self._texts.read(request, model.spec)
-        prompt, segments = await deadline.wait(reading)
-        pauses_s = _pauses_s(segments, request.pause_s)
-        if sum(pauses_s) > self._settings.max_pauses_s:
-            raise InvalidRequestError(
-                f"the pauses are {sum(pauses_s):,.0f} s together; at most {self._settings.max_pauses_s:,.0f} s are "
-                "accepted: shorten [pause:...] or fragment_interval, or send the text in parts"
-            )
-        return _Prepared(model, audio, warnings, prompt, segments)
-
-    async def _speak(
-        self, admission: Admission, request: SynthesisRequest, deadline: Deadline, is_background: bool
-    ) -> Synthesis:
-        prepared = await self._prepare(request, deadline, is_background=is_background)
-        worker = prepared.model.worker
-        if is_background:
-            worker = await run_in(self._models.pool, prepared.model.background_worker)
-        segments = prepared.segments
-        pauses_s = _pauses_s(segments, request.pause_s)
-        seed = request.seed if request.seed is not None else secrets.randbelow(2**32)
-        options = JobOptions(
-            sampling=request.sampling,
-            seed=seed,
-            speed=request.speed,
-            streaming_mode=request.streaming_mode,
-            overlap_tokens=request.overlap_tokens,
-            min_chunk_tokens=request.min_chunk_tokens,
-            cfm_steps=request.cfm_steps,
-            super_sampling=request.super_sampling,
-            has_times=request.timestamps != "none",
-            guard=request.guard if request.source is None else "off",
-            max_takes=request.max_takes,
-            candidates=request.candidates if request.source is None else 1,
-        )
-        speech = self._engine.synthesize(
-            admission,
-            worker,
-            segments,
-            prepared.prompt,
-            prepared.voice.references,
-            options,
-            deadline,
-            timbre=prepared.voice.timbre,
-            source=request.source,
-        )
-        first = await anext(speech)
-        chunks = with_pauses(first, speech, pauses_s, self._settings.max_audio_s)
-        if request.timestamps != "none":
-            clock = TextClock(request.text, segments, pauses_s, request.timestamps, prepared.model.spec.symbols)
-            chunks = _timed(chunks, clock)
-        if request.source is not None:
-            chunks = cut_after(chunks, request.source.duration_s)
-        return Synthesis(
-            sample_rate_hz=first.sample_rate_hz,
-            seed=seed,
-            chunks=chunks,
-            dropped_characters=sum(segment.dropped_characters for segment in segments),
-            warnings=prepared.warnings,
-        )
-
-    async def explain(self, text: str, language: str, split: SplitMethod, *, read_emoji: bool = False) -> Explanation:
-        """What would be said of a text with the current model.
-
-        Raises:
-            InvalidRequestError: the text is too long, has nothing to read, or its language is not known.
-        """
-        symbols = self._models.current.spec.symbols
-        return await self._texts.explain(text, language, symbols, split, read_emoji=read_emoji)
-
-    async def _warm_up(self) -> None:
-        """Speak once with the first voice that can; with none, the first request is merely slower."""
-        for voice in await self.voices.all():
-            request = SynthesisRequest(
-                text=_WARM_UP_TEXT,
-                text_lang="zh",
-                voice_id=voice.voice_id,
-                prompt_text=voice.prompt_text,
-                prompt_lang=voice.prompt_lang,
-                seed=0,
-                timestamps="word",  # which finds the heads that read along, where they are not known
-            )
-            try:
-                async for _ in (await self._synthesize(request, self.deadline())).chunks:
-                    pass
-            except SovitsError as error:
-                log.warning("warm_up_failed", voice=voice.voice_id, reason=type(error).__name__)
-            else:
-                return
-        log.info("no_voice_to_warm_up_with")
+def _job_options(request: SynthesisRequest, seed: int) -> JobOptions:
+    is_conversion = request.source is not None
+    return JobOptions(
+        sampling=request.sampling,
+        seed=seed,
+        speed=request.speed,
+        streaming_mode=request.streaming_mode,
+        overlap_tokens=request.overlap_tokens,
+        min_chunk_tokens=request.min_chunk_tokens,
+        cfm_steps=request.cfm_steps,
+        super_sampling=request.super_sampling,
+        has_times=request.timestamps != "none",
+        guard="off" if is_conversion else request.guard,
+        max_takes=request.max_takes,
+        candidates=1 if is_conversion else request.candidates,
+    )
 
 
 async def _timed(chunks: AsyncGenerator[AudioChunk, None], clock: TextClock) -> AsyncGenerator[AudioChunk, None]:
