@@ -170,6 +170,27 @@ class TestHead:
         assert (service.started, service.references) == (0, {})
 
     @pytest.mark.parametrize(
+        "asked",
+        [
+            {},
+            {"streaming_mode": 1, "media_type": "opus"},
+            {"timestamps": "word"},
+            {"timestamps": "word", "streaming_mode": 1},
+            {"subtitles": "srt"},
+            {"response": "url"},
+            {"response": "url", "timestamps": "word", "streaming_mode": 1},
+        ],
+    )
+    async def test_it_tells_the_type_that_get_has(
+        self, cached: httpx.AsyncClient, service: FastService, say: Say, tmp_path: Path, asked: dict[str, Any]
+    ) -> None:
+        service.objects = LocalObjects(tmp_path / "objects")
+        params = say(seed=11, **asked)
+        head, got = await cached.head("/tts", params=params), await cached.get("/tts", params=params)
+        assert (head.status_code, got.status_code) == (200, 200)
+        assert head.headers["content-type"] == got.headers["content-type"]
+
+    @pytest.mark.parametrize(
         "fault", [{"text": "。"}, {"voice_id": None, "ref_audio_path": "nowhere.wav"}, {"text": "late"}]
     )
     async def test_it_refuses_what_get_would_refuse(

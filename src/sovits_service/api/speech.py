@@ -126,8 +126,8 @@ async def _speak(request: Request, tts_request: SynthesisRequest, delivery: Deli
 
 def promised(delivery: Delivery, tts_request: SynthesisRequest) -> Response:
     """What HEAD answers where the speech is not there yet."""
-    media_type = content_type(delivery.media_type)
-    if delivery.as_link or tts_request.timestamps != "none":
+    media_type = delivery.content_type or content_type(delivery.media_type)
+    if delivery.as_link or (tts_request.timestamps != "none" and not tts_request.streaming_mode):
         media_type = "application/json"
     response = Response(media_type=media_type)
     del response.headers["content-length"]  # nobody knows
