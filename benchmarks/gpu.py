@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import math
 import statistics
@@ -20,13 +21,15 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_bench import PHONEMES, PROMPT_TOKENS, Bench, Speaking
-from benchmarks.gpu_models import MANIFESTS, Maker, resample
+from benchmarks.gpu_models import MANIFESTS, PREFILL_ROWS, Maker, resample
 from sovits_service.engine import decode_state
-from sovits_service.engine.device_queue import set_up_cuda
+from sovits_service.engine.device_queue import open_queue, set_up_cuda
 from sovits_service.engine.prompt_encoder import PromptEncoder
-from sovits_service.engine.semantic_runner import SemanticRunner
+from sovits_service.engine.semantic_runner import SemanticRunner, captured_bytes
 from sovits_service.engine.wave_decoder import VitsWaveDecoder
+from sovits_service.engine.wave_graphs import VitsGraphs
 from sovits_service.models.gpt import TextToSemantic
+from sovits_service.models.sovits.vits import WINDOW_FRAMES
 from sovits_service.types import FloatArray
 
 # No part of what the engine needs: a machine with a card may lack them.
@@ -104,7 +107,12 @@ def part_c(bench: Bench) -> dict[str, Any]:
 
     def spoken(gpt: TextToSemantic, others: int, *, is_deterministic: bool = True) -> list[int]:
         runner = SemanticRunner(
-            gpt, slots, bench.maker.capacity_tokens, is_deterministic=is_deterministic, prefill_rows=4
+            gpt,
+            slots,
+            bench.maker.capacity_tokens,
+            queue=bench.maker.queue,
+            is_deterministic=is_deterministic,
+            prefill_rows=PREFILL_ROWS,
         )
         running = [bench.sequence(1, others, tokens)]
         running += [bench.sequence(2 + slot, slot, tokens) for slot in range(others)]
@@ -123,83 +131,165 @@ def part_c(bench: Bench) -> dict[str, Any]:
         "differs_at": first,
         "alone_in_few_rows_too": alone == spoken(gpt, 0, is_deterministic=False),
         "alone_as_together_in_bfloat16": spoken(bfloat16, 0) == spoken(bfloat16, slots - 1),
-        "wave_error_in_company": wave_error(bench),
-    }
+    } | wave_errors(bench)
 
 
-def wave_error(bench: Bench) -> float:
-    """How far the waves of four streams that are made in batches are from those made alone, of full scale."""
+def wave_errors(bench: Bench) -> dict[str, float]:
+    """How far waves of four streams made in batches, and by graphs, are from those made alone by plain calls.
+
+    Of full scale.
+    """
     vits = bench.maker.vits("v2")
     prompts = PromptEncoder(vits, bench.maker.hubert(), None, resample=resample)
-    decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=4)
+    rate_hz, queue = vits.config.sampling_rate, bench.maker.queue
+    plain = VitsWaveDecoder(vits, rate_hz, max_batch=4)
+    captured = VitsWaveDecoder(vits, rate_hz, max_batch=4, queue=queue)
     voices = [prompts.encode([bench.maker.voice(seed)]) for seed in range(4)]
 
-    def waves(together: int) -> list[FloatArray]:
+    def waves(decoder: VitsWaveDecoder, together: int) -> list[FloatArray]:
         streams = [decoder.open(bench.sequence(seed, seed, 1), voice) for seed, voice in enumerate(voices)]
         for seed, stream in enumerate(streams):
             stream.feed([(7 * index + seed) % 60 for index in range(bench.tokens)], is_final=True)
         pieces: dict[int, list[FloatArray]] = {seed: [] for seed in range(4)}
         for start in range(0, 4, together):
             while waiting := [stream for stream in streams[start : start + together] if stream.has_work]:
-                for stream, piece in zip(waiting, decoder.advance(waiting), strict=True):
+                made = queue.beside(functools.partial(decoder.advance, waiting))
+                for stream, piece in zip(waiting, made, strict=True):
                     pieces[stream.sequence.job.options.seed].append(piece)
         return [np.concatenate(parts) for parts in pieces.values()]
 
-    pairs = zip(waves(1), waves(4), strict=True)
-    return round(max(float(np.abs(alone - together).max()) for alone, together in pairs), 6)
+    alone = waves(plain, 1)
+
+    def error(decoder: VitsWaveDecoder, together: int) -> float:
+        pairs = zip(alone, waves(decoder, together), strict=True)
+        return round(max(float(np.abs(one - other).max()) for one, other in pairs), 6)
+
+    return {"wave_error_in_company": error(plain, 4), "wave_error_captured": error(captured, 1)}
 
 
 def part_d(bench: Bench) -> dict[str, Any]:
-    """Decode tokens per second by batch, with and without graphs; a graph's step is one launch."""
+    """Decode tokens per second by batch, how long prefills and windows of waves take, and what graphs hold.
+
+    Each with graphs and without: a graph's step, prefill or window is one launch.
+    """
     gpt = bench.maker.gpt()
-    result: dict[str, Any] = {}
-    for use_graphs in (True, False) if bench.is_cuda else (False,):
+    tokens_per_s: dict[str, Any] = {}
+    prefills: dict[str, Any] = {}
+    for use_graphs, name in ((True, ""), (False, "_without_graphs")):
         for batch in bench.batches:
-            runner = SemanticRunner(gpt, batch, bench.maker.capacity_tokens, use_graphs=use_graphs)
-            running = [bench.sequence(slot, slot, 10**6) for slot in range(batch)]
-            bench.prefill(runner, running)
-            for _ in range(10):
-                runner.step(running, batch)
-            bench.synchronize()
-            start_s, done = time.perf_counter(), 0
-            for _ in range(bench.rounds):
-                running = [sequence for sequence in running if not sequence.is_finished]
-                done += runner.step(running, batch).tokens
-            bench.synchronize()
-            name = f"batch_{batch}" + ("" if use_graphs else "_without_graphs")
-            result[name] = round(done / (time.perf_counter() - start_s))
-            del runner
-    return {"tokens_per_s": result, "prefill_ms": {str(count): prefill_ms(bench, gpt, count) for count in (1, 4)}}
-
-
-def prefill_ms(bench: Bench, gpt: TextToSemantic, count: int) -> float:
-    """How long so many sequences take from their admission to their first tokens, in passes without spare rows."""
-    runner = SemanticRunner(
-        gpt, count, bench.maker.capacity_tokens, is_deterministic=False, use_graphs=False, prefill_rows=4
-    )
-    times_s = []
-    for _ in range(5):
-        sequences = [bench.sequence(slot, slot, 1) for slot in range(count)]
-        bench.synchronize()
-        start_s = time.perf_counter()
-        bench.prefill(runner, sequences)
-        bench.synchronize()
-        times_s.append(time.perf_counter() - start_s)
-        runner.step([], 0)
-    return round(1e3 * statistics.median(times_s), 2)
-
-
-def part_e(bench: Bench) -> dict[str, Any]:
-    """First audio and audio per second, through the engine, by how many listen: as shipped, and in free batches."""
+            tokens_per_s[f"batch_{batch}{name}"] = decoded_per_s(bench, gpt, batch, use_graphs=use_graphs)
+        for count in (1, 4):
+            prefills[f"{count}{name}"] = prefill_ms(bench, gpt, count, use_graphs=use_graphs)
+    windows, waves_mb = window_ms(bench)
     return {
-        "deterministic": heard(bench, is_batching=False),
-        "batching": heard(bench, is_batching=True),
+        "tokens_per_s": tokens_per_s,
+        "prefill_ms": prefills,
+        "window_ms": windows,
+        "graphs_mb": {"decoding": graphs_mb(bench, gpt), "expected": expected_mb(bench, gpt), "waves": waves_mb},
     }
 
 
-def heard(bench: Bench, *, is_batching: bool) -> dict[str, Any]:
+def decoded_per_s(bench: Bench, gpt: TextToSemantic, batch: int, *, use_graphs: bool) -> int:
+    maker = bench.maker
+    runner = SemanticRunner(gpt, batch, maker.capacity_tokens, queue=maker.queue, use_graphs=use_graphs)
+    running = [bench.sequence(slot, slot, 10**6) for slot in range(batch)]
+    bench.prefill(runner, running)
+    for _ in range(10):
+        runner.step(running, batch)
+    bench.synchronize()
+    start_s, done = time.perf_counter(), 0
+    for _ in range(bench.rounds):
+        running = [sequence for sequence in running if not sequence.is_finished]
+        done += runner.step(running, batch).tokens
+    bench.synchronize()
+    return round(done / (time.perf_counter() - start_s))
+
+
+def prefill_ms(bench: Bench, gpt: TextToSemantic, count: int, *, use_graphs: bool) -> float:
+    """How long so many sequences take from their admission to their first tokens, in passes without spare rows."""
+    maker = bench.maker
+    runner = SemanticRunner(
+        gpt,
+        count,
+        maker.capacity_tokens,
+        queue=maker.queue,
+        is_deterministic=False,
+        use_graphs=use_graphs,
+        prefill_rows=PREFILL_ROWS,
+    )
+
+    def prefill() -> None:
+        bench.prefill(runner, [bench.sequence(slot, slot, 1) for slot in range(count)])
+
+    return median_ms(bench, prefill, between=lambda: runner.step([], 0))
+
+
+@torch.inference_mode()
+def window_ms(bench: Bench) -> tuple[dict[str, float], float]:
+    """How long HiFi-GAN takes for first and full windows, one and eight; and what its graphs and the flow's hold."""
+    vits = bench.maker.vits()
+    like, config = vits.ssl_proj.weight, vits.config
+    before_mb = bench.reserved_mb()
+    captured = VitsGraphs(vits, bench.maker.queue, 8, WINDOW_FRAMES[-1])
+    held_mb = bench.reserved_mb() - before_mb
+    times: dict[str, float] = {}
+    for networks, name in ((captured, ""), (VitsGraphs(vits, None, 8, WINDOW_FRAMES[-1]), "_without_graphs")):
+        for count, frames in ((1, WINDOW_FRAMES[0]), (1, WINDOW_FRAMES[-1]), (8, WINDOW_FRAMES[-1])):
+            latents, style = (
+                like.new_zeros(count, config.inter_channels, frames),
+                like.new_zeros(count, config.gin_channels, 1),
+            )
+            generate = functools.partial(networks.generate, latents, style)
+            times[f"{count}x{frames}{name}"] = median_ms(bench, generate)
+    return times, round(held_mb, 1)
+
+
+def median_ms(bench: Bench, work: Callable[[], object], between: Callable[[], object] = lambda: None) -> float:
+    times_s = []
+    for _ in range(5):
+        bench.synchronize()
+        start_s = time.perf_counter()
+        work()
+        bench.synchronize()
+        times_s.append(time.perf_counter() - start_s)
+        between()
+    return round(1e3 * statistics.median(times_s), 2)
+
+
+def graphs_mb(bench: Bench, gpt: TextToSemantic) -> float:
+    """What the graphs of decoding and of prefills hold."""
+
+    def held_mb(*, use_graphs: bool) -> float:
+        maker, before_mb = bench.maker, bench.reserved_mb()
+        runner = SemanticRunner(gpt, 4, maker.capacity_tokens, queue=maker.queue, use_graphs=use_graphs)
+        held = bench.reserved_mb() - before_mb
+        del runner
+        return held
+
+    return round(held_mb(use_graphs=True) - held_mb(use_graphs=False), 1)
+
+
+def expected_mb(bench: Bench, gpt: TextToSemantic) -> float:
+    """What `kv_cache: auto` leaves for them."""
+    return round(captured_bytes(gpt.config, bench.maker.capacity_tokens) / 2**20, 1)
+
+
+def part_e(bench: Bench) -> dict[str, Any]:
+    """First audio and audio per second, through the engine, by how many listen: as shipped, and in free batches.
+
+    Each with waves captured, and with plain calls.
+    """
+    return {
+        f"{kind}{name}": heard(bench, is_batching=is_batching, captures_waves=captures_waves)
+        for kind, is_batching in (("deterministic", False), ("batching", True))
+        for name, captures_waves in (("", True), ("_plain_waves", False))
+    }
+
+
+def heard(bench: Bench, *, is_batching: bool, captures_waves: bool) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    with Speaking(bench, slots=bench.streams[-1], is_batching=is_batching) as speaking:
+    slots = bench.streams[-1]
+    with Speaking(bench, slots=slots, is_batching=is_batching, captures_waves=captures_waves) as speaking:
         asyncio.run(speaking.say(0))
         for count in bench.streams:
             start_s = time.perf_counter()
@@ -237,16 +327,16 @@ def part_f(bench: Bench) -> dict[str, Any]:
 
 
 def part_g(bench: Bench) -> dict[str, Any]:
-    """v4 at 8 steps: seconds of audio per second, alone, for four one by one, and for four in batches."""
+    """v4 at 8 steps: seconds of audio per second, alone, for four one by one and in batches; alone without graphs."""
     result = {}
-    for is_batching, counts in ((False, (1, 4)), (True, (4,))):
-        with Speaking(bench, slots=4, version="v4", is_batching=is_batching) as speaking:
+    kinds = (("", False, True, (1, 4)), ("_batched", True, True, (4,)), ("_plain", False, False, (1,)))
+    for kind, is_batching, captures_waves, counts in kinds:
+        with Speaking(bench, slots=4, version="v4", is_batching=is_batching, captures_waves=captures_waves) as speaking:
             asyncio.run(speaking.say(1, mode=0))
             for count in counts:
                 start_s = time.perf_counter()
                 _, audio_s = asyncio.run(speaking.listen(count, mode=0))
-                name = f"audio_s_per_s_{count}" + ("_batched" if is_batching else "")
-                result[name] = round(audio_s / (time.perf_counter() - start_s), 2)
+                result[f"audio_s_per_s_{count}{kind}"] = round(audio_s / (time.perf_counter() - start_s), 2)
     return result
 
 
@@ -275,8 +365,9 @@ def main(arguments: list[str] | None = None) -> int:
     if device.type == "cuda":
         set_up_cuda()
     dtype = torch.float32 if options.tiny else torch.float16
-    tiny = Bench(Maker(device, dtype, is_tiny=True), (1, 2), (1, 2), 40, 20)
-    full = Bench(Maker(device, dtype, is_tiny=False), (1, 8, 32, 64), (1, 8, 32), 125, 200)
+    queue = open_queue(device)
+    tiny = Bench(Maker(device, dtype, is_tiny=True, queue=queue), (1, 2), (1, 2), 40, 20)
+    full = Bench(Maker(device, dtype, is_tiny=False, queue=queue), (1, 8, 32, 64), (1, 8, 32), 125, 200)
     bench = tiny if options.tiny else full
     is_good = True
     for letter in options.parts:

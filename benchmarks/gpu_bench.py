@@ -52,6 +52,11 @@ class Bench:
     def allocated_mb(self) -> float:
         return torch.cuda.memory_allocated(self.device) / 2**20 if self.is_cuda else 0.0
 
+    def reserved_mb(self) -> float:
+        """What torch holds, graphs included, but for what it keeps for later."""
+        self.maker.queue.free_memory()
+        return torch.cuda.memory_reserved(self.device) / 2**20 if self.is_cuda else 0.0
+
     def options(self, seed: int, mode: int = 0, tokens: int | None = None) -> JobOptions:
         sampling = SamplingParams(max_new_tokens=tokens or self.tokens)
         return JobOptions(sampling, seed=seed, streaming_mode=mode, cfm_steps=8)
@@ -78,9 +83,18 @@ class Speaking:
 
     Args:
         is_batching: prefills and waves in batches of whatever waits, as without `deterministic`.
+        captures_waves: whether the networks that make waves are captured.
     """
 
-    def __init__(self, bench: Bench, *, slots: int, version: Any = "v2Pro", is_batching: bool = False) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        *,
+        slots: int,
+        version: Any = "v2Pro",
+        is_batching: bool = False,
+        captures_waves: bool = True,
+    ) -> None:
         self._bench = bench
         self.engine = Engine(max_jobs=1024)
         self._worker: ModelWorker = bench.maker.worker(
@@ -90,6 +104,7 @@ class Speaking:
             version,
             is_deterministic=not is_batching,
             max_batch=8 if is_batching else 1,
+            captures_waves=captures_waves,
         )
 
     def __enter__(self) -> Speaking:

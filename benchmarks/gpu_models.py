@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.counters import Counters
+from sovits_service.engine.device_queue import DeviceQueue
 from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
 from sovits_service.engine.semantic_runner import SemanticRunner
@@ -42,11 +43,13 @@ class Maker:
 
     Attributes:
         is_tiny: of sizes for a trial on a CPU.
+        queue: of the device, for all models, as in the service.
     """
 
     device: torch.device
     dtype: torch.dtype
     is_tiny: bool
+    queue: DeviceQueue
 
     def gpt(self, dtype: torch.dtype | None = None) -> TextToSemantic:
         """In the bench's dtype, or another."""
@@ -91,21 +94,29 @@ class Maker:
         *,
         is_deterministic: bool = True,
         max_batch: int = 1,
+        captures_waves: bool = True,
     ) -> ModelWorker:
         """A worker with models of its own but for the GPT; `max_batch` windows of waves are made together."""
         decoder: Any
+        queue = self.queue if captures_waves else None
         if version == "v4":
             model, vocoder = self.cfm()
             encoder = PromptEncoder(model, self.hubert(), None, resample=resample)
-            decoder = CfmWaveDecoder(model, vocoder, max_batch=max_batch)
+            decoder = CfmWaveDecoder(model, vocoder, max_batch=max_batch, queue=queue)
         else:
             vits = self.vits(version)
             speaker = self.speaker() if vits.config.speaker_embedding_channels else None
             encoder = PromptEncoder(vits, self.hubert(), speaker, resample=resample)
-            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=max_batch)
+            decoder = VitsWaveDecoder(vits, vits.config.sampling_rate, max_batch=max_batch, queue=queue)
         runner = SemanticRunner(
-            gpt, slots, self.capacity_tokens, is_deterministic=is_deterministic, prefill_rows=PREFILL_ROWS
+            gpt,
+            slots,
+            self.capacity_tokens,
+            queue=self.queue,
+            is_deterministic=is_deterministic,
+            prefill_rows=PREFILL_ROWS,
         )
+        self.queue.wait()  # until the weights are there
         return ModelWorker(runner, TextFeatures(None, self.device, self.dtype), encoder, decoder, counters)
 
     @property

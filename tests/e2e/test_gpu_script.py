@@ -48,6 +48,11 @@ def test_every_part_runs_with_torch_and_little_else(tmp_path: Path) -> None:
     assert parts["c"]["alone_as_together"]
     assert parts["c"]["alone_as_together_in_bfloat16"]
     assert parts["c"]["wave_error_in_company"] < 1e-4
+    assert parts["c"]["wave_error_captured"] < 1e-4
+    for measured in ("tokens_per_s", "prefill_ms", "window_ms"):
+        with_graphs = {name for name in parts["d"][measured] if not name.endswith("_without_graphs")}
+        assert {f"{name}_without_graphs" for name in with_graphs} < set(parts["d"][measured])
+    assert set(parts["e"]) >= {"batching", "batching_plain_waves"}
     assert parts["f"]["still_speaks"]
     assert parts["f"]["stuck"] == 0
 
