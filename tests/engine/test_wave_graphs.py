@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import numpy as np
@@ -193,6 +195,18 @@ def test_bigvgan_is_replayed_for_mels_of_the_usual_lengths_alone(synthesizer: An
             wave = queue.beside(lambda mel=mel: graphs.vocode(mel))
             assert cuda.log.count("replay") == replays
             torch.testing.assert_close(wave, network(mel))
+
+
+def test_a_decoder_frees_its_graphs_at_once(vits: Any, queue: Any) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        decoder = vits_decoder(vits, queue)
+        graphs = weakref.ref(decoder._captured._generators)
+        del decoder
+        assert graphs() is None, "something in the decoder holds the decoder"
+    finally:
+        gc.enable()
 
 
 def test_on_a_cpu_nothing_is_captured(vits: Any) -> None:

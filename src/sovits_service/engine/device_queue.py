@@ -291,9 +291,11 @@ class CudaQueue:
             self._own.stream = self._api.Stream(self._device, 0)
         stream = self._own.stream
         with self._api.stream(stream):
-            result = run()
-            stream.synchronize()
-        return result
+            try:
+                return run()
+            finally:
+                # After a failure too: what it read may be of another stream, and freed as soon as nobody holds it.
+                stream.synchronize()
 
     def wait(self) -> None:
         with self._capturing:
