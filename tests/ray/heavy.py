@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -68,6 +69,39 @@ def test_a_client_that_goes_away_ends_its_work(running: Fleet) -> None:
     while running.metric("sovits_engine_cancelled_total") == cancelled:
         time.sleep(0.1)
     assert running.metric("sovits_engine_active_requests") == 0
+
+
+def test_a_job_goes_on_when_its_ingress_and_an_engine_are_killed(running: Fleet) -> None:
+    lines = [f"第{number}句话很好。" for number in range(40)]
+    asked = {"text": "\n".join(lines), "text_lang": "zh", "voice_id": "v1", "format": "wav"}
+    answer = httpx.post(f"{running.url}/jobs", json=asked, timeout=120)
+    assert answer.status_code == 201, answer.text
+    job_id = answer.json()["id"]
+
+    def job_when(state: str, done: int) -> dict[str, Any]:
+        while True:
+            try:
+                found = httpx.get(f"{running.url}/jobs/{job_id}", timeout=30)
+            except httpx.TransportError:
+                continue
+            if found.status_code == 200:
+                job: dict[str, Any] = found.json()
+                if job["status"] == state and job["done"] >= done:
+                    return job
+                assert job["status"] != "failed", job["message"]
+            else:
+                assert (found.status_code, "retry-after" in found.headers) == (503, True)
+            time.sleep(0.1)
+
+    spoken = {f["number"]: f["duration_s"] for f in job_when("running", 5)["fragments"] if f["status"] == "done"}
+    running.kill(INGRESS)
+    running.kill(ENGINE)
+    job = job_when("done", len(lines))
+    assert job["failed"] == 0
+    assert {number: job["fragments"][number]["duration_s"] for number in spoken} == spoken
+    audio = httpx.get(f"{running.url}/jobs/{job_id}/audio", timeout=120)
+    assert (audio.status_code, audio.headers["content-type"]) == (200, "audio/wav")
+    running.wait_for_replicas(2)
 
 
 def test_kill_9_of_an_engine(running: Fleet, expected: dict[int, list[bytes]]) -> None:

@@ -121,7 +121,7 @@ async def delete_job(request: Request) -> Response:
     "/jobs/{job_id}/resume", response_model=JobAnswer, responses=failures(404, 409, 501, 503), openapi_extra=JOB_ID
 )
 async def resume_job(request: Request) -> Response:
-    """Goes on with a failed job, from the first fragment that is not spoken."""
+    """Continue a failed job with the fragments that are not spoken."""
     jobs, sees = await _authorize(request)
     job = await jobs.resume(_id(request), sees)
     return JSONResponse(job_answer(job).model_dump())
