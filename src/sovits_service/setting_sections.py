@@ -46,7 +46,8 @@ class UploadSettings(ConfigModel):
         clamd: `tcp://host:3310` or `unix:///run/clamav/clamd.ctl`; empty scans nothing. Where it is set and does not
             answer, uploads are refused.
         receive_s: how long a client may take to send one.
-        isolate: decode audio in separate processes, so that a crash or a limit ends such a process and not the service;
+        isolate: decode audio and read documents of jobs in separate processes, so that a crash or a limit ends such a
+            process and not the service;
             `auto` does so if others can reach the port: `host` is not a loopback address, or `trusted_proxies` are set.
         from_urls: let requests name a reference by its https address; public addresses alone are fetched.
     """

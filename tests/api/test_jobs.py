@@ -289,6 +289,14 @@ async def test_a_field_that_cannot_be_used_is_refused(
         assert (answer.status_code, said in answer.text) == (status, True), answer.text
 
 
+async def test_a_file_may_be_read_in_a_process_of_its_own(serve: Serve) -> None:
+    async with serve(uploads={"isolate": True}) as http:
+        job = await finished(http, (await send(http, "a.epub", epub())).json()["id"])
+        assert (job["status"], job["title"]) == ("done", "小王子")
+        refused = await send(http, "a.epub", epub({"OEBPS/book.opf": ENTITIES}))
+        assert (refused.status_code, "declares XML entities" in refused.text) == (400, True)
+
+
 async def test_a_file_that_is_too_large_is_refused(serve: Serve) -> None:
     async with serve(jobs_settings={"max_file_bytes": 1024}) as http:
         assert (await send(http, "a.txt", "a " * 600)).status_code == 413

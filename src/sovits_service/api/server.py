@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import signal
 import socket
@@ -18,6 +17,7 @@ from sovits_service.api.connections import server_config
 from sovits_service.api.dialects.wyoming import WyomingServer
 from sovits_service.errors import SettingsError
 from sovits_service.settings import ServiceSettings
+from sovits_service.threads import keep_from_collector
 
 if TYPE_CHECKING:
     from sovits_service.jobs.jobs import Jobs
@@ -46,16 +46,6 @@ def listen(host: str, port: int) -> socket.socket:
     # Otherwise a part of an answer waits until the client acknowledges the one before it, which takes 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def keep_from_collector() -> None:
-    """Take what is loaded out of what the garbage collector looks through.
-
-    A full collection reads every dictionary and model, and stops all threads meanwhile: 0.2 s, in which nobody hears
-    anything.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 class DrainingServer(uvicorn.Server):

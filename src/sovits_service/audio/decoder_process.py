@@ -82,7 +82,7 @@ def _silence() -> bytes:
 
 
 def _decode_one(connection: socket.socket, limits: ProcessLimits) -> None:
-    _limit(limits)
+    limit_process(limits)
     connection.sendall(BEGUN)
     try:
         head = json.loads(receive_head(connection))
@@ -96,7 +96,8 @@ def _decode_one(connection: socket.socket, limits: ProcessLimits) -> None:
         connection.sendall(audio.samples.data.cast("B"))
 
 
-def _limit(limits: ProcessLimits) -> None:
+def limit_process(limits: ProcessLimits) -> None:
+    """Limit this process, for good: it can open no file either."""
     if sys.platform == "linux":
         with open("/proc/self/statm", encoding="ascii") as file:
             pages = int(file.read().split()[0])

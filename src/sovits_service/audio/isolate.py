@@ -110,7 +110,7 @@ class IsolatedDecoder:
                 [sys.executable, "-P", "-m", _PROGRAM, json.dumps(asdict(self._limits))],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=_environment(),
+                env=process_environment(),
             )
         return process, ours
 
@@ -127,7 +127,7 @@ class IsolatedDecoder:
             process.wait()
 
 
-def _environment() -> dict[str, str]:
+def process_environment() -> dict[str, str]:
     """The variables that Python and its libraries need; none that may hold a secret."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     package = str(Path(__file__).parents[2])

@@ -12,6 +12,7 @@ from sovits_service.errors import SovitsError, SynthesisError
 from sovits_service.ray_serve.load import ReplicaLoad
 from sovits_service.ray_serve.messages import Affinity, EngineStatus, Spoken
 from sovits_service.settings import ServiceSettings
+from sovits_service.threads import keep_from_collector
 from sovits_service.tts_settings import TtsSettings
 from sovits_service.types import AudioChunk, SynthesisRequest
 
@@ -52,6 +53,7 @@ class SpeechEngine:
         self._load = ReplicaLoad()
         self._service: SpeechService = build_service(tts, settings)
         await self._service.start()
+        keep_from_collector()
 
     async def speak(
         self, request: SynthesisRequest, affinity: Affinity, left_s: float, *, is_background: bool = False

@@ -46,6 +46,7 @@ from sovits_service.errors import (
 from sovits_service.jobs.document import read_cover
 from sovits_service.jobs.jobs import Jobs
 from sovits_service.jobs.model import JOB_FORMATS, Job, NewJob
+from sovits_service.jobs.reading.isolated import read_isolated
 from sovits_service.jobs.reading.read import read_document
 from sovits_service.jobs.render import CONTENT_TYPES
 from sovits_service.text.subtitles import SUBTITLE_FORMATS
@@ -215,8 +216,10 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
     for file in filter(None, (data if file_name else b"", cover)):
         await service.voices.scan(file)
     fields = job_fields(raw)
+    is_parsed = bool(file_name or fields.type)  # what is read of a text in JSON is plain Python
+    read = read_isolated if settings.isolates_uploads and is_parsed else read_document
     document = await asyncio.to_thread(
-        read_document,
+        read,
         data,
         name=file_name,
         kind=fields.type,
