@@ -98,7 +98,7 @@ class Stream:
             try:
                 yield from self._response.iter_bytes()
             except httpx.TransportError as error:
-                raise ServiceError(f"the speech broke off: {type(error).__name__}") from error
+                raise ServiceError(f"the speech was interrupted: {type(error).__name__}") from error
 
     def __enter__(self) -> Stream:
         return self
@@ -126,7 +126,7 @@ class AsyncStream:
                 async for data in self._response.aiter_bytes():
                     yield data
             except httpx.TransportError as error:
-                raise ServiceError(f"the speech broke off: {type(error).__name__}") from error
+                raise ServiceError(f"the speech was interrupted: {type(error).__name__}") from error
 
     async def __aenter__(self) -> AsyncStream:
         return self

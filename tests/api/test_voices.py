@@ -211,7 +211,7 @@ async def test_voices_are_written_listed_and_deleted(client: httpx.AsyncClient, 
         ({"ref_audio_path": "x", "defaults": {"top_k": -2}}, "defaults: top_k should be greater than or equal to -1"),
         ({"ref_audio_path": "x", "description": "x" * 2001}, "description should have at most 2000 characters"),
         ({"ref_audio_path": "x", "descripton": "hi"}, "unknown field 'descripton', did you mean 'description'?"),
-        ({"ref_audio_path": "x", "top_k": 5}, "top_k belongs into defaults: send it as defaults: {top_k: ...}"),
+        ({"ref_audio_path": "x", "top_k": 5}, "top_k belongs in defaults: send it as defaults: {top_k: ...}"),
         (
             {"ref_audio_path": "x", "voice_id": "old"},
             "voice_id in the body is not the one of the address; leave it out",

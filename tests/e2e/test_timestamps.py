@@ -168,7 +168,7 @@ def test_subtitles_have_a_cue_for_each_fragment(server: Served) -> None:
         ({"timestamps": "words"}, "timestamps must be none, word, char or phoneme"),
         ({"timestamps": 1}, "timestamps"),
         ({"subtitles": "ass"}, "subtitles must be srt, vtt or lrc"),
-        ({"subtitles": "srt", "streaming_mode": 1}, "subtitles are of a whole answer"),
+        ({"subtitles": "srt", "streaming_mode": 1}, "subtitles need a whole answer"),
     ],
 )
 def test_what_cannot_be_told_is_refused(server: Served, fields: dict[str, Any], message: str) -> None:

@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_empty_is_left_as_it_is(tmp_path: Path, export: Any
     assert export(folder) == (2, f"error: {folder} is not empty; name another folder, or replace it with --overwrite\n")
     code, said = export(folder, "--overwrite")
     assert code == 2
-    assert "holds something else than an export" in said
+    assert "contains something other than an export" in said
     (folder / "config.json").write_text('{"format": 1}', encoding="utf-8")
     assert export(folder, "--overwrite")[0] == 2
     assert set(contents(folder)) == {"thesis.txt", "config.json"}

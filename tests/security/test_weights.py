@@ -74,7 +74,7 @@ def test_a_small_file_takes_no_gigabytes_and_no_minutes(measure: Measure, name: 
 def test_what_is_said_of_it(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(_deflated())
-    with pytest.raises(CheckpointError, match=r"the GPT file was refused: it would unfold into 256 MiB"):
+    with pytest.raises(CheckpointError, match=r"the GPT file was refused: it would expand to 256 MiB"):
         read_gpt(path)
 
 

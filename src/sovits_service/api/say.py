@@ -97,9 +97,7 @@ async def say(request: Request, raw: Mapping[str, Any], client: str, warnings: t
     )
     if asked.tts_request.timestamps != "none" and asked.tts_request.streaming_mode and fields.response != "url":
         if fields.subtitles:
-            raise InvalidRequestError(
-                "subtitles are of a whole answer: leave streaming_mode out, or ask for timestamps"
-            )
+            raise InvalidRequestError("subtitles need a whole answer: leave streaming_mode out, or ask for timestamps")
         delivery = replace(delivery, content_type="text/event-stream", shape_chunk=SpeechEvents, shape_kept=kept_events)
     return (
         promised(delivery, asked.tts_request) if unread else await speak(request, asked.tts_request, delivery, client)

@@ -143,7 +143,7 @@ def _read_bounded(data: bytes | Path, limits: AudioLimits) -> bytes:
             with data.open("rb") as file:
                 data = file.read(max_bytes + 1)
         except OSError as error:
-            raise ReferenceAudioError(f"the {limits.kind} cannot be read any more; upload it again") from error
+            raise ReferenceAudioError(f"the {limits.kind} can no longer be read; upload it again") from error
     if len(data) > max_bytes:
         raise UploadTooLargeError(
             f"the audio file is larger than {max_bytes / 2**20:.0f} MiB; cut it to {limits.length}"
@@ -203,7 +203,7 @@ def _check_frame(frame: av.AudioFrame, rate_hz: int, limits: AudioLimits) -> Non
             f"the audio file has {len(frame.layout.channels)} channels; at most {limits.max_channels} are accepted"
         )
     if rate_hz and frame.sample_rate != rate_hz:
-        raise ReferenceAudioError("the audio file changes its sample rate on the way; export it again as wav")
+        raise ReferenceAudioError("the audio file changes its sample rate midway; export it again as wav")
 
 
 def _mono(frame: av.AudioFrame) -> FloatArray:

@@ -129,7 +129,7 @@ def _claim_parts(parts: Path, key: str) -> None:
     file = parts / _KEY
     if file.exists() and file.read_text(encoding="utf-8") != key:
         raise InvalidRequestError(
-            f"{parts} is of another text or other options: delete it to begin anew, or name another file with -o"
+            f"{parts} belongs to another text or other options: delete it to start over, or name another file with -o"
         )
     parts.mkdir(parents=True, exist_ok=True)
     file.write_text(key, encoding="utf-8")

@@ -58,4 +58,4 @@ def _tensors(content: object) -> Iterator[Tensor]:
 def _require(claimed_bytes: int, file_bytes: int, what: str) -> None:
     if claimed_bytes > _MOST_TIMES * file_bytes + _SLACK_BYTES:
         claimed = f"{claimed_bytes / 2**20:,.0f} MiB"
-        raise CheckpointError(f"the {what} file was refused: it would unfold into {claimed}, far more than its size")
+        raise CheckpointError(f"the {what} file was refused: it would expand to {claimed}, far more than its size")

@@ -226,7 +226,9 @@ def _require_free(folder: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise InvalidRequestError(f"{folder} is not empty; name another folder, or replace it with --overwrite")
     if not _is_export(folder):
-        raise InvalidRequestError(f"{folder} holds something else than an export, and is not deleted; name another one")
+        raise InvalidRequestError(
+            f"{folder} contains something other than an export and is not deleted; name another one"
+        )
 
 
 def _is_export(folder: Path) -> bool:

@@ -202,7 +202,7 @@ class ModelStore:
         found = configured.get(name) or find_under(name, self._settings.weights_roots)
         if found is None:
             raise InvalidRequestError(
-                "the weights are none of the registered files; put the file into a folder of weights_roots "
+                "the weights are not among the registered files; put the file into a folder of weights_roots "
                 "(configs/service.yaml)"
             )
         return found

@@ -56,7 +56,7 @@ class ClamdScanner:
             log.warning("upload_infected", signature=answer.removeprefix("stream: ").removesuffix(" FOUND"))
             raise InfectedUploadError("the virus scanner found something in the file; it was not kept")
         log.warning("clamd_refused", answer=answer)
-        raise ScanUnavailableError("the virus scanner could not look at the whole file; try again later")
+        raise ScanUnavailableError("the virus scanner could not scan the whole file; try again later")
 
     async def _ask(self, data: bytes) -> str:
         reader, writer = await self._connect()

@@ -77,7 +77,7 @@ def parse_lexicon(text: str, name: str) -> Lexicon:
         for word_node, reading_node in _pairs(section, name):
             word = word_node.value.lower() if language == "en" else word_node.value
             if word in entries:
-                raise _fault(name, word_node, f"{word!r} is there twice")
+                raise _fault(name, word_node, f"{word!r} appears twice")
             entries[word] = _parse_reading(name, language, word, reading_node)
         words[language] = MappingProxyType(entries)
     return Lexicon(MappingProxyType(words))

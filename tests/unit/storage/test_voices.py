@@ -132,7 +132,7 @@ def test_a_wrong_key_is_told_with_the_nearest_valid_one(store: VoiceFolder, root
         ("just words", "key: value"),
         ("- a list", "key: value"),
         ("ref_audio: [", "not valid YAML at line"),
-        ("ref_audio: calm.wav\nref_audio: calm2.wav", "there twice"),
+        ("ref_audio: calm.wav\nref_audio: calm2.wav", "appears twice"),
         ("description: no clip", "ref_audio is required"),
         ("ref_audio:", "ref_audio is required"),
         ("ref_audio: calm.wav\nprompt_text: 123", "prompt_text must be text; put it in quotes"),

@@ -133,7 +133,7 @@ async def _read(idle_s: float, socket: Socket, speech: LiveSpeech) -> None:
             continue
         match message.get("type"):
             case "text" | "flush" | "end" if has_ended:
-                raise InvalidRequestError("after end there can be nothing but cancel; open another WebSocket")
+                raise InvalidRequestError("after end, only cancel is accepted; open another WebSocket")
             case "text":
                 await _write(socket, speech, message)
             case "flush":

@@ -22,7 +22,7 @@ async def get_object(request: Request) -> StoredFile:
     """The file of a link, or a range of it; the signature in the link is the right to it."""
     objects = context_of(request).service.objects
     if not isinstance(objects, LocalObjects):
-        raise ForbiddenError("this service keeps no files that links of its own lead to")
+        raise ForbiddenError("this service serves no linked files")
     query = request.query_params
     file = await asyncio.to_thread(
         objects.verify, request.path_params["key"], query.get("expires", ""), query.get("signature", "")

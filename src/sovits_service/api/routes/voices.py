@@ -125,7 +125,7 @@ def _voice(voice_id: str, raw: Mapping[str, Any], settings: ServiceSettings, ver
     for name in raw:
         if name not in VoiceFields.model_fields:
             if name in DEFAULT_FIELDS:
-                raise InvalidRequestError(f"{name} belongs into defaults: send it as defaults: {{{name}: ...}}")
+                raise InvalidRequestError(f"{name} belongs in defaults: send it as defaults: {{{name}: ...}}")
             raise InvalidRequestError(f"unknown field {echo(name)!r}{nearest(echo(name), VoiceFields.model_fields)}")
     if raw.get("voice_id") not in (None, "", voice_id):
         raise InvalidRequestError("voice_id in the body is not the one of the address; leave it out")

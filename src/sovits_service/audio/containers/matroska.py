@@ -96,7 +96,7 @@ class _Reader:
                 if self._integer(fields.get(_KIND)) != _AUDIO_KIND:
                     continue
                 if _ENCODINGS in fields:
-                    raise UnsupportedAudioError("the sound in the file is packed once more; export it as wav")
+                    raise UnsupportedAudioError("the sound in the file is compressed once more; export it as wav")
                 if entry.end - entry.start > _MAX_CODEC_BYTES:
                     raise damaged()
                 return self._integer(fields.get(_NUMBER)), _write(_TRACK, self.kept(entry))

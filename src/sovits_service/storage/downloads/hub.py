@@ -75,8 +75,8 @@ def download_version(
                 _fetch(client, file, root / file.path, retry_wait_s)
     except _NETWORK_ERRORS as error:
         raise DownloadError(
-            f"the download of {version} was broken off ({_reason(error)}); run the same command again to go on where "
-            "it stopped, or try another server with --mirror URL"
+            f"the download of {version} was interrupted ({_reason(error)}); run the same command again to resume it, "
+            "or try another server with --mirror URL"
         ) from error
     return [root / file.path for file in absent]
 
@@ -101,7 +101,7 @@ def _needed_files(version: ModelVersion, endpoint: str | None) -> list[_RemoteFi
             raise DownloadError(f"the server has no {pattern}; try another one with --mirror URL")
         for item in found:
             if item.size is None or item.blob_id is None:
-                raise DownloadError("the server does not tell sizes and checksums; try another one with --mirror URL")
+                raise DownloadError("the server does not report sizes and checksums; try another one with --mirror URL")
             url = hf_hub_url(REPOSITORY, item.rfilename, revision=info.sha, endpoint=endpoint)
             sha256 = item.lfs.sha256 if item.lfs else None
             needed.append(_RemoteFile(item.rfilename, url, item.size, item.blob_id, sha256))

@@ -36,7 +36,7 @@ def read_clip(path: Path, max_bytes: int) -> Clip:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
-        raise ReferenceAudioError("the reference cannot be read any more; upload it again") from error
+        raise ReferenceAudioError("the reference can no longer be read; upload it again") from error
     if len(data) > max_bytes:
         raise ReferenceAudioError(f"the audio file is larger than {max_bytes / 2**20:.0f} MiB; cut it to 3 to 10 s")
     return Clip(data, path.suffix.lower())

@@ -290,7 +290,7 @@ class VoiceFolder:
         template = self._find(voice.voice_id)
         clip = _clip_under(template.parent, name) if template is not None else None
         if clip is None:
-            raise UnknownVoiceError(f"the voice {voice.voice_id} has lost its clip; put it back, or delete the voice")
+            raise UnknownVoiceError(f"the voice {voice.voice_id} lacks its clip; restore the clip, or delete the voice")
         return clip
 
     def _keep_clip(self, root: Path, voice_id: str, clip: Clip) -> str:

@@ -160,7 +160,7 @@ class _StrictLoader(yaml.SafeLoader):
         counts = Counter(key for key in keys if isinstance(key, Hashable))
         twice = next((key for key, count in counts.items() if count > 1), None)
         if twice is not None:
-            raise TemplateError(f"key {twice!r} is there twice")
+            raise TemplateError(f"key {twice!r} appears twice")
         return super().construct_mapping(node, deep)
 
 
