@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import zip_longest
+from functools import lru_cache
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -298,8 +299,12 @@ def _pause_after(segments: list[Segment], pause_s: float) -> None:
 
 
 def _is_spoken(segment: Segment, symbols: SymbolSet) -> bool:
-    silent = frozenset(phoneme_ids(_SILENT_PHONEMES, symbols))
-    return not silent.issuperset(segment.phoneme_ids)
+    return not _silent_ids(symbols).issuperset(segment.phoneme_ids)
+
+
+@lru_cache(maxsize=2)
+def _silent_ids(symbols: SymbolSet) -> frozenset[int]:
+    return frozenset(phoneme_ids(_SILENT_PHONEMES, symbols))
 
 
 def _in_order(runs: list[LanguageRun]) -> Iterator[LanguageRun]:
@@ -309,6 +314,10 @@ def _in_order(runs: list[LanguageRun]) -> Iterator[LanguageRun]:
     """
     last: Span = (0, 0)
     for run in runs:
+        if all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise((last, *run.spans))):
+            last = run.spans[-1] if run.spans else last
+            yield run
+            continue
         spans: list[Span] = []
         for span in run.spans:
             last = max(span, (last[0], max(last[1], span[1])))

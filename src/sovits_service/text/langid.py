@@ -20,7 +20,11 @@ DIGIT = "0-9\uff10-\uff19"
 INLINE_READING = LazyPattern(rf"([{HAN}])[(（]([a-zêüv]{{1,6}}[1-6])[)）]", needs="(（")
 
 _TOKEN = rf"""
-    (?P<link>(?:https?://|ftp://|www\.)[!-~\u00a1-\u10ff\u1200-\u1fff]+
+    (?P<zh>(?:[{HAN}](?:[(（][a-zêüv]{{1,6}}[1-6][)）])?)+)
+    |(?P<ja>[{KANA}]+)
+    |(?P<ko>[{HANGUL}]+)
+    |(?P<space>[ 、。，！？]+)
+    |(?P<link>(?:https?://|ftp://|www\.)[!-~\u00a1-\u10ff\u1200-\u1fff]+
         |[A-Za-z0-9][A-Za-z0-9._%+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+
         |[A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*\.(?:com|cn|org|net|io|ai|edu|gov|dev|app|jp|kr|hk|tw|uk|de|me|tv|xyz)
             (?:/[A-Za-z0-9._~/?&=%#-]*)?(?![A-Za-z]))
@@ -35,9 +39,6 @@ _TOKEN = rf"""
         (?:[kKwW]\s?[~\-～–]\s?[{DIGIT}.]+[kKwW](?![A-Za-z{DIGIT}])|\s?(?:@UNITS@)(?:\s?[~\-～–]\s?[{DIGIT}.]+\s?[A-Za-zμµΩ℃]{{1,4}})?(?![A-Za-z{DIGIT}])|[%％](?:p|\s?vol)(?![A-Za-z])|\s?(?:[AaPp][Mm]|[ap]\.m\.)(?![A-Za-z])|[%％‰°]|[⁰¹²³⁴-⁹]+)?
         (?:[~\-～–][{DIGIT}.]+[%％‰])?)
     |(?P<notation>(?<=[/每])(?:@UNITS@)(?![A-Za-z])|(?<=第)[IVX]{{1,5}}(?![A-Za-z])|[IVX]{{1,4}}(?=[型期级度世号]))
-    |(?P<zh>(?:[{HAN}](?:[(（][a-zêüv]{{1,6}}[1-6][)）])?)+)
-    |(?P<ja>[{KANA}]+)
-    |(?P<ko>[{HANGUL}]+)
     |(?P<en>[{LATIN}]+)
     |(?P<x>[^\W_])
     |(?P<mark>.)
@@ -155,6 +156,7 @@ def _tokens(text: str) -> list[Run]:
         kind = {
             "link": "en",
             "formula": "num",
+            "space": "mark",
             "power": "num",
             "equation": "num",
             "algebra": "num",

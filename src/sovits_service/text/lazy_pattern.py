@@ -23,7 +23,10 @@ class LazyPattern:
         """Whether a text has one of the characters that every match has; a look that takes no compiling."""
         if len(self.needs) < 2:
             return self.needs in text
-        return any(character in text for character in self.needs)
+        for character in self.needs:  # noqa: SIM110  # twice as fast as any(), and this runs for every rule
+            if character in text:
+                return True
+        return False
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sovits_service.text.lazy_pattern import Pattern, compiled, may_match
+from sovits_service.text.lazy_pattern import LazyPattern, Pattern, compiled
 
 Span = tuple[int, int]
 """Start and end in the request's text; equal where a character was put in between."""
@@ -67,9 +67,10 @@ class Spoken:
 
     def sub(self, pattern: Pattern, words: str | Callable[[re.Match[str]], str]) -> Spoken:
         """`pattern.sub(words, text)`."""
-        if not may_match(pattern, self.text):
-            return self
-        pattern = compiled(pattern)
+        if isinstance(pattern, LazyPattern):
+            if not pattern.may_match(self.text):
+                return self
+            pattern = pattern.compiled
         if pattern.search(self.text) is None:
             return self
         if isinstance(words, str):

@@ -47,10 +47,14 @@ def _applies(rule: Homograph, text: str, start: int, end: int, pronounced: str, 
 
 
 def _join_compounds(words: list[dict[str, Any]], before_all: str) -> list[dict[str, Any]]:
+    surfaces = {word["string"] for word in words}
+    compounds = [compound for compound in COMPOUNDS if surfaces.issuperset(compound[0])]
+    if not compounds:
+        return words
     joined: list[dict[str, Any]] = []
     place = 0
     while place < len(words):
-        for parts, rule in COMPOUNDS:
+        for parts, rule in compounds:
             if [word["string"] for word in words[place : place + len(parts)]] != list(parts):
                 continue
             before = before_all + "".join(word["string"] for word in words[max(place - 3, 0) : place])
