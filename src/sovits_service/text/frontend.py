@@ -40,6 +40,8 @@ _SHORT_PHONEMES = 6
 _PAUSE = re.compile(r"\[pause:\s*(\d+(?:\.\d+)?|\.\d+)\s*s?\s*\]", re.IGNORECASE)
 _LONGEST_PAUSE_S = 10.0
 _UNPAIRED = re.compile("[\ud800-\udfff\x00]")  # no encoding has a place for these
+_MANDARIN = frozenset(("auto", "zh", "all_zh"))
+_HAS_TONE_MARK = re.compile("[āáǎàēéěèīíǐìōóǒòūúǔùǖǘǚǜ]")
 _LONE_A = re.compile(r"\W*a\W*")
 _SPACES = re.compile(r" {2,}")
 _SLASH_AT_END = re.compile(r"(?<=[A-Za-z0-9])/$")
@@ -93,6 +95,10 @@ class Frontend:
         mode = self._mode(language, symbols)
         whole = without_markup(without_faces(Spoken.of(text).sub(_UNPAIRED, "")), "." if mode == "en" else "。")
         japanese = is_japanese(whole.text)
+        if mode in _MANDARIN and not japanese and _HAS_TONE_MARK.search(whole.text):
+            from sovits_service.text.zh.pinyin import characters_for_pinyin
+
+            whole = characters_for_pinyin(whole)
         whole = named_emoji(whole, _language_of(whole.text, mode, japanese)) if read_emoji else silent_emoji(whole)
         segments: list[Segment] = []
         lost: tuple[Span, ...] = ()  # letters of fragments that say nothing at all; the next one that does reports them
