@@ -126,6 +126,23 @@ async def test_a_job_is_spoken_once_and_both_know_all_of_it(stores: Stores, tmp_
         assert not any(path.is_file() for path in (tmp_path / "objects/jobs").rglob("*"))
 
 
+async def test_an_id_that_names_another_key_of_redis_is_unknown(stores: Stores, tmp_path: Path) -> None:
+    async with replica(await stores(), tmp_path) as one:
+        job_id = await submit(one.http, "abc")
+        await finished(one.http, job_id)
+        for name in ("all", "unfinished", "bytes", f"{job_id}:plans", f"{job_id}:outcomes", "of:one", "a" * 24):
+            for method, path in (
+                ("GET", ""),
+                ("GET", "/audio"),
+                ("GET", "/events"),
+                ("POST", "/resume"),
+                ("DELETE", ""),
+            ):
+                answer = await one.http.request(method, f"/jobs/{name}{path}")
+                assert answer.status_code == 404, (name, method, path)
+        assert (await one.http.get(f"/jobs/{job_id}")).json()["status"] == "done"
+
+
 async def test_jobs_are_spread_over_the_replicas(stores: Stores, tmp_path: Path) -> None:
     async with replica(await stores(), tmp_path) as one, replica(await stores(), tmp_path) as two:
         one.service.gate = two.service.gate = asyncio.Semaphore(0)

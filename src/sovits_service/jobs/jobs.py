@@ -193,8 +193,8 @@ class Jobs:
             raise StorageError("there are no jobs: their folder (jobs.dir) cannot be used; the log says why")
         if not self._is_open or self._is_stopping:
             raise OverloadedError(
-                "there are no jobs at the moment: the service is starting or shutting down, or another process has "
-                "their folder (jobs.dir); try again in a moment",
+                "there are no jobs at the moment: the service is starting or shutting down, another process has their "
+                "folder (jobs.dir), or Redis does not answer; try again in a moment",
                 retry_after_s=_LOCK_POLL_S,
             )
 

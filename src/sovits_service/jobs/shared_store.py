@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import shutil
 import tempfile
@@ -37,6 +38,8 @@ from sovits_service.storage.objects.objects import ObjectStore
 from sovits_service.storage.replicas.redis_link import RedisLink
 from sovits_service.types import TimedText
 
+_ID_BYTES = 12
+_ID = re.compile(f"[0-9a-f]{{{2 * _ID_BYTES}}}")
 _LEASE_S = 15.0  # the jobs of a process that died are others' after so long
 _POLL_S = 1.0
 _DRAFT_S = 600  # what a process that died while it wrote a job leaves in Redis
@@ -97,7 +100,7 @@ class SharedStore:
         await self._link.close()
 
     async def add(self, new: NewJob) -> Job:
-        job_id = secrets.token_hex(12)
+        job_id = secrets.token_hex(_ID_BYTES)
         if new.cover is not None:
             await self._objects.put(self._object(job_id, "cover"), new.cover.data)
         key = self._key(job_id, "plans")
@@ -135,6 +138,8 @@ class SharedStore:
         return [job for job in found if owner is None or job.owner == owner]
 
     async def job(self, job_id: str) -> Job:
+        if not _ID.fullmatch(job_id):  # as clients send it: it would name another key
+            raise unknown_job()
         [row] = await self._run(lambda: self._read_jobs([job_id]))
         if not row:
             raise unknown_job()
