@@ -22,6 +22,10 @@ class AdminSettings(ConfigModel):
 KeyScope = Literal["synth", "upload", "admin"]
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 class ApiKeySettings(ConfigModel):
     """A key that clients may present. The key itself is nowhere: `printf %s "$KEY" | sha256sum` gives its hash.
 
@@ -31,7 +35,7 @@ class ApiKeySettings(ConfigModel):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, BeforeValidator(_lower), Field(pattern=r"^[0-9a-f]{64}$")]
     scopes: tuple[KeyScope, ...] = ("synth", "upload")
 
 

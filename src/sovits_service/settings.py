@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariableError
 
 from sovits_service.config_file import (
     ConfigModel,
@@ -62,8 +64,24 @@ def _check_network(value: str) -> str:
     return value
 
 
+def _check_origin(value: str) -> str:
+    origin = value.lower().removesuffix("/")
+    if origin not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", origin):
+        raise ValueError("an origin is written as browsers send it, https://page.example or https://page.example:8443")
+    return origin
+
+
+def _check_host(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", value):
+        raise ValueError("a host is a name alone, without scheme, port and path: speech.lan")
+    return value
+
+
 PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_list)]
-TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
+OriginList = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split_list)
+]
+HostList = Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NoDecode, BeforeValidator(_split_list)]
 NetworkList = Annotated[
     tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split_list)
 ]
@@ -178,8 +196,8 @@ class ServiceSettings(ConfigModel, BaseSettings):
     max_concurrent_per_client: int = Field(default=0, ge=0)
     rate_limit: Annotated[str, Field(pattern=r"^([1-9]\d{0,8}/(second|minute|hour|day))?$")] = ""
     api_keys: tuple[ApiKeySettings, ...] = ()
-    cors_origins: TextList = ()
-    allowed_hosts: TextList = ()
+    cors_origins: OriginList = ()
+    allowed_hosts: HostList = ()
     trusted_proxies: NetworkList = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
@@ -268,6 +286,8 @@ def load_service_settings(path: Path | None = None) -> ServiceSettings:
         return ServiceSettings(**values)
     except (ValidationError, json.JSONDecodeError) as error:
         raise SettingsError(describe_problems(error, f"{config_path} and {ENV_PREFIX}* variables")) from None
+    except UnreadableVariableError as error:  # its message names the field; the value may be a secret
+        raise SettingsError(f"{ENV_PREFIX}* variables: {error}; it must be JSON") from None
 
 
 def _nested_models() -> dict[str, type[BaseModel]]:

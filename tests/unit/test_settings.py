@@ -336,6 +336,50 @@ class TestService:
         with pytest.raises(SettingsError, match="cors_origins"):
             load_service_settings()
 
+    @pytest.mark.parametrize("value", ["[{", "web", "[1"])
+    def test_keys_in_a_variable_that_are_not_json_are_told(self, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SOVITS_API_KEYS", value)
+        with pytest.raises(SettingsError, match="api_keys") as error:
+            load_service_settings()
+        assert value not in str(error.value).replace("[", " ")
+
+    @pytest.mark.parametrize(
+        ("key", "value", "expected"),
+        [
+            ("cors_origins", "https://Page.Example/", ("https://page.example",)),
+            ("cors_origins", "http://a:8000, null", ("http://a:8000", "null")),
+            ("cors_origins", "*", ("*",)),
+            ("allowed_hosts", "speech.lan, box", ("speech.lan", "box")),
+        ],
+    )
+    def test_origins_and_hosts_are_those_that_requests_name(
+        self, key: str, value: str, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(f"SOVITS_{key.upper()}", value)
+        assert getattr(load_service_settings(), key) == expected
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("cors_origins", "page.example"),
+            ("cors_origins", "https://page.example/path"),
+            ("cors_origins", "https://"),
+            ("allowed_hosts", "https://speech.lan"),
+            ("allowed_hosts", "speech.lan:9880"),
+            ("allowed_hosts", "speech.lan/"),
+        ],
+    )
+    def test_an_origin_or_a_host_that_no_request_can_name_is_refused(
+        self, key: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(f"SOVITS_{key.upper()}", value)
+        with pytest.raises(SettingsError, match=f"{key}.0: Value error, an? (origin|host) is"):
+            load_service_settings()
+
+    def test_the_hash_of_a_key_may_be_in_capitals(self) -> None:
+        [key] = ServiceSettings(api_keys=[{"name": "a", "sha256": "AB" * 32, "scopes": ["synth"]}]).api_keys  # type: ignore[arg-type, list-item]
+        assert key.sha256 == "ab" * 32
+
     def test_a_file_that_was_asked_for_must_exist(self, elsewhere: Path) -> None:
         with pytest.raises(SettingsError, match=r"s\.yaml: there is no such configuration file"):
             load_service_settings(Path("s.yaml"))
