@@ -19,7 +19,7 @@ import yaml
 from structlog.testing import capture_logs
 
 from sovits_service.engine.counters import Counters
-from sovits_service.engine.device_queue import set_up_cuda
+from sovits_service.engine.device_queue import CudaQueue, set_up_cuda
 from sovits_service.errors import CheckpointError, InvalidRequestError, SettingsError
 from sovits_service.service import weights as weights_files
 from sovits_service.service.build import build_service
@@ -30,6 +30,7 @@ from sovits_service.settings import ServiceSettings
 from sovits_service.storage.objects.objects import LocalObjects
 from sovits_service.tts_settings import load_tts_settings
 from sovits_service.types import SamplingParams, SynthesisRequest
+from tests.engine.recorded_cuda import RecordedCuda
 from tests.tiny_pack import write_gpt, write_pack, write_sovits
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -103,6 +104,29 @@ async def test_switching_back_gives_the_same_speech_again(service: SpeechService
     assert not np.array_equal(await speak(service), before)
     await service.switches.weights(gpt=original)
     np.testing.assert_allclose(await speak(service), before, atol=1e-3)
+
+
+async def test_models_on_a_cuda_device_share_its_streams_however_many_are_loaded(
+    tmp_path: Path, settings: ServiceSettings, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch has 32 of each priority, and hands them out again; a capture must have its stream to itself."""
+    cuda = RecordedCuda()
+    monkeypatch.setattr("sovits_service.service.model_store.open_queue", lambda device: CudaQueue(device, cuda))
+    on_torch = settings.model_copy(update={"backend": "torch", "max_models": 1})
+    service = build_service(load_tts_settings(write_pack(tmp_path / "pack")), on_torch)
+    await service.start()
+    try:
+        before = await speak(service)
+        streams, captures = len(cuda.streams), cuda.captures
+        write_sovits(weights / "other.pth", seed=5)
+        await service.switches.weights(sovits="other.pth")
+        assert cuda.captures == 2 * captures, "each captures the same again"
+        assert not cuda.underway
+        assert "replay" in cuda.log
+        assert len(cuda.streams) == streams
+        assert len(await speak(service)) > 0 < len(before)
+    finally:
+        await service.stop(0.0)
 
 
 async def test_voices_with_weights_of_their_own_speak_side_by_side(

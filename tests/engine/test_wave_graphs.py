@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import weakref
@@ -13,14 +14,18 @@ import torch
 
 from sovits_service.engine.cfm_decoder import CfmWaveDecoder
 from sovits_service.engine.device_queue import CudaQueue, HostQueue
+from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.prompt_encoder import PromptEncoder
+from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
+from sovits_service.engine.text_features import TextFeatures
 from sovits_service.engine.wave_decoder import VitsWaveDecoder
 from sovits_service.engine.wave_graphs import JOINT_FRAMES, CfmGraphs
 from sovits_service.models.sovits.bigvgan import BigVgan, BigVganConfig
-from tests.engine.conftest import CPU, _randomised, options, segment, voice
+from tests.engine.conftest import CPU, _randomised, collect, joined, options, segment, voice
 from tests.engine.recorded_cuda import RecordedCuda
 from tests.engine.test_cfm import synthesizer, vocoder  # noqa: F401 - fixtures
+from tests.engine.test_engine import speak
 from tests.tiny_sizes import VITS
 
 TOLERANCE = 1e-5  # of full scale
@@ -195,6 +200,32 @@ def test_bigvgan_is_replayed_for_mels_of_the_usual_lengths_alone(synthesizer: An
             wave = queue.beside(lambda mel=mel: graphs.vocode(mel))
             assert cuda.log.count("replay") == replays
             torch.testing.assert_close(wave, network(mel))
+
+
+async def test_streams_and_whole_answers_share_the_graphs_of_an_engine(
+    engine: Any, make_worker: Any, gpt: Any, vits: Any, hubert: Any, cuda: Any, queue: Any
+) -> None:
+    """Each kind has a thread of its own, and both of them replay what was captured once."""
+    on_cuda = ModelWorker(
+        SemanticRunner(gpt, 6, 400, queue=queue, is_deterministic=False),
+        TextFeatures(None, CPU, torch.float32),
+        PromptEncoder(vits, hubert, None),
+        vits_decoder(vits, queue),
+        engine.counters,
+    )
+    plain = make_worker(engine)
+
+    def said(worker: Any, number: int) -> Any:
+        asked = options(number, streaming_mode=3 * (number % 2))
+        texts = [segment(number), segment(number + 50)]
+        return collect(speak(engine, worker, texts, voice(number % 2), asked, prompt=segment(3)))
+
+    alone = [joined(await said(plain, number)) for number in range(6)]
+    captures = cuda.captures
+    together = await asyncio.gather(*(said(on_cuda, number) for number in range(6)))
+    assert cuda.captures == captures, "all was captured before the first request"
+    for one, chunks in zip(alone, together, strict=True):
+        np.testing.assert_allclose(joined(chunks), one, atol=10 * TOLERANCE)
 
 
 def test_a_decoder_frees_its_graphs_at_once(vits: Any, queue: Any) -> None:

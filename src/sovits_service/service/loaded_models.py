@@ -49,7 +49,8 @@ class Model:
         checker: of reference clips.
         weights_hash: of both files, and how they are computed: with it, results of one pair, or of another back end
             or precision, are never taken for another's.
-        cache_bytes: what the worker's KV cache takes from the start; on a CPU nothing, since it grows with what runs.
+        cache_bytes: what the worker's KV cache and graphs take from the start; on a CPU nothing, since it grows with
+            what runs.
     """
 
     gpt: SemanticModel

@@ -222,7 +222,10 @@ class ModelStore:
             aligner = self._aligner(gpt, vits, "-".join(digests))
             worker, background_worker, checker = self._open_workers(gpt, vits, aligner)
             self._queue.wait()  # until the weights are there: those who use them work on other streams
-            cache_bytes = worker.slots * self._slot_bytes(gpt) if self._device.type == "cuda" else 0
+            cache_bytes = 0
+            if self._device.type == "cuda":
+                graphs_bytes = captured_bytes(gpt.config, self._settings.max_seq_tokens)
+                cache_bytes = worker.slots * self._slot_bytes(gpt) + graphs_bytes
             model = Model(gpt, vits, worker, background_worker, checker, weights_hash, cache_bytes)
             log.info(
                 "model_loaded",
