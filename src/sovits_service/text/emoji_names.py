@@ -24,7 +24,15 @@ _HAS_NAMES = {"en": "en", "zh": "zh", "yue": "zh", "ja": "ja", "ko": "ko"}
 
 def without_faces(text: Spoken) -> Spoken:
     """Text without faces that are written with marks and letters: T_T, :D, (´・ω・`)."""
-    return text.sub(_FACE.compiled, "") if _MAY_HAVE_FACE.search(text.text) else text
+    return text.sub(_FACE.compiled, _face) if _MAY_HAVE_FACE.search(text.text) else text
+
+
+def _face(match: re.Match[str]) -> str:
+    """Nothing, or a pause where it stands between words."""
+    before, after = match.string[match.start() - 1 : match.start()], match.string[match.end() : match.end() + 1]
+    if not (before.isalnum() and after.isalnum()):
+        return ""
+    return ", " if after.isascii() else "，"
 
 
 def silent_emoji(text: Spoken) -> Spoken:

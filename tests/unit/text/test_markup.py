@@ -60,6 +60,12 @@ def _said(frontend: Frontend, text: str, language: str, *, read_emoji: bool = Fa
         ("zh", "$\\frac{1}{2}$的人", "二分之一的人"),
         ("en", "$\\frac{1}{2}$ of $x_1$", "one half of x one"),
         ("en", "It costs $5 and $10.", "It costs five dollars and ten dollars"),
+        # faces
+        ("zh", "早上好(´・ω・`)今天加油T_T", "早上好,今天加油"),
+        ("en", "Nice work :D", "Nice work"),
+        ("ja", "やった(・∀・)ノ", "やった"),
+        ("zh", "选项:D", "选项, D"),
+        ("zh", "角度(°)和T.T.先生", "角度和 T T. 先生"),
         # what only looks like markup
         ("en", "2 * 3 * 4", "two times three times four"),
         ("en", "a < b and c > d", "a is less than b and c is greater than d"),
