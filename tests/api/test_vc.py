@@ -34,6 +34,22 @@ async def test_a_form_with_a_recording(client: httpx.AsyncClient, service: FastS
     assert service.references == {}  # nothing is kept
 
 
+async def test_a_list_may_be_a_field_for_each_entry(client: httpx.AsyncClient, service: FastService) -> None:
+    answer = await client.post(
+        "/vc",
+        files={"file": ("a.wav", recording())},
+        data={"voice_id": "amy", "aux_ref_audio_paths": ["uploads/a.wav", "uploads/b.wav"]},
+    )
+    assert answer.status_code == 200, answer.text
+    assert service.requests[0].aux_ref_audio == ("uploads/a.wav", "uploads/b.wav")
+
+
+@pytest.mark.parametrize("path", ["/vc", "/upload_ref", "/check_ref"])
+async def test_a_field_that_comes_twice_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.post(path, files={"file": ("a.wav", recording())}, data={"prompt_text": ["a", "b"]})
+    assert (answer.status_code, answer.json()["message"]) == (400, "prompt_text comes more than once; send it once")
+
+
 async def test_a_recording_by_name_and_within_the_request(client: httpx.AsyncClient, service: FastService) -> None:
     service.references["uploads/a.wav"] = recording(3.0)
     inline = f"data:audio/wav;base64,{base64.b64encode(recording(1.0)).decode()}"

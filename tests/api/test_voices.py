@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import json
 import wave
 from dataclasses import fields
 from typing import Any
@@ -31,6 +32,15 @@ def clip(duration_s: float = 4.0) -> bytes:
 
 async def upload(client: httpx.AsyncClient, data: bytes, name: str = "clip.wav", **fields: str) -> httpx.Response:
     return await client.post("/upload_ref", files={"file": (name, data)}, data=fields)
+
+
+async def test_further_references_within_a_form_are_stored_too(client: httpx.AsyncClient, service: FastService) -> None:
+    inline = f"data:audio/wav;base64,{base64.b64encode(clip()).decode()}"
+    form = {"text": "hi", "text_lang": "en", "voice_id": "amy"}
+    for paths in (inline, json.dumps([inline]), json.dumps([inline, "uploads/a.wav"])):
+        answer = await client.post("/tts", data={**form, "aux_ref_audio_paths": paths})
+        assert answer.status_code == 200, answer.text
+        assert service.requests[-1].aux_ref_audio[0] in service.references
 
 
 async def test_an_upload_is_stored_and_can_be_spoken_with(client: httpx.AsyncClient, service: FastService) -> None:

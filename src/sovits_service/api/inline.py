@@ -8,9 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
 from sovits_service.api.deps import ApiContext, context_of, owner_of
+from sovits_service.api.schemas import as_path_list
 from sovits_service.errors import InvalidRequestError, UploadTooLargeError
 
 _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE | re.ASCII)
@@ -29,8 +31,8 @@ async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> di
     for name in _SINGLE:
         if is_inline(raw.get(name)):
             fields[name] = await _keep(request, raw[name])
-    paths = raw.get("aux_ref_audio_paths")
-    if isinstance(paths, list) and any(map(is_inline, paths)):
+    paths = _further(raw)
+    if any(map(is_inline, paths)):
         if len(paths) > context_of(request).settings.max_aux_references:
             return fields  # too many: refused with the other checks, and nothing is kept
         fields["aux_ref_audio_paths"] = [await _keep(request, path) if is_inline(path) else path for path in paths]
@@ -39,8 +41,16 @@ async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> di
 
 def has_inline_references(raw: Mapping[str, Any]) -> bool:
     """Whether a reference comes with the request, as a `data:` or web address."""
-    paths = raw.get("aux_ref_audio_paths")
-    return any(map(is_inline, [*map(raw.get, _SINGLE), *(paths if isinstance(paths, list) else [])]))
+    return any(map(is_inline, [*map(raw.get, _SINGLE), *_further(raw)]))
+
+
+def _further(raw: Mapping[str, Any]) -> list[Any]:
+    """The further references, which a query or a form has as text; none where they are no list."""
+    try:
+        paths = as_path_list(raw.get("aux_ref_audio_paths"))
+    except PydanticCustomError:  # told with the other fields
+        return []
+    return paths if isinstance(paths, list) else []
 
 
 def is_inline(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,11 +10,13 @@ import anyio
 from starlette.requests import Request
 
 from sovits_service.api.deps import bounded
+from sovits_service.api.schemas import echo
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, UploadTooLargeError
 from sovits_service.settings import ServiceSettings
 
 _FORM_OVERHEAD_BYTES = 64 * 1024  # part headers and the text fields beside the file
 _MAX_FIELDS = 8
+_LIST_FIELD = "aux_ref_audio_paths"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +68,14 @@ async def receive_clip(
 async def receive_form(
     request: Request, limits: Mapping[str, tuple[str, int]], *, max_fields: int, receive_s: float
 ) -> tuple[dict[str, UploadedFile], dict[str, str]]:
-    """The files and the texts of a form.
+    """The files and the texts of a form; a list is JSON.
 
     Args:
         limits: fields that may hold a file, with what it is called in messages, and its bytes at most.
         receive_s: how long it may take to arrive.
 
     Raises:
-        InvalidRequestError: a file where a text is expected.
+        InvalidRequestError: a file where a text is expected, or one where there can be no other.
         UploadTooLargeError, DeadlineExceededError: too many bytes, or too slow.
     """
     limit_bytes = sum(limit for _, limit in limits.values()) + _FORM_OVERHEAD_BYTES
@@ -82,20 +85,29 @@ async def receive_form(
     except TimeoutError:  # a client that sends a byte now and then would keep its slot for ever
         raise DeadlineExceededError(f"the upload took longer than {receive_s:g} s; send it again") from None
     files: dict[str, UploadedFile] = {}
-    texts: dict[str, str] = {}
+    texts: dict[str, list[str]] = {}
     try:
-        for name, value in form.items():
+        for name, value in form.multi_items():
             if isinstance(value, str):
-                texts[name] = value
+                texts.setdefault(name, []).append(value)
                 continue
             if name not in limits:
                 fields = " and ".join(limits)
                 raise InvalidRequestError(f"a file is accepted in the field {fields} only; all other fields are text")
             what, file_limit = limits[name]
+            if name in files:
+                raise InvalidRequestError(f"there is more than one {what}: send one request for each")
             data = await value.read(file_limit + 1)
             if len(data) > file_limit:
                 raise UploadTooLargeError(f"the {what} is too large: at most {file_limit:,} bytes are accepted")
             files[name] = UploadedFile(value.filename or "", data)
     finally:
         await form.close()
-    return files, texts
+    return files, {name: _joined(name, values) for name, values in texts.items()}
+
+
+def _joined(name: str, values: list[str]) -> str:
+    """The text of a field; a list that comes as one field for each entry is JSON, as in a query."""
+    if len(values) > 1 and name != _LIST_FIELD:
+        raise InvalidRequestError(f"{echo(name)} comes more than once; send it once")
+    return values[0] if len(values) == 1 else json.dumps(values)
