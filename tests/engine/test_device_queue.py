@@ -18,7 +18,7 @@ from sovits_service.engine.device_queue import CudaQueue, HostQueue, _TorchCuda
 from sovits_service.engine.model_worker import ModelWorker
 from sovits_service.engine.semantic_runner import SemanticRunner
 from sovits_service.engine.sequence import Job
-from sovits_service.models.gpt import TextToSemantic
+from sovits_service.models.gpt import PrefixBatch, TextToSemantic
 from sovits_service.models.hubert import Hubert
 from sovits_service.models.sovits.vits import Vits
 from tests.engine.conftest import CPU, WatchedEngine, collect, joined, options, segment, voice
@@ -278,15 +278,17 @@ def test_no_thread_can_get_a_stream_that_is_captured_on() -> None:
     assert not {stream.priority for stream in of_captures} & {stream.priority for stream in of_threads}
 
 
-def test_a_cache_is_filled_with_zeros_before_anything_is_written(gpt: Any, monkeypatch: Any) -> None:
+def test_a_cache_and_inputs_are_filled_with_zeros_before_anything_is_written(gpt: Any, monkeypatch: Any) -> None:
     cuda, streams = RecordedCuda(), []
     new_cache = type(gpt).new_cache
     noted = lambda self, *sizes: streams.append(cuda.current_stream) or new_cache(self, *sizes)  # noqa: E731
     monkeypatch.setattr(type(gpt), "new_cache", noted)
+    empty = PrefixBatch.empty
+    monkeypatch.setattr(PrefixBatch, "empty", lambda *sizes: streams.append(cuda.current_stream) or empty(*sizes))
     queue = CudaQueue(CPU, cuda)
     SemanticRunner(gpt, 2, CAPACITY, queue=queue, use_graphs=False)
     with queue.launching():
-        assert streams == [cuda.current_stream]
+        assert streams == [cuda.current_stream] * 2
 
 
 @pytest.mark.parametrize("ask", ["free_memory", "wait"])

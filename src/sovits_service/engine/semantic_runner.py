@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from sovits_service.engine.decode_state import MAX_NEW_TOKENS, MIN_NEW_TOKENS, DecodeState, DecodeStep
-from sovits_service.engine.device_queue import DeviceQueue, open_queue
+from sovits_service.engine.device_queue import DeviceQueue, Pool, open_queue
 from sovits_service.engine.graphs import (
     StepGraphs,
     captured_prefill_lengths,
@@ -136,7 +136,7 @@ class SemanticRunner:
         prefill_rows: int | None = None,
     ) -> None:
         self.queue = queue or open_queue(model.device)
-        with self.queue.launching():  # the cache's zeros are written before anything else is
+        with self.queue.launching():  # zeros are written before anything else is
             self.slots = model.open_slots(slots, capacity_tokens)
             self._state = DecodeState(slots, model.config.semantic_vocab, self.slots.device)
         self.device = self.slots.device
@@ -153,18 +153,23 @@ class SemanticRunner:
         step = DecodeStep(self.slots, self._state)
         shapes = [(rows, bound) for rows in self._row_sizes for bound in self._bounds] if use_graphs else []
         self._decode = StepGraphs(step, self.queue, shapes, what="decoding", pool=pool)
-        self._passes: _Passes | None = None
-        if self.prefill_rows > 1 and isinstance(self.slots, TorchSlots):
-            prefill = PrefillStep(self.slots, self._state, self.prefill_rows)
-            sizes = graph_rows(self.prefill_rows, is_fixed=is_deterministic)
-            lengths = captured_prefill_lengths(capacity_tokens) if captures and use_graphs else []
-            shapes = [(rows, length) for rows in sizes for length in lengths]
-            graphs = StepGraphs(prefill, self.queue, shapes, what="prefills", pool=pool)
-            self._passes = _Passes(prefill, graphs, sizes, prefill_lengths(capacity_tokens))
+        self._passes = self._open_passes(pool, use_graphs=captures and use_graphs)
 
     @property
     def capacity_tokens(self) -> int:
         return self.slots.capacity_tokens
+
+    def _open_passes(self, pool: Pool, *, use_graphs: bool) -> _Passes | None:
+        """None where each sequence is prefilled by itself."""
+        if self.prefill_rows == 1 or not isinstance(self.slots, TorchSlots):
+            return None
+        with self.queue.launching():
+            step = PrefillStep(self.slots, self._state, self.prefill_rows)
+        sizes = graph_rows(self.prefill_rows, is_fixed=self._is_deterministic)
+        captured = captured_prefill_lengths(self.capacity_tokens) if use_graphs else []
+        shapes = [(rows, length) for rows in sizes for length in captured]
+        graphs = StepGraphs(step, self.queue, shapes, what="prefills", pool=pool)
+        return _Passes(step, graphs, sizes, prefill_lengths(self.capacity_tokens))
 
     @torch.inference_mode()
     def admit(self, sequence: DecodeSequence, bert: torch.Tensor, prompt_tokens: torch.Tensor) -> Admitted:
