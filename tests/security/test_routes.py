@@ -49,6 +49,7 @@ ROUTES: dict[Call, str] = {
     ("GET", "/jobs"): "synth",
     ("GET", "/jobs/{job_id}"): "synth",
     ("DELETE", "/jobs/{job_id}"): "synth",
+    ("POST", "/jobs/{job_id}/resume"): "synth",
     ("GET", "/jobs/{job_id}/audio"): "synth",
     ("GET", "/jobs/{job_id}/subtitles"): "synth",
     ("GET", "/jobs/{job_id}/events"): "synth",
