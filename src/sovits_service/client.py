@@ -39,6 +39,19 @@ class ServiceError(Exception):
         self.retry_after_s = retry_after_s
 
 
+# What may be in a file of an ending.
+_CONTENT_TYPES = {
+    "wav": ("audio/wav",),
+    "mp3": ("audio/mpeg",),
+    "flac": ("audio/flac",),
+    "aac": ("audio/aac",),
+    "m4a": ("audio/mp4",),
+    "ogg": ("audio/ogg", "audio/opus"),
+    "opus": ("audio/opus",),
+}
+_NO_AUDIO = ("timestamps", "subtitles", "response")  # which make the answer JSON
+
+
 @dataclass(frozen=True, slots=True)
 class Speech:
     """A whole answer.
@@ -56,7 +69,14 @@ class Speech:
     warnings: str
 
     def save(self, path: str | Path) -> None:
-        """Write the file."""
+        """Write the file.
+
+        Raises:
+            ValueError: its ending is that of another format, in which most players would not play it.
+        """
+        ending, kind = Path(path).suffix.removeprefix(".").lower(), self.content_type.partition(";")[0].strip()
+        if ending in _CONTENT_TYPES and kind not in _CONTENT_TYPES[ending]:
+            raise ValueError(f"{path}: the speech is {kind}; speak with media_type={ending!r}, or name the file so")
         Path(path).write_bytes(self.data)
 
 
@@ -171,6 +191,7 @@ class Client:
 
         Raises:
             ServiceError: the service refused, failed or could not be reached.
+            ValueError: a field (`timestamps`, `subtitles`, `response`) makes the answer JSON.
         """
         response = self._send("POST", "/tts", json=_body(text, voice, language, media_type, fields))
         return Speech(_read(response), *_facts(response))
@@ -304,6 +325,11 @@ class AsyncClient:
 
 
 def _body(text: str, voice: str, language: str, media_type: str, fields: dict[str, Any]) -> dict[str, Any]:
+    for name in _NO_AUDIO:
+        if fields.get(name) not in (None, "", "none", "audio"):
+            raise ValueError(
+                f"{name} makes the answer JSON, which this method does not return: send POST /tts yourself"
+            )
     named = {"voice_id": voice} if voice else {}
     return {"text": text, "text_lang": language, "media_type": media_type, **named, **fields}
 

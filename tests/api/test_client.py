@@ -68,6 +68,28 @@ async def test_asyncio(speaker: AsyncClient, service: FastService) -> None:
     assert await speaker.is_ready()
 
 
+async def test_a_file_is_saved_under_the_ending_of_its_format(speaker: AsyncClient, tmp_path: Path) -> None:
+    for media_type, endings in (("wav", ("wav", "bin")), ("mp3", ("mp3", "MP3")), ("opus", ("opus", "ogg"))):
+        speech = await speaker.speak("abc", voice="amy", media_type=media_type)
+        for ending in endings:
+            speech.save(tmp_path / f"a.{ending}")
+            assert (tmp_path / f"a.{ending}").read_bytes() == speech.data
+        with pytest.raises(ValueError, match="speak with media_type='flac'"):
+            speech.save(tmp_path / "a.flac")
+    assert not (tmp_path / "a.flac").exists()
+
+
+@pytest.mark.parametrize("field", [{"timestamps": "word"}, {"subtitles": "srt"}, {"response": "url"}])
+async def test_fields_that_make_json_of_the_answer_are_refused(
+    speaker: AsyncClient, service: FastService, field: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="makes the answer JSON"):
+        await speaker.speak("abc", voice="amy", **field)
+    with pytest.raises(ValueError, match="makes the answer JSON"):
+        await speaker.stream("abc", voice="amy", **field)
+    assert service.started == 0
+
+
 async def test_the_first_sound_comes_while_the_rest_is_made(speaker: AsyncClient, service: FastService) -> None:
     service.gate = asyncio.Semaphore(0)
     async with await speaker.stream("abc", voice="amy", media_type="raw") as stream:
