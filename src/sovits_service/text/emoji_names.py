@@ -12,11 +12,13 @@ from sovits_service.text.spoken import Spoken
 _PICTURES = "\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
 _JOINED = "(?:[\\u200d\\ufe0f]|(?<=\\u200d)[\\u2600-\\u27bf])*"  # a woman is a person joined to a sign
 _PICTURE = re.compile(rf"[ \t]?[{_PICTURES}]{_JOINED}")
-_MAY_HAVE_FACE = re.compile(r"[_^]|[:;=]'?-?[DPp)(]|[QT]AT|[QT][AW]Q|orz|OTZ|[・´•°□▽∀ωд≧≦︶﹏︿￣]")
+_MAY_HAVE_FACE = re.compile(
+    r"[_^]|[:;=]'?-?[DPp)(oO/\\|3*\[\]]|<3|[xX]D|[QT]AT|[QT][AW]Q|orz|OTZ|[・´•°□▽∀ωд≧≦︶﹏︿￣]"
+)
 _FACE = LazyPattern(
     r"(?<![A-Za-z0-9])(?:([Tt])[_^.]\1|([Oo0])_[Oo0]|([QUXx])_\3|[>＞]_[<＜.]|\^[_-]?\^|-_-+|=_=|;_;|TAT|Q[AW]Q|orz|OTZ)"
     r"(?![A-Za-z0-9.])"
-    r"|(?:^|(?<=\s))[:;=]'?-?[DPp)(]+(?=\s|[,.!?，。！？]|$)"
+    r"|(?:^|(?<=\s))(?:[:;=]'?-?(?:[DPp)(]+|[oO/\\|3*\[\]])|<3|[xX]D)(?=\s|[,.!?，。！？]|$)"
     r"|[(（](?=[^()（）]{0,12}[・´•°□▽∀ωд≧≦︶﹏︿￣])[^()（）A-Za-z0-9\u4e00-\u9fff\s]{2,14}[)）][ノﾉっ╯ｏ]?"
 )
 _HAS_NAMES = {"en": "en", "zh": "zh", "yue": "zh", "ja": "ja", "ko": "ko"}

@@ -48,7 +48,6 @@ _OHMS = LazyPattern(r"(?<=\d) ?([kKM]?)[\u03a9\u2126]", needs="ΩΩ")
 _LINE_END = LazyPattern(r"[ \t]*(?:\r\n?|\n)\s*", needs="\n\r")
 _WIDE_COMMA = LazyPattern(r"(?<=\d)，(?=\d{3})", needs="，")
 _NUMERAL = LazyPattern(r"[\u2160-\u216f\u2170-\u217f\u2460-\u2473\u2776-\u2793]")  # Roman and circled
-_EMOTICON = LazyPattern(r"(?<!\S)(?:[:;][-']?[()DPpOo/\\|3*\]\[]|<3|\^_*\^|[xX]D)(?=\s|$)", needs=":;<D^")
 _HEART = LazyPattern(r"(?<=\w) ?[❤♥] ?(?=\w)", needs="♥❤")
 _STAR_RATING = LazyPattern(r"(?<=\d) ?[★⭐]", needs="★⭐")
 _OPEN_QUOTE = LazyPattern(r"(?<!\w)[‘‛]([^‘’‛\n]{1,200}?)’(?!\w)", needs="’")
@@ -71,7 +70,6 @@ def plain_text(text: Spoken) -> Spoken:
     text = text.sub(_VULGAR_FRACTION, " and ")
     text = text.sub(_WIDE_COMMA, ",")
     text = text.sub(_NUMERAL, lambda m: f" {unicodedata.numeric(m[0]):.0f} ")
-    text = text.sub(_EMOTICON, " ")
     text = text.sub(_HEART, " love ")
     text = text.sub(_STAR_RATING, " stars ")
     text = text.replace("µ", "u").replace("μ", "u") if _MICRO.search(text.text) else text
