@@ -54,7 +54,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $implied "objects" (dict "backend" "s3" "share_voices" true "bucket" .bucket "endpoint_url" .endpointUrl "public_url" .publicUrl "region" .region) }}
 {{- end }}
 {{- end }}
-{{- if and (gt (include "sovits.maxReplicas" . | int) 1) (not (and .Values.shared.redis .Values.shared.s3.enabled)) }}{{- $_ := set $implied "jobs" (dict "enabled" false) }}{{ end }}
 {{- if .Values.ingress.enabled }}{{- $_ := set $implied "allowed_hosts" (list .Values.ingress.host) }}{{ end }}
 {{- mergeOverwrite $implied (deepCopy .Values.settings) | toYaml }}
 {{- end }}
