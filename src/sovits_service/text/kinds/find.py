@@ -41,7 +41,7 @@ POWERS = "⁰¹²³⁴⁵⁶⁷⁸⁹ˣʸⁿ"
 POWER_DIGITS = str.maketrans(POWERS + "⁻⁺", "0123456789xyn-+")
 _LETTER = r"(?<![A-Za-z])[A-Za-zα-ωΑ-Ω](?![A-Za-z])"
 _RAISED = rf"(?:[{POWERS}⁻]{{1,8}}|\^-?\d{{1,4}}|[%°])?"
-_OPERAND = rf"(?:[-√∠]?(?:\(-{NUMBER}\)|{NUMBER}(?:(?:[abknxyz]|[abcxy]{{2}})(?![A-Za-z]))?|{_LETTER}){_RAISED})"
+_OPERAND = rf"(?:[-√∠±]?(?:\(-{NUMBER}\)|{NUMBER}(?:(?:[abknxyz]|[abcxy]{{2}})(?![A-Za-z]))?|{_LETTER}){_RAISED})"
 _FORMULA = LazyPattern(
     rf"(?<![A-Za-z0-9.'’]){_OPERAND}(?:\s?(?:[+×÷=*<>≤≥≠≈±/-](?!L(?![A-Za-z]))|(?<=\d)[xX](?=\d))\s?{_OPERAND}){{0,20}}(?![A-Za-z0-9Ω]|\.\d)"
 )
