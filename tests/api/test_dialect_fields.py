@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
+from sovits_service.audio.encode import encode_whole
 from sovits_service.storage.objects.objects import LocalObjects
-from tests.api.fast_service import FastService
+from tests.api.fast_service import RATE_HZ, FastService
 
 KEY = {"name": "one", "sha256": hashlib.sha256(b"secret").hexdigest(), "scopes": ("synth",)}
 DIALECTS: dict[str, dict[str, Any]] = {
@@ -44,6 +47,19 @@ async def test_empty_fields_leave_the_defaults_of_a_live_session(base_url: str, 
     async with connect(base_url.replace("http", "ws") + "/ws/tts") as socket:
         await socket.send(json.dumps({"type": "start", "voice_id": "amy", **start}))
         assert json.loads(await asyncio.wait_for(socket.recv(), 20))["type"] == "started"
+
+
+@pytest.mark.parametrize("path", [path for path in DIALECTS if path != "/read"])
+async def test_a_clip_within_the_request_is_its_reference(
+    client: httpx.AsyncClient, service: FastService, tmp_path: Path, path: str
+) -> None:
+    service.objects = LocalObjects(tmp_path)
+    samples = (0.3 * np.sin(np.arange(4 * RATE_HZ) / 10)).astype(np.float32)
+    clip = f"data:audio/wav;base64,{base64.b64encode(encode_whole(samples, RATE_HZ, 'wav')).decode()}"
+    body = {**DIALECTS[path], "ref_audio_path": clip, "text_lang": "en"}
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    assert [request.ref_audio in service.references for request in service.requests] == [True]
 
 
 @pytest.mark.parametrize("path", DIALECTS)

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from sovits_service.api.deps import context_of, read_fields, require_ready
+from sovits_service.api.inline import keep_inline_references
 from sovits_service.api.say import understand
 from sovits_service.api.schemas import echo, over_defaults
 from sovits_service.api.speech import Delivery, speak
@@ -120,7 +121,9 @@ async def _convert(request: Request, *, has_times: bool = False) -> Response:
     require_ready(context.service)
     voice, warnings = await find_voice(context, request.path_params["voice_id"])
     times = {"timestamps": "char"} if has_times else {}
-    asked = await understand(context, {**speech_fields(raw, voice), **times}, client)
+    fields = {**speech_fields(raw, voice), **times}
+    fields |= await keep_inline_references(request, fields)
+    asked = await understand(context, fields, client)
     delivery = Delivery(
         "wav",
         use_cache=False,  # a form of its own, which no cached file has

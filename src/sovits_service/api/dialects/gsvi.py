@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from sovits_service.api.access import presented_key
 from sovits_service.api.deps import context_of, read_fields, require_ready
+from sovits_service.api.inline import keep_inline_references
 from sovits_service.api.say import understand
 from sovits_service.api.schemas import over_defaults
 from sovits_service.api.speech import Delivery, speak
@@ -145,7 +146,8 @@ async def _link(request: Request, raw: Mapping[str, Any], fields: Mapping[str, A
     context = context_of(request)
     require_ready(context.service)
     client: str = request.state.client
-    asked = await understand(context, fields, client)
+    kept = await keep_inline_references(request, fields)
+    asked = await understand(context, {**fields, **kept}, client)
     delivery = Delivery(
         asked.fields.media_type,
         use_cache=asked.fields.cache,

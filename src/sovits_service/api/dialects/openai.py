@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from sovits_service.api.deps import context_of, owner_of, read_fields, require_ready
 from sovits_service.api.dialects.elevenlabs import is_elevenlabs, models_for_elevenlabs
+from sovits_service.api.inline import keep_inline_references
 from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
 from sovits_service.api.routes.voices import checked_details
 from sovits_service.api.say import understand
@@ -93,6 +94,7 @@ async def create_speech(request: Request) -> Response:
         "speed_factor": asked.speed,
         "media_type": "raw" if is_pcm else asked.response_format,
     }
+    fields |= await keep_inline_references(request, fields)
     said = await understand(context, fields, client)
     warnings = (*warnings, *said.warnings)
     if not is_pcm and not is_sse:
