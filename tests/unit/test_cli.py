@@ -213,7 +213,7 @@ class TestDownload:
             pass
         assert main(["download", "v2", "--mirror", endpoint, "--no-switch"]) == 1
         error = capsys.readouterr().err
-        assert error.startswith("error: the download of v2 was broken off")
+        assert error.startswith("error: the download of v2 was interrupted")
         assert "Traceback" not in error
 
 
