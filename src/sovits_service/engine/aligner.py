@@ -128,7 +128,7 @@ class Aligner:
             return None
         if heads[0].layer == ENCODER:
             found = self._encoder_attention(utterance.tokens, utterance.segment)
-            return align(np.mean([found[head.number] for head in heads], axis=0))
+            return align(np.mean([found[head.number] for head in heads], axis=0), follows_sounds=True)
         own = np.mean(self._own_attention(utterance, heads), axis=0)
         columns = _prompt_phonemes(utterance)
         return align(own[:, columns:], own[:, :columns].sum(axis=1))

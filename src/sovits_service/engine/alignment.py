@@ -28,6 +28,7 @@ class Alignment:
         attention: (T, P) float32, the mean over the heads of what share of a token's attention to text goes to the
             fragment's phonemes.
         prompt_attention: (T,) float32, what share of it goes to what the reference says: the rest.
+        follows_sounds: whether sounds draw the attention wherever the text has them, so that what is astray says less.
     """
 
     path: IntArray
@@ -38,14 +39,18 @@ class Alignment:
     cost: FloatArray
     attention: FloatArray
     prompt_attention: FloatArray
+    follows_sounds: bool = False
 
 
-def align(attention: FloatArray, prompt_attention: FloatArray | None = None) -> Alignment:
+def align(
+    attention: FloatArray, prompt_attention: FloatArray | None = None, *, follows_sounds: bool = False
+) -> Alignment:
     """The monotonic path with the most attention.
 
     Args:
         attention: (T, P) of each token to each phoneme; T and P are 1 at the least.
         prompt_attention: (T,) to what else there is to be read; None: there is nothing.
+        follows_sounds: as in `Alignment`.
     """
     shares = attention / np.maximum(attention.sum(axis=1, keepdims=True), 1e-9)
     path = monotonic_path(np.log(shares + _FLOOR))
@@ -64,6 +69,7 @@ def align(attention: FloatArray, prompt_attention: FloatArray | None = None) -> 
         cost=-np.log(near + _FLOOR).astype(np.float32),
         attention=attention,
         prompt_attention=np.zeros(tokens, np.float32) if prompt_attention is None else prompt_attention,
+        follows_sounds=follows_sounds,
     )
 
 

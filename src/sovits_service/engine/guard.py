@@ -14,7 +14,7 @@ from sovits_service.types import FaultKind, FloatArray, Segment
 _SURE = 0.4  # of an alignment's confidence: below it nothing is said of words
 _UNSAID_PHONEMES = 2  # in a row; a single one is often said within its neighbour
 _STRAY_TOKENS, _STRAY_PHONEMES = 4, 2  # a single one is mostly the same sound at another place of the text
-_STRAY_COST = 10.0  # in nats, of all of them: a source that knows sounds better than places is astray more often
+_STRAY_COST = 20.0  # in nats, of all of them, where sounds draw the attention
 _LEAKED_TOKENS, _LEAK = 4, 0.3  # attention to the reference's words, as a share of that to the text
 _LOOP_TOKENS = 25  # one second
 _LONGEST_PERIOD = 50
@@ -117,7 +117,8 @@ def misreadings(alignment: Alignment, spoken: npt.NDArray[np.bool_]) -> dict[Fau
     if (run := longest_run(leaked)) >= _LEAKED_TOKENS:
         found["leak"] = 2.0 + run / 8
     peak = alignment.attention.argmax(axis=1)
-    stray = [peak[run] for run in runs((peak != alignment.path) & ~leaked) if alignment.cost[run].sum() >= _STRAY_COST]
+    limit = _STRAY_COST if alignment.follows_sounds else 0.0
+    stray = [peak[run] for run in runs((peak != alignment.path) & ~leaked) if alignment.cost[run].sum() >= limit]
     phrases = [len(part) for part in stray if len(part) >= _STRAY_TOKENS and len(set(part)) >= _STRAY_PHONEMES]
     if phrases:
         found["repeated"] = 1.0 + max(phrases) / 8
