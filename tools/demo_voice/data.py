@@ -144,7 +144,7 @@ def sentence(language: str, rng: random.Random) -> tuple[str, list[list[phones.P
             return text, groups
 
 
-def _trim(
+def trim(
     wave: Samples, aligned: list[tuple[str, float]], rng: random.Random
 ) -> tuple[Samples, list[tuple[str, float]]]:
     """Shorten the silences at both ends to what a tidy recording has."""
@@ -199,7 +199,7 @@ def synthesize(work: Path, rounds: range) -> None:
                 raise ValueError(
                     f"{key}: durations add up to {sum(durations):.3f} s of {len(wave) / SOURCE_RATE_HZ:.3f} s"
                 )
-            wave, aligned = _trim(wave, phones.align(groups, durations), rng)
+            wave, aligned = trim(wave, phones.align(groups, durations), rng)
             soundfile.write(work / "wav" / f"{key}.wav", render(wave, speaker.pitch), RATE_HZ, "PCM_16")
             file.write(json.dumps(_row(key, name, language, text, aligned), ensure_ascii=False) + "\n")
             file.flush()
@@ -221,7 +221,7 @@ def make_clips(work: Path, folder: Path) -> None:
         groups = phones.read(text, language)
         wave, durations = kokoro(phones.source_string(groups), speaker.source, speaker.speed)
         assert wave is not None
-        wave, aligned = _trim(wave, phones.align(groups, durations), rng)
+        wave, aligned = trim(wave, phones.align(groups, durations), rng)
         soundfile.write(folder / f"{name}.wav", render(wave, speaker.pitch), RATE_HZ, "PCM_16")
         rows.append(_row(f"clip_{name}", name, language, text, aligned))
     (work / "clips.jsonl").write_text(

@@ -73,16 +73,21 @@ def place_pauses(phones: list[str], seconds: list[float], wave: np.ndarray) -> l
     return out
 
 
-def load(work: Path, row: dict[str, object]) -> Utterance:
-    """One manifest row with its wave, cut to whole tokens."""
-    wave, _ = soundfile.read(work / "wav" / f"{row['id']}.wav", dtype="float32")
-    phones, seconds = list(row["phones"]), list(row["seconds"])  # type: ignore[call-overload]
+def utterance(
+    speaker: str, language: str, text: str, phones: list[str], seconds: list[float], wave: np.ndarray
+) -> Utterance:
+    """An utterance of phones with their seconds in a float wave, which is cut to whole tokens."""
     tokens = c.encode(phones, place_pauses(phones, seconds, wave))
     needed = len(tokens.codes) * SAMPLES_PER_TOKEN
     wave = np.pad(wave, (0, max(0, needed - len(wave))))
-    return Utterance(
-        str(row["speaker"]), str(row["language"]), str(row["text"]), (wave * 32767).astype(np.int16), tokens
-    )
+    return Utterance(speaker, language, text, (wave * 32767).astype(np.int16), tokens)
+
+
+def load(work: Path, row: dict[str, object]) -> Utterance:
+    """One manifest row with its wave."""
+    wave, _ = soundfile.read(work / "wav" / f"{row['id']}.wav", dtype="float32")
+    phones, seconds = list(row["phones"]), list(row["seconds"])  # type: ignore[call-overload]
+    return utterance(str(row["speaker"]), str(row["language"]), str(row["text"]), phones, seconds, wave)
 
 
 def held_out(row_id: str) -> bool:

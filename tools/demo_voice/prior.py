@@ -153,20 +153,23 @@ class Guide:
     def _see(self, _: MultiHeadAttention, seen: tuple[Tensor, Tensor, Tensor]) -> None:
         self._seen = seen
 
+    def weights(self) -> Tensor:
+        """(B, heads, T, P) log weights of the last prediction's frames over the text."""
+        frames, text, text_mask = self._seen
+        heads = (self._attention.n_heads, self._attention.head_channels)
+        query = self._attention.conv_q(frames).unflatten(1, heads)
+        key = self._attention.conv_k(text).unflatten(1, heads)
+        scores = torch.einsum("bhct,bhcs->bhts", query, key).float() / heads[1] ** 0.5
+        return scores.masked_fill(text_mask[:, :, None] == 0, -1e4).log_softmax(-1)
+
     def __call__(self, owners: Tensor) -> tuple[Tensor, Tensor]:
         """The last prediction's attention loss, and the share of frames whose greatest weight is right.
 
         Args:
             owners: (B, T) phoneme of each frame, -1 on padding.
         """
-        frames, text, text_mask = self._seen
-        heads = (self._attention.n_heads, self._attention.head_channels)
-        query = self._attention.conv_q(frames).unflatten(1, heads)
-        key = self._attention.conv_k(text).unflatten(1, heads)
-        scores = torch.einsum("bhct,bhcs->bhts", query, key).float() / heads[1] ** 0.5
-        weights = scores.masked_fill(text_mask[:, :, None] == 0, -1e4).log_softmax(-1)
-        told = owners >= 0
-        index = owners.clamp(min=0)[:, None, :, None].expand(-1, heads[0], -1, 1)
+        weights, told = self.weights(), owners >= 0
+        index = owners.clamp(min=0)[:, None, :, None].expand(-1, weights.shape[1], -1, 1)
         picked = weights.gather(3, index)[..., 0].mean(1)
         right = weights.exp().mean(1).argmax(-1) == owners
         return -picked[told].mean(), right[told].float().mean()

@@ -32,6 +32,19 @@ def read_sentences(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def manifest_row(wav: Path, sentence: dict[str, Any], voice: str) -> dict[str, Any]:
+    """A line for judge.py."""
+    return {
+        "wav": str(wav),
+        "text": sentence["text"],
+        "lang": sentence["lang"],
+        "spoken": sentence.get("spoken", False),
+        "voice": voice,
+        "ref": str(VOICES_ROOT / f"{voice}.wav"),
+        "others": [str(VOICES_ROOT / f"{other}.wav") for other in VOICES if other != voice],
+    }
+
+
 def source_seconds(kokoro: Kokoro, text: str, language: str, voice: str) -> float | None:
     """How long the source synthesizer speaks, without the silence at both ends; None where it cannot say the text."""
     try:
@@ -85,15 +98,7 @@ async def run(args: argparse.Namespace) -> None:
             spoken += len(samples) / rate_hz
             wav = folder / f"{args.seed}_{index:03d}_{voice}.wav"
             soundfile.write(wav, samples, rate_hz, "PCM_16")
-            row = {
-                "wav": str(wav),
-                "text": sentence["text"],
-                "lang": sentence["lang"],
-                "spoken": sentence.get("spoken", False),
-                "voice": voice,
-                "ref": str(VOICES_ROOT / f"{voice}.wav"),
-                "others": [str(VOICES_ROOT / f"{other}.wav") for other in VOICES if other != voice],
-            }
+            row = manifest_row(wav, sentence, voice)
             expected = source_seconds(kokoro, sentence["text"], sentence["lang"], voice)
             if expected and not 0.6 <= len(samples) / rate_hz / expected <= 1.6:
                 wrong += 1
