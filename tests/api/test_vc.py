@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import httpx
 import numpy as np
@@ -98,3 +99,37 @@ async def test_a_recording_is_required(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("settings", [{"max_upload_bytes": 50_000}])
 async def test_a_recording_has_the_limit_of_an_upload(client: httpx.AsyncClient) -> None:
     assert (await convert(client, recording(4.0))).status_code == 413
+
+
+KEYS = tuple(
+    {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "scopes": scopes}
+    for name, scopes in (("talk", ("synth",)), ("studio", ("synth", "upload")))
+)
+
+
+@pytest.mark.parametrize("settings", [{"api_keys": KEYS, "uploads": {"from_urls": True}}])
+@pytest.mark.parametrize("field", ["source_audio_path", "ref_audio_path"])
+@pytest.mark.parametrize("is_form", [True, False])
+async def test_what_a_request_embeds_or_links_takes_the_upload_scope(
+    client: httpx.AsyncClient, service: FastService, field: str, is_form: bool
+) -> None:
+    service.references["uploads/a.wav"] = recording()
+    inline = f"data:audio/wav;base64,{base64.b64encode(recording(8.0)).decode()}"
+    # Where the key may fetch, the second is refused for its address; nothing is connected to in either case.
+    for name, status in ((inline, 200), ("https://127.0.0.1/a.wav", 400)):
+        fields = {"source_audio_path": "uploads/a.wav", "voice_id": "amy", field: name}
+        body = {"files": {key: (None, value) for key, value in fields.items()}} if is_form else {"json": fields}
+        refused = await client.post("/vc", headers={"X-API-Key": "talk"}, **body)
+        assert (refused.status_code, refused.json()) == (403, {"message": "the key lacks the scope upload"})
+        assert service.started == 0
+        answer = await client.post("/vc", headers={"X-API-Key": "studio"}, **body)
+        assert answer.status_code == status, answer.text
+        service.started = 0
+
+
+@pytest.mark.parametrize("settings", [{"api_keys": KEYS}])
+async def test_a_recording_that_is_sent_as_a_file_takes_the_synth_scope_alone(client: httpx.AsyncClient) -> None:
+    answer = await client.post(
+        "/vc", files={"file": ("a.wav", recording())}, data={"voice_id": "amy"}, headers={"X-API-Key": "talk"}
+    )
+    assert answer.status_code == 200, answer.text

@@ -62,17 +62,24 @@ async def _keep(request: Request, url: str) -> str:
     context = context_of(request)
     client = await context.access.authorize(request, "upload", counted=False)
     with context.access.upload_slot(client):
-        data = await decode_inline(context, url)
+        data = await _read(context, url)
         stored = await context.service.voices.add_reference(data, owner=owner_of(client))
     return stored.path
 
 
-async def decode_inline(context: ApiContext, url: str) -> bytes:
-    """The file that a `data:` or web address stands for.
+async def decode_inline(request: Request, url: str) -> bytes:
+    """The file that a `data:` or web address stands for, whichever field names it.
 
     Raises:
-        SovitsError: it cannot be had, or is too large.
+        ForbiddenError: the request's key lacks the scope `upload`.
+        SovitsError: the file cannot be had, or is too large.
     """
+    context = context_of(request)
+    await context.access.authorize(request, "upload", counted=False)
+    return await _read(context, url)
+
+
+async def _read(context: ApiContext, url: str) -> bytes:
     return await (_decode if url[:5].lower() == "data:" else _fetch)(context, url)
 
 

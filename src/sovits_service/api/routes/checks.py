@@ -69,7 +69,7 @@ async def check_reference(request: Request) -> CheckAnswer:
         name = form.text(_NAME)
         data: bytes | None = None if name and not form.clip else form.clip
         if data is None and is_inline(name):
-            data = await decode_inline(context, name)
+            data = await decode_inline(request, name)
         require_ready(service)
         said = UploadDetails(form.text("prompt_text"), form.text("prompt_lang"))
         if data is None:

@@ -82,5 +82,5 @@ async def _receive(request: Request, client: str) -> tuple[Mapping[str, Any], Re
             f"file is required: send the recording as multipart/form-data, or name it in {_SOURCE}"
         )
     if is_inline(name):
-        return raw, await service.voices.decode_source(await decode_inline(context, name))
+        return raw, await service.voices.decode_source(await decode_inline(request, name))
     return raw, await service.voices.decode_source(name=name, owner=context.access.owner(client))
