@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import json
 import re
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -101,13 +105,57 @@ async def test_the_documentation_needs_no_other_server(client: httpx.AsyncClient
     assert (await client.get("/openapi.json")).json()["paths"]["/tts"]
 
 
+async def test_a_browser_runs_the_script_of_the_documentation_and_no_other(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    script = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    policy = dict(rule.strip().split(" ", 1) for rule in page.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
+    assert policy["connect-src"] == "'self'"
+    assert not re.search(r"<style|\son\w+=", page.text)
+    assert (await client.get("/redoc")).status_code == 404
+
+
+@pytest.mark.parametrize("settings", [{"allowed_hosts": ("known.example",)}])
+async def test_no_answer_lets_a_browser_guess_its_type(client: httpx.AsyncClient, say: Say) -> None:
+    answers = [
+        await client.get("/health"),
+        await client.get("/docs"),
+        await client.get("/docs/assets/swagger-ui.css"),
+        await client.get("/", headers={"Accept": "text/html"}),
+        await client.get("/nowhere"),
+        await client.options("/tts"),
+        await client.post("/tts", json={}),
+        await client.post("/tts", json=say()),
+        await client.post("/tts", json=say("broken")),
+        await client.post("/tts", json=say(streaming_mode=1)),
+        await client.get("/health", headers={"Host": "evil.example"}),
+        await client.get("/health", headers={"X-Filler": "a" * 200_000}),
+    ]
+    assert {answer.status_code for answer in answers} >= {200, 204, 400, 403, 404, 431}
+    for answer in answers:
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"], answer
+
+
+async def test_what_is_not_http_is_refused_like_any_other_request(base_url: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(base_url).port)
+    writer.write(b"no request\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b"X-Content-Type-Options: nosniff" in head
+    assert json.loads(body) == {"message": "Invalid HTTP request received."}
+
+
 async def test_openapi_says_what_can_come_back(client: httpx.AsyncClient) -> None:
     spec = (await client.get("/openapi.json")).json()
     assert set(spec["paths"]) == {
         "/tts", "/v1/audio/speech", "/read", "/upload_ref", "/voices", "/voices/{voice_id}", "/health", "/ready",
         "/metrics", "/control", "/set_gpt_weights", "/set_sovits_weights", "/set_refer_audio", "/objects/{key}",
         "/vc", "/check_ref", "/voices/{voice_id}/check", "/jobs", "/jobs/{job_id}", "/jobs/{job_id}/audio",
-        "/jobs/{job_id}/events", "/jobs/{job_id}/subtitles",
+        "/jobs/{job_id}/events", "/jobs/{job_id}/subtitles", "/jobs/{job_id}/resume",
     }  # fmt: skip
     for path, operations in spec["paths"].items():
         for operation in operations.values():

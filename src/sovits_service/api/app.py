@@ -21,7 +21,7 @@ from sovits_service.api.answers import Answers
 from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, gsvi, openai, sillytavern
 from sovits_service.api.errors import install_error_handlers
-from sovits_service.api.front_page import add_page_files, front_page, wants_front_page
+from sovits_service.api.front_page import add_page_files, docs_headers, front_page, wants_front_page
 from sovits_service.api.middleware import RequestEdge
 from sovits_service.api.pages import LOOPBACK_ORIGIN, KnownHosts
 from sovits_service.api.routes import checks, live, objects, ops, read, tts, vc, voices
@@ -153,7 +153,7 @@ def _add_pages(app: FastAPI) -> None:
     app.mount("/docs/assets", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="docs-assets")
 
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="openapi.json",
             title="sovits_service",
             swagger_js_url="docs/assets/swagger-ui-bundle.js",
@@ -161,6 +161,8 @@ def _add_pages(app: FastAPI) -> None:
             swagger_favicon_url="docs/assets/favicon-32x32.png",
             swagger_ui_parameters={"validatorUrl": None},
         )
+        page.headers.update(docs_headers(bytes(page.body)))
+        return page
 
     async def root(request: Request) -> Response:
         if wants_front_page(request):

@@ -135,7 +135,10 @@ class BoundedProtocol(H11Protocol):
                 "send a long text with POST",
             )
             return
-        super().send_400_response(msg)
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(400, msg)
+        else:  # an answer has begun
+            self.transport.close()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over; its request has arrived in time."""
@@ -181,10 +184,15 @@ class BoundedProtocol(H11Protocol):
                 self.transport.close()
 
     def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
-        phrases = {408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
+        phrases = {
+            400: b"Bad Request",
+            408: b"Request Timeout",
+            431: b"Request Header Fields Too Large",
+            503: b"Service Unavailable",
+        }
         body = json.dumps({"message": message}).encode()
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n%s"
-            % (status, phrases[status], len(body), headers, body)
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+            b"Content-Length: %d\r\n%sConnection: close\r\n\r\n%s" % (status, phrases[status], len(body), headers, body)
         )
         self.transport.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import html
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from pathlib import PurePath
@@ -18,6 +20,7 @@ from sovits_service.api.stored import file_response
 
 _LOADED = ("jobs.js", "page.css", "page.js", "sound.js", "strings.js", "words.js")  # by index.html and by each other
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 _HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",  # asked for again each time, so that page and service are of one version
     "Content-Security-Policy": (
@@ -29,7 +32,6 @@ _HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     "Referrer-Policy": "no-referrer",
     "Vary": "Accept",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -46,6 +48,21 @@ def front_page(request: Request) -> Response:
     if context_of(request).jobs is None:
         data = data.replace(b'id="jobs-card"', b'id="jobs-card" hidden', 1)
     return _answer(request, "index.html", data)
+
+
+def docs_headers(page: bytes) -> dict[str, str]:
+    """Headers of the interactive documentation, which allow its one inline script by that script's hash.
+
+    Swagger UI sets styles of single elements, shows its icons as `data:` images, and plays answers from `blob:`
+    addresses; everything else comes from this service.
+    """
+    digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _INLINE_SCRIPT.findall(page)]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
+    policy = (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+        "img-src 'self' data:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
 
 
 def add_page_files(router: APIRouter) -> None:

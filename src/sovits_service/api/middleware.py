@@ -1,4 +1,4 @@
-"""Outermost middleware: request ids, the access log, metrics, and a last exception handler."""
+"""Outermost middleware: headers of every answer, the access log, metrics, and a last exception handler."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class RequestEdge:
         scope["sovits.timings"] = RequestTimings()
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "websocket.accept":
                 status = 101
@@ -106,14 +106,15 @@ class RequestEdge:
             elif message["type"] == "websocket.close" and status == 0:
                 status = 403  # what the server answers then
             if message["type"].endswith("http.response.start"):
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                own = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             self._metrics.in_flight.inc()
             outcome = "answered"
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, send_with_headers)
             except (ClientDisconnect, WebSocketDisconnect):
                 outcome = "client gone"
                 self._metrics.cancelled.inc()
@@ -130,7 +131,7 @@ class RequestEdge:
                 else:
                     _log.error("unhandled error", outcome=outcome, **describe_error(error))
                 if status == 0:
-                    await answer(error, request)(scope, receive, send_with_id)
+                    await answer(error, request)(scope, receive, send_with_headers)
             finally:
                 self._metrics.in_flight.dec()
                 self._account(scope, status, outcome)
