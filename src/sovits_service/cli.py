@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.metadata
 import os
 import sys
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None, *, default_command: str | None = Non
     args = make_parser().parse_args(given)
     try:
         code: int = args.run(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what fails here would end in a traceback when the interpreter does it
     except (SettingsError, InvalidRequestError) as error:
         print(f"error: {error}", file=sys.stderr)
         return _EXIT_USAGE
@@ -45,9 +48,20 @@ def main(argv: Sequence[str] | None = None, *, default_command: str | None = Non
         print(f"interrupted{'; run the same command again to continue' if can_resume else ''}", file=sys.stderr)
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+        return EXIT_FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _discard_output()
+        print(f"error: standard output could not be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     return code
+
+
+def _discard_output() -> None:
+    """Send what standard output still holds nowhere, so that the interpreter does not fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:

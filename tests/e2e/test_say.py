@@ -12,6 +12,8 @@ import pytest
 
 from tests.e2e.conftest import environment, run_command
 
+_LONG = "One sentence of many words follows another one. " * 4  # more sound than a pipe holds
+
 
 def say(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_command(folder, "say", *arguments)
@@ -82,3 +84,29 @@ def test_speaking_imports_nothing_that_it_does_not_need(checkout: Path) -> None:
     command = [sys.executable, "-c", probe]
     result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, env=environment(), check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_text_is_piped_in_and_its_sound_out(checkout: Path) -> None:
+    command = [sys.executable, "-m", "sovits_service", "say", "-", "-o", "-", "--format", "mp3", "--lang", "en"]
+    result = subprocess.run(
+        command, input=b"Hello.", cwd=checkout, env=environment(), capture_output=True, check=False, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    (checkout / "piped.mp3").write_bytes(result.stdout)
+    assert duration_s(checkout / "piped.mp3") > 0.2
+    assert not (checkout / "-").exists()
+
+
+def test_a_reader_that_takes_a_part_of_the_sound_ends_it_without_a_traceback(checkout: Path) -> None:
+    command = [sys.executable, "-m", "sovits_service", "say", _LONG, "-o", "-", "--lang", "en"]
+    with subprocess.Popen(
+        command, cwd=checkout, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(4) == b"RIFF"
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 1
+    assert b"Traceback" not in said
+    assert b"Error" not in said

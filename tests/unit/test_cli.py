@@ -252,3 +252,63 @@ class TestCheck:
         for key in section.keys() - {"version"}:
             assert f"FAIL  {key}: " in report
         assert "Traceback" not in report
+
+
+def piped(given: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "sovits_service", *arguments], input=given, capture_output=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "expected"),
+    [
+        (b"\xff\xfe\xfa", ["say", "-"], "standard input: cannot be read: it is not UTF-8"),
+        (b"\xff\xfe\xfa", ["say", "--file", "-"], "standard input: cannot be read: it is not UTF-8"),
+        (b'{"text": "a"}\n{"txt": "b"}', ["say", "--file", "-"], "-, line 2: unknown key 'txt', did you mean 'text'?"),
+        (b"hello", ["say", "-", "--voice", "female_clam"], "there is no voice"),
+        (b"hello", ["say", "hello", "-o", "-", "--format", "xyz"], "there is no format 'xyz'"),
+        (b"hello", ["say", "-", "-o", "-", "--subtitles", "srt"], "--subtitles needs a file"),
+    ],
+)
+def test_what_standard_input_cannot_be_is_told(given: bytes, arguments: list[str], expected: str) -> None:
+    result = piped(given, *arguments)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert expected in result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["say", "-"], ["say", "--file", "-"]])
+def test_a_terminal_is_not_waited_for(arguments: list[str]) -> None:
+    _, terminal = os.openpty()
+    result = subprocess.run(
+        [sys.executable, "-m", "sovits_service", *arguments],
+        stdin=terminal, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(terminal)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: - reads the text from standard input: pipe or redirect a text into the command\n",
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_output_that_is_full_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "sovits_service", "read", "hello", "--lang", "en"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr == "error: standard output could not be written: No space left on device\n"
+
+
+def test_a_reader_that_leaves_ends_the_command_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [sys.executable, "-m", "sovits_service", "read", "hello", "--lang", "en"],
+        stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")

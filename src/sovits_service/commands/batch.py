@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sovits_service.commands.offline import read_input_text
 from sovits_service.config_file import refuse_unknown
 from sovits_service.errors import InvalidRequestError, SovitsError
 from sovits_service.storage.files import write_atomic
@@ -44,18 +45,13 @@ class BatchResult:
 
 
 def read_lines(path: Path) -> list[BatchLine]:
-    """Read and check the whole file before any work is done.
+    """Read and check the whole file, standard input for `-`, before any work is done.
 
     Raises:
         InvalidRequestError: a line is not an object with `text`, has a key of another type or an id that is taken.
         SettingsError: a line has an unknown key.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidRequestError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidRequestError(f"{path}: cannot be read: it is not UTF-8") from None
+    text = read_input_text(path)
     lines: list[BatchLine] = []
     numbers: dict[str, int] = {}
     for number, content in enumerate(text.split("\n"), start=1):

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sovits_service.commands.offline import (
     EXIT_FAILED,
+    STANDARD,
     load_settings,
+    read_input,
     require_voices,
     require_writable,
     running_service,
@@ -54,7 +56,12 @@ _OPTIONS = {
 def add_commands(commands: Commands) -> None:
     """Add `book`."""
     book = commands.add("book", _run, "speak a book, or any long text, into a file")
-    book.add_argument("text", type=Path, metavar="FILE", help="txt, md, html, epub, srt, vtt or jsonl")
+    book.add_argument(
+        "text",
+        type=Path,
+        metavar="FILE",
+        help="txt, md, html, epub, srt, vtt or jsonl; - is standard input, a txt unless --type says otherwise",
+    )
     book.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="m4b, mp3, opus, wav, or zip with a file a line"
     )
@@ -100,28 +107,22 @@ def _plan(args: argparse.Namespace, tts: TtsSettings, settings: ServiceSettings)
 
     options = {name: getattr(args, option) for option, name in _OPTIONS.items() if getattr(args, option) is not None}
     raw: dict[str, Any] = {**options, "format": args.out.suffix.removeprefix(".").lower()}
-    data = _read(args.text)
+    data = read_input(args.text)
     fields = job_fields(raw)
-    document = read_document(data, name=args.text.name, kind=fields.type, encoding=fields.encoding)
+    name = "" if args.text == STANDARD else args.text.name
+    document = read_document(data, name=name, kind=fields.type, encoding=fields.encoding)
     picture = b""
     if args.cover is not None:
-        picture = _read(args.cover)
+        picture = read_input(args.cover)
         document = replace(document, cover=read_cover(picture))
         if document.cover is None:
             raise InvalidRequestError(f"{args.cover}: is neither a PNG nor a JPEG file")
     voices = {voice.voice_id: voice for voice in open_voices(settings).list()}
     named = {line.fields.get("voice_id") for chapter in document.chapters for line in chapter.lines}
     require_voices({name for name in named if isinstance(name, str) and name}, settings)
-    new = plan_job(document, fields, raw, Circumstances(tts.version, voices), settings, args.text.name)
+    new = plan_job(document, fields, raw, Circumstances(tts.version, voices), settings, name)
     digest = hashlib.sha256(data + picture).hexdigest()
     return new, json.dumps({"text": digest, **raw}, sort_keys=True, ensure_ascii=False)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidRequestError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _claim_parts(parts: Path, key: str) -> None:

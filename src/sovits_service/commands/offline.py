@@ -1,9 +1,10 @@
-"""What commands share that speak without a server: their settings, and a running service."""
+"""What commands share that speak without a server: their settings, standard input and output, a running service."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 EXIT_FAILED = 1  # what was asked for did not come about
+STANDARD = Path("-")  # standard input or output, where a file can be named
 
 
 def load_settings(args: argparse.Namespace) -> tuple[TtsSettings, ServiceSettings]:
@@ -49,8 +51,37 @@ def require_writable(file: Path) -> None:
         raise InvalidRequestError(f"{file} cannot be written: there is no permission to write into {folder}")
 
 
+def read_input(file: Path) -> bytes:
+    """A file whole, or all of standard input for `-`. Raise an InvalidRequestError where it cannot be read."""
+    if file == STANDARD:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise InvalidRequestError("- reads the text from standard input: pipe or redirect a text into the command")
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def read_input_text(file: Path) -> str:
+    """As `read_input`, as text; an InvalidRequestError also where it is not UTF-8."""
+    try:
+        return read_input(file).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        name = "standard input" if file == STANDARD else file
+        raise InvalidRequestError(f"{name}: cannot be read: it is not UTF-8") from None
+
+
 def write_output(file: Path, data: bytes) -> None:
-    """Write what was made. Raise a StorageError that names the file, on the user's own disk, and the reason."""
+    """Write what was made, to standard output for `-`.
+
+    Raises:
+        StorageError: it names the file, on the user's own disk, and the reason.
+        BrokenPipeError: nobody reads standard output any more.
+    """
+    if file == STANDARD:
+        _write_standard(data)
+        return
     from sovits_service.storage.files import write_atomic
 
     try:
@@ -59,6 +90,19 @@ def write_output(file: Path, data: bytes) -> None:
         cause = error.__cause__
         reason = cause.strerror if isinstance(cause, OSError) else str(error)
         raise StorageError(f"{file} could not be written: {reason}") from error
+
+
+def _write_standard(data: bytes) -> None:
+    if sys.stdout is None:
+        raise StorageError("standard output is closed")
+    try:
+        # Through a buffer of its own: with PYTHONUNBUFFERED that of sys.stdout writes no more than a pipe has room for.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as sink:
+            sink.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"standard output could not be written: {error.strerror}") from error
 
 
 @asynccontextmanager

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from sovits_service.commands.offline import (
     EXIT_FAILED,
+    STANDARD,
     load_settings,
+    read_input_text,
     require_voices,
     require_writable,
     running_service,
@@ -32,19 +34,28 @@ def add_commands(commands: Commands) -> None:
     """Add `say` and `convert`."""
     say = commands.add("say", _say, "speak a text, or a file of texts, into files")
     what = say.add_mutually_exclusive_group(required=True)
-    what.add_argument("text", nargs="?", help="what to say")
+    what.add_argument("text", nargs="?", help="what to say; - reads it from standard input")
     what.add_argument(
-        "--file", type=Path, metavar="LINES.jsonl", help="one JSON object per line: text, lang, voice, id"
+        "--file",
+        type=Path,
+        metavar="LINES.jsonl",
+        help="one JSON object per line: text, lang, voice, id; - reads standard input",
     )
     say.add_argument("--voice", default="female_calm", help="voice template (default: female_calm)")
     say.add_argument("--lang", default="auto", help="language of the text (default: auto)")
     say.add_argument("--speed", type=float, help="default: 1, or the voice's own")
     say.add_argument("--seed", type=int, help="default: another one each time")
-    say.add_argument("-o", "--out", type=Path, metavar="FILE", help="its ending gives the format (default: out.wav)")
+    say.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="its ending gives the format (default: out.wav); - is standard output",
+    )
     say.add_argument("--subtitles", metavar="FORMAT", help="a file of srt, vtt or lrc beside the sound of one text")
     say.add_argument("--guard", metavar="MODE", help="off, flag or retry: look for words left out or said twice")
     say.add_argument("--out-dir", type=Path, metavar="DIR", help="where the files of --file go (default: wavs)")
-    say.add_argument("--format", default="wav", help="format of the files of --file (default: wav)")
+    say.add_argument("--format", default="wav", help="of the files of --file, or of -o - (default: wav)")
     say.add_argument("--jobs", type=int, default=4, help="lines of --file in work at once (default: 4)")
 
     convert = commands.add("convert", _convert, "say a recording in another voice")
@@ -67,13 +78,19 @@ def _say(args: argparse.Namespace) -> int:
         raise InvalidRequestError("--subtitles goes with one text, not with --file")
     if args.jobs < 1:
         raise InvalidRequestError("--jobs must be 1 or more")
+    if args.subtitles and args.out == STANDARD:
+        raise InvalidRequestError("--subtitles needs a file to be beside: give -o FILE")
     lines = read_lines(args.file) if args.file is not None else []
+    if args.text == str(STANDARD):
+        args.text = read_input_text(STANDARD)
     from sovits_service.audio.encode import file_format
 
     args.out = args.out or Path("out.wav")
     args.out_dir = args.out_dir or Path("wavs")
-    args.format = file_format(args.out.suffix if args.file is None else args.format)
-    require_writable(args.out if args.file is None else args.out_dir / "file")
+    is_named = args.file is None and args.out != STANDARD
+    args.format = file_format(args.out.suffix if is_named else args.format)
+    if args.out != STANDARD:
+        require_writable(args.out if args.file is None else args.out_dir / "file")
     tts, settings = load_settings(args)
     tts.require_files()
     require_voices({line.voice or args.voice for line in lines} or {args.voice}, settings)
@@ -90,7 +107,7 @@ async def _say_text(args: argparse.Namespace, tts: TtsSettings, settings: Servic
 
         form = args.subtitles.lower()
         write_output(args.out.with_suffix(f".{form}"), write_subtitles(cues, form).encode())
-    print(f"{args.out}: {duration_s:.1f} s")
+    print(f"{args.out}: {duration_s:.1f} s", file=sys.stderr if args.out == STANDARD else sys.stdout)
     return 0
 
 
