@@ -8,6 +8,7 @@ import hashlib
 import io
 import itertools
 import json
+import resource
 import sqlite3
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -563,3 +564,15 @@ async def test_subtitles_have_the_times_of_the_whole(serve: Serve, service: Fast
         assert "00:00:00,650 --> 00:00:00,800\ndef" in answer.text
         vtt = await http.get(f"/jobs/{job['id']}/subtitles", params={"format": "vtt"})
         assert vtt.text.startswith("WEBVTT")
+
+
+@pytest.mark.parametrize("paragraphs", [2, 400])
+async def test_a_long_file_is_parsed_outside_the_service(serve: Serve, paragraphs: int) -> None:
+    text = "\n\n".join(["![" * 100 + " abc"] * paragraphs)
+    async with serve(uploads={"isolate": False}) as http:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        answer = await http.post("/jobs", files={"file": ("a.md", text)}, data={"voice_id": "amy"})
+        assert answer.status_code == 201, answer.text
+        used_elsewhere = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before
+        assert used_elsewhere == (len(text) > 64 * 1024)
+        await http.delete(f"/jobs/{answer.json()['id']}")

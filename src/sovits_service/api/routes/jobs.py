@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["jobs"])
 
+# Parsers hold the interpreter: a few megabytes of adversarial Markdown would stop all speech for a minute.
+_MOST_PARSED_HERE_BYTES = 64 * 1024
 _MAX_FIELDS = 64
 _MAX_COVER_BYTES = 5 * 2**20
 _MAX_PAGE = 1000
@@ -217,7 +219,8 @@ async def _receive(request: Request, context: ApiContext, client: str) -> NewJob
         await service.voices.scan(file)
     fields = job_fields(raw)
     is_parsed = bool(file_name or fields.type)  # what is read of a text in JSON is plain Python
-    read = read_isolated if settings.isolates_uploads and is_parsed else read_document
+    is_apart = is_parsed and (settings.isolates_uploads or len(data) > _MOST_PARSED_HERE_BYTES)
+    read = read_isolated if is_apart else read_document
     document = await asyncio.to_thread(
         read,
         data,
