@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import socket as socket_module
@@ -16,8 +17,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api.fast_service import CHARACTER_SAMPLES, RATE_HZ, FastService, heard, pitch_hz
+from tests.api.test_voices import clip
 
 KEY = {"name": "one", "sha256": hashlib.sha256(b"secret").hexdigest(), "scopes": ("synth",)}
+STUDIO = {"name": "studio", "sha256": hashlib.sha256(b"studio").hexdigest(), "scopes": ("synth", "upload")}
 START = {"type": "start", "voice_id": "amy", "fragment_interval": 0, "max_wait_s": 30}
 
 
@@ -259,6 +262,32 @@ async def test_a_key_comes_in_a_header_or_in_start(open_socket: Any) -> None:
         await open_socket(additional_headers={"X-API-Key": "guessed"}).__aenter__()
     assert caught.value.response.status_code == 401
     assert json.loads(caught.value.response.body)["message"] == "the key is not known"
+
+
+@pytest.mark.parametrize("settings", [{"api_keys": (KEY, STUDIO)}])
+@pytest.mark.parametrize("is_header", [True, False])
+@pytest.mark.parametrize("field", ["ref_audio_path", "timbre_ref_audio_path", "aux_ref_audio_paths"])
+async def test_a_clip_within_start_is_kept_as_an_upload(
+    open_socket: Any, service: FastService, is_header: bool, field: str
+) -> None:
+    inline = f"data:audio/wav;base64,{base64.b64encode(clip()).decode()}"
+    for key, status in (("secret", 403), ("studio", 0)):
+        options = {"additional_headers": {"X-API-Key": key}} if is_header else {}
+        async with open_socket(**options) as socket:
+            start = {
+                **START,
+                field: [inline] if field.startswith("aux") else inline,
+                **({} if is_header else {"key": key}),
+            }
+            await send(socket, **start)
+            answer = await told(socket)
+            if status:
+                assert (answer["status"], answer["message"]) == (status, "the key lacks the scope upload")
+                assert service.references == {}
+            else:
+                assert answer["type"] == "started", answer
+                assert list(service.references.values()) == [clip()]
+                assert [owner for _, owner in service.details] == ["studio"]
 
 
 @pytest.mark.parametrize("settings", [{"connections": {"header_s": 1.0}, "api_keys": (KEY,)}])

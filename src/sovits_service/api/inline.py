@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import PydanticCustomError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from sovits_service.api.deps import ApiContext, context_of, owner_of
 from sovits_service.api.schemas import as_path_list
@@ -19,10 +19,15 @@ _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNO
 _SINGLE = ("ref_audio_path", "timbre_ref_audio_path")
 
 
-async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> dict[str, Any]:
+async def keep_inline_references(
+    request: HTTPConnection, raw: Mapping[str, Any], key: str | None = None
+) -> dict[str, Any]:
     """The reference fields of a request with each `data:` and web address stored, and named as an upload is.
 
     Such a reference obeys all that holds for uploads: the key's scope, size, duration, the virus scanner, the quota.
+
+    Args:
+        key: one that came in another way than a header.
 
     Raises:
         SovitsError: as for an upload.
@@ -30,12 +35,12 @@ async def keep_inline_references(request: Request, raw: Mapping[str, Any]) -> di
     fields: dict[str, Any] = {}
     for name in _SINGLE:
         if is_inline(raw.get(name)):
-            fields[name] = await _keep(request, raw[name])
+            fields[name] = await _keep(request, raw[name], key)
     paths = _further(raw)
     if any(map(is_inline, paths)):
         if len(paths) > context_of(request).settings.max_aux_references:
             return fields  # too many: refused with the other checks, and nothing is kept
-        fields["aux_ref_audio_paths"] = [await _keep(request, path) if is_inline(path) else path for path in paths]
+        fields["aux_ref_audio_paths"] = [await _keep(request, path, key) if is_inline(path) else path for path in paths]
     return fields
 
 
@@ -58,9 +63,9 @@ def is_inline(value: object) -> bool:
     return isinstance(value, str) and value[:8].lower().startswith(("data:", "http://", "https://"))
 
 
-async def _keep(request: Request, url: str) -> str:
+async def _keep(request: HTTPConnection, url: str, key: str | None) -> str:
     context = context_of(request)
-    client = await context.access.authorize(request, "upload", counted=False)
+    client = await context.access.authorize(request, "upload", counted=False, key=key)
     with context.access.upload_slot(client):
         data = await _read(context, url)
         stored = await context.service.voices.add_reference(data, owner=owner_of(client))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -11,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from sovits_service.api.access import presented_key
 from sovits_service.api.deps import context_of, require_ready
 from sovits_service.api.errors import answer, status_of
+from sovits_service.api.inline import keep_inline_references
 from sovits_service.errors import DeadlineExceededError, InvalidRequestError, SovitsError
 
 CLOSE_NORMAL, CLOSE_AWAY, CLOSE_POLICY = 1000, 1001, 1008
@@ -26,6 +28,7 @@ class Socket:
     def __init__(self, websocket: WebSocket, client: str | None) -> None:
         self.client = client
         self._websocket = websocket
+        self._key: str | None = None
         self._stall_s = context_of(websocket).settings.stall_s
         self._sending = asyncio.Lock()
 
@@ -33,8 +36,18 @@ class Socket:
         """The client, by a key of its first message where no header had one. Raises UnauthorizedError and others."""
         if self.client is None:
             access = context_of(self._websocket).access
-            self.client = await access.authorize(self._websocket, "synth", key=key if isinstance(key, str) else None)
+            self._key = key if isinstance(key, str) else None
+            self.client = await access.authorize(self._websocket, "synth", key=self._key)
         return self.client
+
+    async def keep_references(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields by the names of `/tts` with each `data:` and web address stored, as `POST /tts` does it.
+
+        Raises:
+            ForbiddenError: the client's key lacks the scope `upload`.
+            SovitsError: as for an upload.
+        """
+        return {**raw, **await keep_inline_references(self._websocket, raw, self._key)}
 
     async def receive(self, limit_s: float) -> dict[str, Any]:
         """The next message.

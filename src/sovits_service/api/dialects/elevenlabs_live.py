@@ -122,7 +122,8 @@ class _Session:
         voice, _ = await find_voice(self._context, self._voice_name)
         chosen = output_format(self._query.get("output_format", ""))
         raw = {"language_code": self._query.get("language_code"), **message, "text": _PLACEHOLDER}
-        asked = await understand(self._context, speech_fields(raw, voice), client)
+        fields = await self._socket.keep_references(speech_fields(raw, voice))
+        asked = await understand(self._context, fields, client)
 
         async def emit(event: LiveEvent) -> None:
             if isinstance(event, Sound):

@@ -61,7 +61,8 @@ async def _start(context: ApiContext, socket: Socket) -> tuple[LiveSpeech, Asked
     if not message.get("voice_id") and not message.get("ref_audio_path") and not has_reference:
         message["voice_id"] = (await default_voice(context)).voice_id
     usual = {"text_lang": "auto", "media_type": "raw", "streaming_mode": 1}
-    asked = await understand(context, {**over_defaults(usual, message), "text": _PLACEHOLDER}, client)
+    raw = await socket.keep_references({**over_defaults(usual, message), "text": _PLACEHOLDER})
+    asked = await understand(context, raw, client)
 
     async def emit(event: LiveEvent) -> None:
         if isinstance(event, Sound):
