@@ -105,9 +105,9 @@ def refuse_unknown(names: Iterable[object], valid: Iterable[str], where: str) ->
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """A question after an unknown name, or nothing where there is no valid one."""
+    """A question after an unknown name, or nothing where no valid one is close to it."""
     by_folded = {str(candidate).casefold(): str(candidate) for candidate in valid}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.0)
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
     return f", did you mean {by_folded[close[0]]!r}?" if close else ""
 
 

@@ -237,11 +237,11 @@ async def test_a_template_that_cannot_be_used_is_a_400(
 
 
 async def test_a_template_sets_only_what_a_template_may_set(client: httpx.AsyncClient) -> None:
-    for name in ("text", "voice_id", "nonsense"):
+    for name, guess in (("text", ", did you mean 'text_lang'?"), ("top_kk", ", did you mean 'top_k'?"), ("abc", "")):
         answer = await client.put("/voices/new", json={"ref_audio_path": "x", "defaults": {name: "hi"}})
         assert answer.status_code == 400
         message = answer.json()["message"]
-        assert message.startswith(f"defaults: {name} cannot be set, did you mean ")
+        assert message.startswith(f"defaults: {name} cannot be set{guess}; ")
         assert message.endswith(f"these can: {', '.join(DEFAULT_FIELDS)}")
 
 

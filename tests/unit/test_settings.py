@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from sovits_service.config_file import bundled_root, copy_section, find_path
+from sovits_service.config_file import bundled_root, copy_section, find_path, nearest
 from sovits_service.errors import SettingsError
 from sovits_service.settings import ServiceSettings, load_service_settings
 from sovits_service.tts_settings import VERSIONS, load_tts_settings
@@ -476,3 +476,17 @@ class TestDocumentedValues:
     def test_what_is_no_whole_number_is_refused(self, elsewhere: Path, value: str) -> None:
         with pytest.raises(SettingsError, match="max_queue"):
             load_service_settings(write(elsewhere / "service.yaml", f"max_queue: {value}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("female_clam", ", did you mean 'female_calm'?"),
+        ("Child_Happy", ", did you mean 'child_happy'?"),
+        ("nobody", ""),
+        ("x", ""),
+        ("", ""),
+    ],
+)
+def test_only_a_close_name_is_suggested(name: str, said: str) -> None:
+    assert nearest(name, ["child_happy", "female_calm", "male_narrator"]) == said
