@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -166,10 +167,20 @@ async def test_connections_have_a_number(base_url: str, service: FastService, sa
         while service.started < 2:
             service.began.clear()
             await asyncio.wait_for(service.began.wait(), 10)
-        async with connected(base_url) as (reader, _):
+        for path, status in (("/tts", 503), ("/health", 200), ("/ready", 200), ("//health/", 200), ("/voices", 503)):
+            async with connected(base_url) as (reader, writer):
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                answer = await rest_of(reader)  # and the connection is closed
+            assert answer.startswith(b"HTTP/1.1 %d " % status), path
+            assert (b"retry-after: 1" in answer) == (status == 503)
+        async with contextlib.AsyncExitStack() as held:
+            for _ in range(8):  # the reserve, with clients that ask for nothing
+                await held.enter_async_context(connected(base_url))
+            reader, _ = await held.enter_async_context(connected(base_url))
             refusal = await rest_of(reader)
-        assert refusal.startswith(b"HTTP/1.1 503 ")
-        assert b"Retry-After: 1" in refusal
+            assert refusal.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in refusal
+            assert service.started == 2
         for _ in range(10):
             service.gate.release()
         assert [answer.status_code for answer in await asyncio.gather(*at_work)] == [200, 200]

@@ -18,6 +18,8 @@ import h11
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -29,6 +31,9 @@ log = structlog.get_logger(__name__)
 # Longer than the 60 s of common load balancers, and than a busy client's pause: a server that closes first resets the
 # request that is on its way.
 _KEEP_ALIVE_S = 75
+_RESERVE = 8  # connections beyond the bound, for probes: a busy service is not one to be restarted
+_PROBES = frozenset({"/health", "/ready"})
+_TOO_MANY = "too many connections; try again in a moment"
 
 
 def server_config(app: FastAPI, settings: ServiceSettings, **options: Any) -> uvicorn.Config:
@@ -80,7 +85,8 @@ class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 over h11, with bounds on what a client may hold before, and after, its request is served.
 
     Where there are as many connections as allowed, one that waits for its next request makes room for a new one, so
-    that idle ones cannot keep others out; where all are at work, the new one is refused with 503.
+    that idle ones cannot keep others out; where all are at work, the new one is refused with 503. A few more are let
+    in to ask for the health of the service, and for nothing else.
 
     Args:
         websocket_paths: where there are WebSockets; an upgrade to one elsewhere is passed over, as HTTP allows.
@@ -95,14 +101,18 @@ class BoundedProtocol(H11Protocol):
         self._websocket_paths = websocket_paths
         self._proxy_path = settings.root_path
         self._deadline: asyncio.TimerHandle | None = None
+        self._is_reserve = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it has `header_s` for its first request."""
         super().connection_made(transport)
-        if len(self.connections) > self._bounds.max and not self._make_room():
+        if self._ordinary() > self._bounds.max and not self._make_room():
             log.warning("too many connections", bound=self._bounds.max)
-            self._refuse(503, "too many connections; try again in a moment", b"Retry-After: 1\r\n")
-            return
+            if len(self.connections) > self._bounds.max + _RESERVE:
+                self._refuse(503, _TOO_MANY, b"Retry-After: 1\r\n")
+                return
+            self._is_reserve = True
+            self.app = functools.partial(_answer_probe, self.app, self._proxy_path)
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -147,7 +157,8 @@ class BoundedProtocol(H11Protocol):
 
     def _should_upgrade(self) -> bool:
         path = plain_path(self.scope["path"], self._proxy_path)
-        return super()._should_upgrade() and any(known.match(path) for known in self._websocket_paths)
+        is_known = any(known.match(path) for known in self._websocket_paths)
+        return is_known and not self._is_reserve and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Another upgrade that is asked for is passed over, as HTTP allows; the request is served."""
@@ -157,9 +168,13 @@ class BoundedProtocol(H11Protocol):
         """Whether no request is being served."""
         return self.cycle is None or self.cycle.response_complete
 
+    def _ordinary(self) -> int:
+        """Connections that are not of the reserve."""
+        return sum(not (isinstance(other, BoundedProtocol) and other._is_reserve) for other in self.connections)
+
     def _make_room(self) -> bool:
         others = (other for other in self.connections if isinstance(other, BoundedProtocol) and other is not self)
-        idle = next((other for other in others if other._is_idle), None)
+        idle = next((other for other in others if other._is_idle and not other._is_reserve), None)
         if idle is None:
             return False
         self.connections.discard(idle)
@@ -196,3 +211,18 @@ class BoundedProtocol(H11Protocol):
             b"Content-Length: %d\r\n%sConnection: close\r\n\r\n%s" % (status, phrases[status], len(body), headers, body)
         )
         self.transport.close()
+
+
+async def _answer_probe(app: ASGIApp, proxy_path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """The application for a connection of the reserve: it asks for health, once, and is closed."""
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    if plain_path(scope["path"], proxy_path) in _PROBES:
+        await app(scope, receive, send_and_close)
+        return
+    headers = {"Retry-After": "1", "X-Content-Type-Options": "nosniff"}
+    await JSONResponse({"message": _TOO_MANY}, 503, headers)(scope, receive, send_and_close)
