@@ -16,11 +16,11 @@ import uvicorn
 from benchmarks.seeded import HAN
 from sovits_service.api.app import create_app
 from sovits_service.engine import semantic_runner
-from sovits_service.service.service import SpeechService
 from sovits_service.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from sovits_service.engine.sequence import DecodeSequence  # an earlier commit has another name for it
+    from sovits_service.engine.sequence import DecodeSequence  # an earlier commit has other names for these
+    from sovits_service.service.service import SpeechService
 
 TOKENS_PER_CHARACTER = 5  # five characters a second
 SENTENCE = "清晨的阳光洒在安静的湖面上几只白鹭从远处慢慢飞来"  # 24 characters, and the full stop of the reading

@@ -122,7 +122,11 @@ async def test_syntheses_of_one_client_at_once(
     assert (await client.post("/tts", json=fields)).status_code == 200
 
 
-@pytest.mark.parametrize("sha256", ["", "secret", "A" * 64, "g" * 64])
+def test_a_hash_may_be_written_in_capitals() -> None:
+    assert ServiceSettings(api_keys=({"name": "x", "sha256": "AB" * 32},)).api_keys[0].sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize("sha256", ["", "secret", "A" * 63, "g" * 64])
 def test_a_key_that_is_no_hash_is_refused_and_not_shown(sha256: str) -> None:
     with pytest.raises(ValidationError) as raised:
         ServiceSettings(api_keys=({"name": "x", "sha256": sha256},))
