@@ -17,7 +17,7 @@ from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from sovits_service.api.access import AccessControl
-from sovits_service.api.answers import Answers
+from sovits_service.api.cached_speech import CachedSpeech
 from sovits_service.api.deps import ApiContext, ControlCommand
 from sovits_service.api.dialects import api_v1, elevenlabs, elevenlabs_live, gsvi, openai, sillytavern
 from sovits_service.api.errors import install_error_handlers
@@ -84,7 +84,7 @@ def create_app(
         settings=settings,
         metrics=metrics,
         access=access,
-        answers=Answers(service, metrics),
+        cached_speech=CachedSpeech(service, metrics),
         fetcher=ReferenceFetcher(settings.max_upload_bytes) if settings.uploads.from_urls else None,
         on_control=on_control,
         jobs=jobs,

@@ -20,7 +20,7 @@ from sovits_service.types import Voice
 
 if TYPE_CHECKING:
     from sovits_service.api.access import AccessControl
-    from sovits_service.api.answers import Answers
+    from sovits_service.api.cached_speech import CachedSpeech
     from sovits_service.jobs.jobs import Jobs
     from sovits_service.service.protocol import Service
 
@@ -42,7 +42,7 @@ class ApiContext:
     settings: ServiceSettings
     metrics: Metrics
     access: AccessControl
-    answers: Answers
+    cached_speech: CachedSpeech
     fetcher: ReferenceFetcher | None = None
     on_control: Callable[[ControlCommand], None] | None = None
     jobs: Jobs | None = None

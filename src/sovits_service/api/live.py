@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sovits_service.api.answers import StreamHead
+from sovits_service.api.cached_speech import StreamHead
 from sovits_service.api.deps import ApiContext
 from sovits_service.audio.encode import StreamEncoder
 from sovits_service.deadline import Deadline
@@ -264,7 +264,7 @@ class LiveSpeech:
         deadline = Deadline(tts_request.timeout_s or self._context.settings.timeout_s)
         start_s = 0.0
         with await self._context.access.synthesis_slot(self._client):
-            items, _ = self._context.answers.stream(tts_request, "", None, deadline)
+            items, _ = self._context.cached_speech.stream(tts_request, "", None, deadline)
             async with contextlib.aclosing(items):
                 async for item in items:
                     if isinstance(item, StreamHead):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sovits_service.api.deps import ApiContext, context_of, named_voice, owner_of, require_ready
 from sovits_service.api.inline import has_inline_references, keep_inline_references
 from sovits_service.api.schemas import TtsFields, check_limits, emotion_warnings, parse_tts, to_synthesis_request
-from sovits_service.api.speech import Delivery, promised, speak
+from sovits_service.api.speech_response import Delivery, promised, speak
 from sovits_service.api.timed import SpeechEvents, kept_events
 from sovits_service.errors import InvalidRequestError
 from sovits_service.storage.voices.upload_details import UploadDetails

@@ -18,7 +18,7 @@ from sovits_service.api.deps import context_of, read_fields, require_ready
 from sovits_service.api.inline import keep_inline_references
 from sovits_service.api.say import understand
 from sovits_service.api.schemas import echo, over_defaults
-from sovits_service.api.speech import Delivery, speak
+from sovits_service.api.speech_response import Delivery, speak
 from sovits_service.api.timed import character_times
 from sovits_service.api.voice_names import find_voice
 from sovits_service.audio.encode import StreamEncoder, rated_encoder

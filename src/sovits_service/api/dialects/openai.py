@@ -23,7 +23,7 @@ from sovits_service.api.openapi import OPENAI_ANSWERS, json_body
 from sovits_service.api.routes.voices import checked_details
 from sovits_service.api.say import understand
 from sovits_service.api.schemas import Real, Text, describe_problem, over_defaults
-from sovits_service.api.speech import UNTIMED_STREAM, Delivery, speak
+from sovits_service.api.speech_response import UNTIMED_STREAM, Delivery, speak
 from sovits_service.api.timed import ShapeChunk, word_fields
 from sovits_service.api.uploads import receive_clip
 from sovits_service.api.voice_names import find_voice

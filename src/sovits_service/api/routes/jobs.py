@@ -31,7 +31,7 @@ from sovits_service.api.job_answers import (
 from sovits_service.api.job_plan import Circumstances, job_fields, plan_job, voice_ids
 from sovits_service.api.openapi import failures
 from sovits_service.api.say import upload_transcript
-from sovits_service.api.speech import SpeechStream
+from sovits_service.api.speech_response import SpeechStream
 from sovits_service.api.stored import StoredFile
 from sovits_service.api.timed import server_sent_event
 from sovits_service.api.uploads import receive_form

@@ -14,7 +14,7 @@ from sovits_service.api.deps import context_of, named_voice, read_fields, requir
 from sovits_service.api.inline import decode_inline, is_inline, keep_inline_references
 from sovits_service.api.openapi import CONVERSION_ANSWERS, CONVERSION_BODY
 from sovits_service.api.schemas import check_limits, emotion_warnings, parse_tts, to_synthesis_request
-from sovits_service.api.speech import Delivery, speak
+from sovits_service.api.speech_response import Delivery, speak
 from sovits_service.api.uploads import receive_clip
 from sovits_service.errors import InvalidRequestError
 from sovits_service.types import ReferenceAudio

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sovits_service.api.answers import CacheState, SpeechItems, StreamHead
+from sovits_service.api.cached_speech import CacheState, SpeechItems, StreamHead
 from sovits_service.api.deps import ApiContext, context_of, until_disconnect
 from sovits_service.api.links import own_address
 from sovits_service.api.middleware import RequestTimings, timings_of
@@ -94,11 +94,11 @@ async def speak(request: Request, tts_request: SynthesisRequest, delivery: Deliv
 async def _speak(request: Request, tts_request: SynthesisRequest, delivery: Delivery, client: str) -> Response:
     context = context_of(request)
     timings = timings_of(request)
-    answers = context.answers
+    speech = context.cached_speech
     tts_request = replace(tts_request, owner=context.access.owner(client))
     deadline = Deadline(tts_request.timeout_s or context.settings.timeout_s, spent_s=timings.elapsed_s)
-    place = await deadline.wait(answers.place(tts_request, delivery.media_type, delivery.use_cache))
-    kept = await deadline.wait(answers.look_up(place))
+    place = await deadline.wait(speech.place(tts_request, delivery.media_type, delivery.use_cache))
+    kept = await deadline.wait(speech.look_up(place))
     if place is not None:
         tts_request = place.tts_request
     if kept is not None:
@@ -112,11 +112,11 @@ async def _speak(request: Request, tts_request: SynthesisRequest, delivery: Deli
         is_timed = tts_request.timestamps != "none"
         wants_part = place is not None and asks_for_part(request) and not is_timed
         if tts_request.streaming_mode == 0 or delivery.as_link or wants_part:
-            making = answers.whole(tts_request, delivery.media_type, place, deadline, timings)
+            making = speech.whole(tts_request, delivery.media_type, place, deadline, timings)
             audio, state = await until_disconnect(request.receive, making)
-            kept = await answers.look_up(place) if wants_part else None
+            kept = await speech.look_up(place) if wants_part else None
             return await _hand_over(request, kept or audio, delivery, state, tts_request, is_kept=kept is not None)
-        items, state = answers.stream(tts_request, delivery.media_type, place, deadline)
+        items, state = speech.stream(tts_request, delivery.media_type, place, deadline)
         beginning = _begin(context, tts_request, delivery, items, timings)
         stream = await until_disconnect(request.receive, beginning)
         stream.headers["X-Cache"] = state
@@ -166,7 +166,7 @@ async def _hand_over(
     context = context_of(request)
     url = ""
     if delivery.as_link:
-        url = await context.answers.link(audio, context.settings.objects.link_ttl_s)
+        url = await context.cached_speech.link(audio, context.settings.objects.link_ttl_s)
         if url.startswith("/"):
             url = (delivery.link_base or own_address(request, context.settings)) + url
     warnings = (*delivery.warnings, *audio.warnings, *map(fault_warning, audio.faults))

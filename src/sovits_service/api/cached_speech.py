@@ -56,7 +56,7 @@ class CacheSlot:
     tts_request: SynthesisRequest
 
 
-class Answers:
+class CachedSpeech:
     """The speech of one application. Equal requests at the same time share one synthesis."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
