@@ -25,6 +25,7 @@ from sovits_service.api.schemas import (
     parse_tts,
     to_synthesis_request,
 )
+from sovits_service.api.timed import fault_warning, faults_of
 from sovits_service.audio.encode import encode_whole, file_format
 from sovits_service.config_file import nearest
 from sovits_service.errors import InvalidRequestError, ReferenceAudioError, UnknownVoiceError
@@ -177,8 +178,10 @@ class Synthesizer:
 
     async def _whole(self, text: str, voice_id: str, language: str, fields: dict[str, Any]) -> Audio:
         synthesis = await self._begin(text, voice_id, language, fields)
-        samples = np.concatenate([chunk.samples async for chunk in synthesis.chunks])
-        return Audio(samples, synthesis.sample_rate_hz, synthesis.seed, synthesis.warnings)
+        chunks = [chunk async for chunk in synthesis.chunks]
+        samples = np.concatenate([chunk.samples for chunk in chunks])
+        warnings = (*synthesis.warnings, *map(fault_warning, faults_of(chunks)))
+        return Audio(samples, synthesis.sample_rate_hz, synthesis.seed, warnings)
 
     async def _default_voice(self) -> str:
         if self._settings.default_voice:

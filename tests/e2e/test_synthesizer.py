@@ -54,6 +54,17 @@ def test_a_seed_gives_the_same_speech_again(tts: Synthesizer) -> None:
     assert np.array_equal(drawn.samples, tts.synthesize(TEXT, voice="female_calm", seed=drawn.seed).samples)
 
 
+def test_what_the_guard_finds_is_among_the_warnings(tts: Synthesizer) -> None:
+    """A transcript that the clip does not say makes the model read it too."""
+    wrong = "这段话和录音里说的完全不是一回事，而且长得多，后面还有很多很多的字。"
+    for seed in range(5):
+        speech = tts.synthesize(TEXT, voice="female_calm", seed=seed, guard="flag", prompt_text=wrong, prompt_lang="zh")
+        if speech.warnings:
+            assert all(warning.startswith("fragment ") for warning in speech.warnings)
+            return
+    pytest.fail("nothing was found in five takes")
+
+
 def test_a_stream_is_the_speech_in_pieces(tts: Synthesizer) -> None:
     whole = tts.synthesize(TEXT, voice="female_calm", seed=3)
     chunks = list(tts.stream(TEXT, voice="female_calm", seed=3))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sovits_service.api.middleware import RequestTimings
+from sovits_service.api.timed import faults_of
 from sovits_service.audio.encode import content_type, encode_whole, output_rate_hz
 from sovits_service.deadline import Deadline
 from sovits_service.errors import InvalidRequestError, SynthesisError
 from sovits_service.storage.results.cache import CachedAudio, cache_key
 from sovits_service.storage.results.single_flight import SharedReader, SharedStreams, SingleFlight
 from sovits_service.telemetry import Metrics
-from sovits_service.types import AudioChunk, FloatArray, FragmentFault, SynthesisRequest
+from sovits_service.types import AudioChunk, FloatArray, SynthesisRequest
 
 if TYPE_CHECKING:
     from sovits_service.service.protocol import Service
@@ -227,7 +228,7 @@ def _with_findings(audio: CachedAudio, chunks: Sequence[AudioChunk]) -> CachedAu
         words=tuple(word for chunk in chunks for word in chunk.words),
         cues=tuple(chunk.cue for chunk in chunks if chunk.cue is not None),
         takes=sum(chunk.takes for chunk in chunks),
-        faults=tuple(FragmentFault(chunk.fragment, kind) for chunk in chunks for kind in chunk.faults),
+        faults=faults_of(chunks),
     )
 
 

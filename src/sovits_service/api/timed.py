@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sovits_service.audio.encode import StreamEncoder, content_type
@@ -31,6 +31,11 @@ _FAULT_WARNINGS: Mapping[FaultKind, str] = {
 
 def fault_warning(fault: FragmentFault) -> str:
     return f"fragment {fault.fragment + 1}: {_FAULT_WARNINGS[fault.kind]}"
+
+
+def faults_of(chunks: Iterable[AudioChunk]) -> tuple[FragmentFault, ...]:
+    """What the guard found in speech."""
+    return tuple(FragmentFault(chunk.fragment, kind) for chunk in chunks for kind in chunk.faults)
 
 
 def fault_fields(takes: int, faults: Sequence[FragmentFault]) -> dict[str, Any]:
