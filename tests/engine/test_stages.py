@@ -84,19 +84,30 @@ async def test_a_slow_whole_answer_does_not_stop_a_stream_s_waves(
     assert len(joined(await whole))
 
 
-async def test_waves_of_two_answers_are_made_at_once_while_nothing_is_decoded(
-    engine: WatchedEngine, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cores", [1, 2])
+async def test_waves_of_two_answers_are_made_at_once_where_two_cores_have_nothing_to_decode(
+    make_worker: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch, cores: int
 ) -> None:
+    engine = WatchedEngine(max_jobs=4, threads=Threads(alone=cores, beside=1, cores=cores))
+    engine.start()
+    worker = make_worker(engine)
     alone = [await collect(speak(engine, worker, [segment(i)], voice(1), options(seed=i))) for i in range(2)]
-    advance, side_by_side = worker.decoder.advance, threading.Barrier(2)
+    advance, side_by_side, one_core = worker.decoder.advance, threading.Barrier(2), threading.Lock()
 
     def meet(streams: Any) -> Any:
-        side_by_side.wait(30.0)  # broken, and the request fails, if the other never comes
-        return advance(streams)
+        if cores == 2:
+            side_by_side.wait(30.0)  # broken, and the request fails, if the other never comes
+            return advance(streams)
+        assert one_core.acquire(blocking=False)
+        try:
+            return advance(streams)
+        finally:
+            one_core.release()
 
     monkeypatch.setattr(worker.decoder, "advance", meet)
     answers = [speak(engine, worker, [segment(i)], voice(1), options(seed=i)) for i in range(2)]
     together = await asyncio.gather(*map(collect, answers))
+    engine.stop(0.0)
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(joined(one), joined(other))
 

@@ -119,7 +119,7 @@ class ModelWorker:
             speech.feed()
         self._judge_or_vocode(stages.streams, are_streams=True)
         self._judge_or_vocode(stages.answers, are_streams=False)
-        if self._is_on_cpu and not self._scheduler.running:
+        if self._is_on_cpu and stages.cores > 1 and not self._scheduler.running:
             self._judge_or_vocode(stages.more_answers, are_streams=False)
         return has_prefilled or has_decoded
 

@@ -131,8 +131,8 @@ class StageSet:
         texts: BERT features.
         streams: waves that somebody listens to.
         answers: waves of whole answers, which may not hold the former up.
-        more_answers: more of them, while nothing is decoded: two windows side by side take less time than one after the
-            other, each on all cores.
+        more_answers: more of them, while nothing is decoded and there are several cores: two windows side by side take
+            less time than one after the other, each on all cores.
         cores: that there are for all of them.
     """
 
